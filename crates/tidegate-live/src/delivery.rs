@@ -1,0 +1,84 @@
+//! The seam to the right: what a subscriber is handed, and by what handle it answers.
+
+use std::sync::Arc;
+
+use tidegate_model::{Batch, Position, Query, Tenant, Token};
+
+/// The number of a subscription, chosen by its owner and unique within its [`Sink`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SubscriptionId(pub u64);
+
+/// What all subscribers of a view share: enough to encode its deltas and name places in its life.
+#[derive(Debug)]
+pub struct View {
+    /// The effective query.
+    pub query: Arc<Query>,
+    /// Whose rows.
+    pub tenant: Tenant,
+    /// Of the store.
+    pub incarnation: u64,
+    /// Of the query, as tokens carry it.
+    pub fingerprint: u64,
+}
+
+impl View {
+    /// The token after `applied` frames of a batch: of its end, if these are all.
+    #[must_use]
+    pub fn token(&self, batch: &Batch, applied: usize) -> Token {
+        Token {
+            incarnation: self.incarnation,
+            fingerprint: self.fingerprint,
+            position: batch.position,
+            kind: batch.kind,
+            frame: (applied < batch.deltas.len()).then_some(applied as u32),
+        }
+    }
+}
+
+/// Why a subscription ended without its owner's wish.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum EndReason {
+    /// A scan failed; subscribing again may work.
+    #[error("the store could not be read; subscribe again")]
+    StoreFailed,
+    /// The cap on views is reached; subscribing again later may work.
+    #[error("the gateway holds as many views as it may; subscribe again later")]
+    TooManyViews,
+}
+
+/// One thing for one subscription.
+#[derive(Debug, Clone)]
+pub enum Delivery {
+    /// The feed is joined: everything after this is exact. Answers the subscribe or re-anchor of number `request`, and
+    /// any before it that it overtook. If not `resumed`, a snapshot batch (`reset` … `ready`) follows at once.
+    Started {
+        /// The number given with the command.
+        request: u64,
+        /// Whether the client's list stays and goes on from its token.
+        resumed: bool,
+        /// Where the view is.
+        position: Position,
+    },
+    /// Deltas, all of one position, of which those from index `from` on are for this subscriber.
+    Batch {
+        /// The view they are of.
+        view: Arc<View>,
+        /// Shared by all subscribers of the view.
+        batch: Arc<Batch>,
+        /// Greater than 0 only where a resume goes on inside a batch.
+        from: usize,
+    },
+    /// Everything up to here has been delivered. Only to those who asked for it.
+    Synced {
+        /// The position reached.
+        position: Position,
+    },
+    /// Nothing more will come.
+    Ended(EndReason),
+}
+
+/// Takes deliveries: a session. Called on a worker's thread, so it must neither block nor call back into the engine.
+pub trait Sink: Send + Sync {
+    /// Takes one delivery; those of one subscription come in order.
+    fn deliver(&self, subscription: SubscriptionId, delivery: Delivery);
+}

@@ -1,0 +1,1 @@
+//! The embedded store: every entity at exactly one position

@@ -1,0 +1,419 @@
+//! Live queries: what a client asks for, decoded, typed and bounded.
+
+use std::sync::Arc;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use sha2::{Digest as _, Sha256};
+
+use crate::filter::InList;
+use crate::{Catalog, Comparison, Entity, Filter, Key, Order, Pattern, SortKey, Tenant, Type, Value};
+
+/// What a query may be made of.
+pub mod limits {
+    /// Bytes of a query's JSON.
+    pub const BYTES_MAX: usize = 64 * 1024;
+    /// How deep groups of conditions nest.
+    pub const DEPTH_MAX: usize = 8;
+    /// Conditions in all, groups not counted.
+    pub const CONDITIONS_MAX: usize = 64;
+    /// Values of one `in` or `notin`.
+    pub const LIST_MAX: usize = 1_000;
+    /// Terms of a sort.
+    pub const SORT_MAX: usize = 8;
+    /// The window of a query that names no limit.
+    pub const LIMIT_DEFAULT: u32 = 50;
+}
+
+/// How a query is kept up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// An ordered window with exact indexes.
+    #[default]
+    Maintained,
+    /// Every matching row's comings and goings, without an order.
+    Streamed,
+}
+
+/// A decoded query.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Query {
+    /// Whose rows.
+    pub entity: Arc<Entity>,
+    /// Which rows.
+    pub filter: Filter,
+    /// Their order.
+    pub order: Arc<Order>,
+    /// The anchor: strictly after this key. `None` is the head.
+    pub after: Option<Key>,
+    /// Rows in the window.
+    pub limit: u32,
+    /// Columns sent, in the entity's order.
+    pub select: Arc<[u16]>,
+    /// How it is kept up.
+    pub mode: Mode,
+}
+
+/// A query that breaks a rule. `path` points into the query's JSON.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{path}: {message}")]
+pub struct QueryError {
+    /// Where, such as `where[0].value`.
+    pub path: String,
+    /// What must hold.
+    pub message: String,
+}
+
+impl QueryError {
+    fn new(path: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { path: path.into(), message: message.into() }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct QueryJson<'a> {
+    entity: String,
+    #[serde(default, borrow, rename = "where")]
+    conditions: Vec<ConditionJson<'a>>,
+    #[serde(default)]
+    sort: Vec<SortJson>,
+    limit: Option<i64>,
+    #[serde(borrow)]
+    cursor: Option<CursorJson<'a>>,
+    select: Option<Vec<String>>,
+    #[serde(default)]
+    mode: Mode,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SortJson {
+    column: String,
+    #[serde(default)]
+    desc: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CursorJson<'a> {
+    #[serde(borrow)]
+    values: Vec<&'a RawValue>,
+}
+
+/// One condition or group as it stands in JSON (and in a permission's `where`).
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConditionJson<'a> {
+    column: Option<String>,
+    op: Option<String>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    value: Option<&'a RawValue>,
+    #[serde(borrow)]
+    or: Option<Vec<ConditionJson<'a>>>,
+    #[serde(borrow)]
+    and: Option<Vec<ConditionJson<'a>>>,
+    #[serde(borrow)]
+    not: Option<Box<ConditionJson<'a>>>,
+}
+
+/// `null` is a value here, and not the same as no value.
+fn present<'de: 'a, 'a, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<&'a RawValue>, D::Error> {
+    <&RawValue>::deserialize(deserializer).map(Some)
+}
+
+impl Query {
+    /// Decodes a query against the catalog.
+    ///
+    /// # Errors
+    /// [`QueryError`] with the path at fault. Costs work in proportion to the text, which is bounded by
+    /// [`limits::BYTES_MAX`].
+    pub fn from_json(catalog: &Catalog, text: &str) -> Result<Self, QueryError> {
+        if text.len() > limits::BYTES_MAX {
+            return Err(QueryError::new(
+                "query",
+                format!("has {} bytes; at most {} are allowed", text.len(), limits::BYTES_MAX),
+            ));
+        }
+        let json: QueryJson<'_> = serde_json::from_str(text).map_err(|e| QueryError::new("query", e.to_string()))?;
+        let entity = catalog
+            .by_name(&json.entity)
+            .ok_or_else(|| QueryError::new("entity", format!("there is no entity {:?}", json.entity)))?
+            .clone();
+        let filter = decode_conditions(&entity, &json.conditions)?;
+        let order = Arc::new(Order::new(&entity, &decode_sort(&entity, &json.sort)?));
+        let after = json.cursor.map(|cursor| decode_cursor(&order, &cursor.values)).transpose()?;
+        let limit = decode_limit(&entity, json.limit)?;
+        let select = decode_select(&entity, json.select.as_deref())?;
+        Ok(Self { entity, filter, order, after, limit, select, mode: json.mode })
+    }
+
+    /// The same query at another place: an anchor as JSON (`None` is the head) and a limit (`None` keeps it).
+    ///
+    /// # Errors
+    /// [`QueryError`] as for [`Query::from_json`].
+    pub fn reanchored(&self, cursor: Option<&RawValue>, limit: Option<i64>) -> Result<Self, QueryError> {
+        let after = match cursor {
+            Some(raw) if raw.get().trim() != "null" => {
+                let cursor: CursorJson<'_> =
+                    serde_json::from_str(raw.get()).map_err(|e| QueryError::new("cursor", e.to_string()))?;
+                Some(decode_cursor(&self.order, &cursor.values)?)
+            }
+            _ => None,
+        };
+        let limit = limit.map_or(Ok(self.limit), |limit| decode_limit(&self.entity, Some(limit)))?;
+        Ok(Self { after, limit, ..self.clone() })
+    }
+
+    /// A number that is equal for queries that may share a view: tenant, filter (in any order of its conjuncts), sort,
+    /// limit, anchor, mode, columns and schema. From SHA-256, because a client chooses what goes in.
+    #[must_use]
+    pub fn fingerprint(&self, tenant: &Tenant) -> u128 {
+        let mut bytes = Vec::with_capacity(128);
+        let mut part = |content: &[u8]| {
+            bytes.extend_from_slice(&(content.len() as u64).to_be_bytes());
+            bytes.extend_from_slice(content);
+        };
+        part(tenant.name().as_bytes());
+        part(&self.entity.schema_version().to_be_bytes());
+        let mut filter = Vec::new();
+        self.filter.canonical(&mut filter);
+        part(&filter);
+        for term in self.order.terms() {
+            part(&[(term.column >> 8) as u8, term.column as u8, u8::from(term.desc)]);
+        }
+        part(&self.limit.to_be_bytes());
+        part(self.after.as_deref().unwrap_or_default());
+        part(&[self.mode as u8, u8::from(self.after.is_some())]);
+        for column in &*self.select {
+            part(&column.to_be_bytes());
+        }
+        let digest = Sha256::digest(&bytes);
+        u128::from_be_bytes(digest[..16].try_into().unwrap_or_default())
+    }
+}
+
+/// Decodes a conjunction of conditions (the `where` of a query or a permission).
+///
+/// # Errors
+/// [`QueryError`] with a path that starts with `where`.
+pub fn decode_conditions(entity: &Entity, conditions: &[ConditionJson<'_>]) -> Result<Filter, QueryError> {
+    let mut decoder = Decoder { entity, left: limits::CONDITIONS_MAX };
+    decoder.group(conditions, "where", limits::DEPTH_MAX).map(Filter::all)
+}
+
+fn decode_limit(entity: &Entity, limit: Option<i64>) -> Result<u32, QueryError> {
+    let max = entity.max_window();
+    match limit {
+        None => Ok(limits::LIMIT_DEFAULT.min(max)),
+        Some(limit) => u32::try_from(limit)
+            .ok()
+            .filter(|limit| (1..=max).contains(limit))
+            .ok_or_else(|| QueryError::new("limit", format!("is {limit}; it must be between 1 and {max}"))),
+    }
+}
+
+fn decode_select(entity: &Entity, names: Option<&[String]>) -> Result<Arc<[u16]>, QueryError> {
+    let Some(names) = names else {
+        return Ok((0..entity.columns().len() as u16).collect());
+    };
+    if names.is_empty() || names.len() > entity.columns().len() {
+        return Err(QueryError::new("select", format!("must name 1 to {} columns", entity.columns().len())));
+    }
+    let mut columns = Vec::with_capacity(names.len());
+    for (i, name) in names.iter().enumerate() {
+        columns.push(column(entity, name, &format!("select[{i}]"))?);
+    }
+    columns.sort_unstable();
+    columns.dedup();
+    Ok(columns.into())
+}
+
+fn decode_sort(entity: &Entity, sort: &[SortJson]) -> Result<Vec<SortKey>, QueryError> {
+    if sort.len() > limits::SORT_MAX {
+        return Err(QueryError::new(
+            "sort",
+            format!("has {} terms; at most {} are allowed", sort.len(), limits::SORT_MAX),
+        ));
+    }
+    let mut terms: Vec<SortKey> = Vec::with_capacity(sort.len());
+    for (i, term) in sort.iter().enumerate() {
+        let path = format!("sort[{i}].column");
+        let column = column(entity, &term.column, &path)?;
+        if !entity.column(column).sortable {
+            return Err(QueryError::new(path, format!("{:?} is not sortable", term.column)));
+        }
+        if terms.iter().any(|other| other.column == column) {
+            return Err(QueryError::new(path, format!("{:?} is named twice", term.column)));
+        }
+        terms.push(SortKey { column, desc: term.desc });
+    }
+    Ok(terms)
+}
+
+fn decode_cursor(order: &Order, raw: &[&RawValue]) -> Result<Key, QueryError> {
+    if raw.len() != order.terms().len() {
+        let rule =
+            format!("has {} values; it needs {}: one per sort term, then the key", raw.len(), order.terms().len());
+        return Err(QueryError::new("cursor.values", rule));
+    }
+    let mut values = Vec::with_capacity(raw.len());
+    for (i, (kind, raw)) in order.kinds().iter().zip(raw).enumerate() {
+        let value =
+            Value::from_json(*kind, raw.get()).map_err(|e| QueryError::new(format!("cursor.values[{i}]"), e.0))?;
+        values.push(value);
+    }
+    Ok(order.key_of_values(&values))
+}
+
+fn column(entity: &Entity, name: &str, path: &str) -> Result<u16, QueryError> {
+    entity
+        .column_index(name)
+        .ok_or_else(|| QueryError::new(path, format!("{:?} has no column {name:?}", &**entity.name())))
+}
+
+struct Decoder<'a> {
+    entity: &'a Entity,
+    left: usize,
+}
+
+impl Decoder<'_> {
+    fn group(&mut self, conditions: &[ConditionJson<'_>], path: &str, depth: usize) -> Result<Vec<Filter>, QueryError> {
+        let numbered = conditions.iter().enumerate();
+        numbered.map(|(i, condition)| self.condition(condition, &format!("{path}[{i}]"), depth)).collect()
+    }
+
+    fn condition(&mut self, json: &ConditionJson<'_>, path: &str, depth: usize) -> Result<Filter, QueryError> {
+        let depth = depth
+            .checked_sub(1)
+            .ok_or_else(|| QueryError::new(path, format!("groups may nest at most {} deep", limits::DEPTH_MAX)))?;
+        match json {
+            ConditionJson { column: Some(column), op: Some(op), value, or: None, and: None, not: None } => {
+                self.left = self.left.checked_sub(1).ok_or_else(|| {
+                    QueryError::new(path, format!("at most {} conditions are allowed", limits::CONDITIONS_MAX))
+                })?;
+                self.comparison(column, op, *value, path)
+            }
+            ConditionJson { column: None, op: None, value: None, or: Some(any), and: None, not: None } => {
+                let branches = self.group(any, &format!("{path}.or"), depth)?;
+                if branches.is_empty() {
+                    return Err(QueryError::new(format!("{path}.or"), "must have at least one condition"));
+                }
+                Ok(Filter::Any(branches.into()))
+            }
+            ConditionJson { column: None, op: None, value: None, or: None, and: Some(all), not: None } => {
+                Ok(Filter::all(self.group(all, &format!("{path}.and"), depth)?))
+            }
+            ConditionJson { column: None, op: None, value: None, or: None, and: None, not: Some(inner) } => {
+                Ok(Filter::Not(Box::new(self.condition(inner, &format!("{path}.not"), depth)?)))
+            }
+            _ => Err(QueryError::new(path, "must be {column, op, value} or one of {or: […]}, {and: […]}, {not: {…}}")),
+        }
+    }
+
+    fn comparison(&self, name: &str, op: &str, value: Option<&RawValue>, path: &str) -> Result<Filter, QueryError> {
+        let index = column(self.entity, name, &format!("{path}.column"))?;
+        let meta = self.entity.column(index);
+        if !meta.filterable {
+            return Err(QueryError::new(format!("{path}.column"), format!("{name:?} is not filterable")));
+        }
+        let value_path = format!("{path}.value");
+        let needed =
+            || value.map(RawValue::get).ok_or_else(|| QueryError::new(&*value_path, format!("{op} needs a value")));
+        let unordered = |op: &str| {
+            Err(QueryError::new(
+                format!("{path}.op"),
+                format!("{op} is not defined for type {}, which has no order", meta.kind),
+            ))
+        };
+        let comparison = match op {
+            "isnull" => return Ok(Filter::IsNull { column: index }),
+            "isnotnull" => return Ok(Filter::Not(Box::new(Filter::IsNull { column: index }))),
+            "like" | "ilike" if meta.kind != Type::Text => {
+                return Err(QueryError::new(
+                    format!("{path}.op"),
+                    format!("{op} is defined for type text, not {}", meta.kind),
+                ));
+            }
+            "like" | "ilike" => return like(index, needed()?, op == "ilike", &value_path),
+            "in" => return in_list(index, meta.kind, needed()?, &value_path),
+            "notin" => return Ok(Filter::Not(Box::new(in_list(index, meta.kind, needed()?, &value_path)?))),
+            "eq" => Comparison::Eq,
+            "ne" => Comparison::Ne,
+            "gt" | "gte" | "lt" | "lte" if !meta.kind.is_ordered() => return unordered(op),
+            "gt" => Comparison::Gt,
+            "gte" => Comparison::Gte,
+            "lt" => Comparison::Lt,
+            "lte" => Comparison::Lte,
+            _ => {
+                let known = "eq ne gt gte lt lte in notin like ilike isnull isnotnull";
+                return Err(QueryError::new(format!("{path}.op"), format!("{op:?} is no operator; there are {known}")));
+            }
+        };
+        compare(index, meta.kind, comparison, needed()?).map_err(|e| QueryError::new(value_path, e.0))
+    }
+}
+
+fn like(column: u16, raw: &str, fold: bool, path: &str) -> Result<Filter, QueryError> {
+    match Value::from_json(Type::Text, raw).map_err(|e| QueryError::new(path, e.0))? {
+        Value::Text(text) => {
+            let pattern = Pattern::new(&text, fold).map_err(|e| QueryError::new(path, e.to_string()))?;
+            Ok(Filter::Like { column, pattern: Arc::new(pattern) })
+        }
+        // A null pattern is a comparison with null: unknown for every row.
+        _ => Ok(Filter::compare(column, Comparison::Eq, Value::Null)),
+    }
+}
+
+fn in_list(column: u16, kind: Type, raw: &str, path: &str) -> Result<Filter, QueryError> {
+    let items: Vec<&RawValue> =
+        serde_json::from_str(raw).map_err(|_| QueryError::new(path, "expected an array of values"))?;
+    if items.is_empty() || items.len() > limits::LIST_MAX {
+        return Err(QueryError::new(
+            path,
+            format!("has {} values; 1 to {} are allowed", items.len(), limits::LIST_MAX),
+        ));
+    }
+    let mut values = Vec::with_capacity(items.len());
+    for (i, item) in items.iter().enumerate() {
+        let equal = compare(column, kind, Comparison::Eq, item.get());
+        // A fraction equals no integer: it comes back as another filter and adds nothing to the list.
+        if let Filter::Compare { op: Comparison::Eq, value, .. } =
+            equal.map_err(|e| QueryError::new(format!("{path}[{i}]"), e.0))?
+        {
+            values.push(value);
+        }
+    }
+    Ok(Filter::In(Arc::new(InList::new(column, values))))
+}
+
+/// `column op literal`, with numbers compared by value: a fraction held against an integer column moves to the integers
+/// on either side of it, so no integer is ever turned into a float.
+fn compare(column: u16, kind: Type, op: Comparison, raw: &str) -> Result<Filter, crate::ValueError> {
+    let exact = Value::from_json(kind, raw);
+    if kind != Type::Int || exact.is_ok() {
+        return Ok(Filter::compare(column, op, exact?));
+    }
+    let Ok(Value::Decimal(decimal)) = Value::from_json(Type::Decimal, raw) else {
+        return Ok(Filter::compare(column, op, exact?));
+    };
+    let filter = |op, int| Filter::compare(column, op, Value::Int(int));
+    let min: crate::Decimal =
+        i64::MIN.to_string().parse().map_err(|e: crate::decimal::DecimalError| crate::ValueError(e.to_string()))?;
+    let (above, below) = match decimal.floor() {
+        _ if *decimal < min => (filter(Comparison::Gte, i64::MIN), filter(Comparison::Lt, i64::MIN)),
+        // NaN is greater than every number.
+        None => (filter(Comparison::Gt, i64::MAX), filter(Comparison::Lte, i64::MAX)),
+        Some((floor, _)) => (filter(Comparison::Gt, floor), filter(Comparison::Lte, floor)),
+    };
+    Ok(match op {
+        Comparison::Gt | Comparison::Gte => above,
+        Comparison::Lt | Comparison::Lte => below,
+        Comparison::Eq => Filter::All(Box::new([above, below])),
+        Comparison::Ne => Filter::Any(Box::new([above, below])),
+    })
+}
+
+#[cfg(test)]
+mod tests;

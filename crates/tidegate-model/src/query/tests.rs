@@ -1,0 +1,133 @@
+use super::*;
+use crate::{EntityBuilder, Position, Predicate, Row};
+
+fn catalog() -> Catalog {
+    let column = |name: &str, kind| (name.to_owned(), kind);
+    let asset = EntityBuilder {
+        name: "asset".into(),
+        columns: vec![
+            column("id", Type::Text),
+            column("n", Type::Int),
+            column("temp", Type::Float),
+            column("doc", Type::Json),
+            column("hidden", Type::Text),
+        ],
+        key: vec!["id".into()],
+        filterable: Some(["id", "n", "temp", "doc"].map(String::from).to_vec()),
+        sortable: Some(["n", "temp"].map(String::from).to_vec()),
+        ..EntityBuilder::default()
+    };
+    Catalog::build(&[asset]).unwrap()
+}
+
+fn parse(text: &str) -> Result<Query, QueryError> {
+    Query::from_json(&catalog(), text)
+}
+
+fn path_of(text: &str) -> String {
+    parse(text).unwrap_err().path
+}
+
+fn matches(condition: &str, cells: [&str; 2]) -> bool {
+    let query = parse(&format!("{{\"entity\":\"asset\",\"where\":[{condition}]}}")).unwrap();
+    let values = vec![
+        Value::text("a"),
+        Value::from_json(Type::Int, cells[0]).unwrap(),
+        Value::from_json(Type::Float, cells[1]).unwrap(),
+        Value::Null,
+        Value::Null,
+    ];
+    Predicate::new(query.filter).matches(&Row::new(Position(1), values))
+}
+
+#[test]
+fn an_error_names_the_path() {
+    assert_eq!(path_of("{}"), "query");
+    assert_eq!(path_of("{\"entity\":\"nope\"}"), "entity");
+    assert_eq!(path_of("{\"entity\":\"asset\",\"offset\":3}"), "query");
+    let with = |rest: &str| path_of(&format!("{{\"entity\":\"asset\",{rest}}}"));
+    assert_eq!(with("\"where\":[{\"column\":\"x\",\"op\":\"eq\",\"value\":1}]"), "where[0].column");
+    assert_eq!(with("\"where\":[{\"column\":\"hidden\",\"op\":\"eq\",\"value\":\"\"}]"), "where[0].column");
+    assert_eq!(with("\"where\":[{\"column\":\"n\",\"op\":\"~\",\"value\":1}]"), "where[0].op");
+    assert_eq!(with("\"where\":[{\"column\":\"doc\",\"op\":\"gt\",\"value\":1}]"), "where[0].op");
+    assert_eq!(with("\"where\":[{\"or\":[{\"column\":\"n\",\"op\":\"eq\",\"value\":\"x\"}]}]"), "where[0].or[0].value");
+    assert_eq!(with("\"where\":[{\"column\":\"n\",\"op\":\"eq\",\"value\":[1]}]"), "where[0].value");
+    assert_eq!(with("\"where\":[{\"column\":\"n\",\"op\":\"eq\"}]"), "where[0].value");
+    assert_eq!(with("\"where\":[{\"column\":\"n\",\"op\":\"in\",\"value\":[1,{}]}]"), "where[0].value[1]");
+    assert_eq!(with("\"where\":[{\"not\":{},\"or\":[]}]"), "where[0]");
+    assert_eq!(with("\"sort\":[{\"column\":\"doc\"}]"), "sort[0].column");
+    assert_eq!(with("\"limit\":0"), "limit");
+    assert_eq!(with("\"limit\":-5"), "limit");
+    assert_eq!(with("\"limit\":501"), "limit");
+    assert_eq!(with("\"cursor\":{\"values\":[]}"), "cursor.values");
+    assert_eq!(with("\"sort\":[{\"column\":\"n\"}],\"cursor\":{\"values\":[{},\"a\"]}"), "cursor.values[0]");
+    assert_eq!(with("\"select\":[]"), "select");
+}
+
+#[test]
+fn depth_and_number_of_conditions_are_bounded() {
+    let leaf = "{\"column\":\"n\",\"op\":\"eq\",\"value\":1}";
+    let nested =
+        |n: usize| format!("{{\"entity\":\"asset\",\"where\":[{}{leaf}{}]}}", "{\"and\":[".repeat(n), "]}".repeat(n));
+    assert!(parse(&nested(limits::DEPTH_MAX - 1)).is_ok());
+    assert!(parse(&nested(limits::DEPTH_MAX)).is_err());
+    assert!(parse(&nested(5_000)).is_err());
+    let many = |n: usize| format!("{{\"entity\":\"asset\",\"where\":[{}]}}", vec![leaf; n].join(","));
+    assert!(parse(&many(limits::CONDITIONS_MAX)).is_ok());
+    assert_eq!(path_of(&many(limits::CONDITIONS_MAX + 1)), "where[64]");
+}
+
+#[test]
+fn a_fraction_against_an_integer_compares_by_value() {
+    let n = |op: &str, value: &str, cell: &str| {
+        matches(&format!("{{\"column\":\"n\",\"op\":\"{op}\",\"value\":{value}}}"), [cell, "null"])
+    };
+    assert!(n("gt", "2.5", "3") && !n("gt", "2.5", "2") && n("lte", "-2.5", "-3") && !n("lte", "-2.5", "-2"));
+    assert!(!n("eq", "2.5", "2") && !n("eq", "2.5", "3") && n("ne", "2.5", "2") && !n("ne", "2.5", "null"));
+    assert!(n("gt", "-1e30", "-9223372036854775808") && !n("lt", "-1e30", "-9223372036854775808"));
+    assert!(n("lt", "\"1e30\"", "9223372036854775807") && n("lt", "\"NaN\"", "9223372036854775807"));
+    assert!(
+        n("in", "[2.5, 3.0]", "3")
+            && !n("in", "[2.5]", "2")
+            && n("notin", "[2.5]", "2")
+            && !n("notin", "[2.5]", "null")
+    );
+}
+
+#[test]
+fn null_is_unknown() {
+    let temp = |condition: &str, cell: &str| matches(condition, ["1", cell]);
+    assert!(!temp("{\"column\":\"temp\",\"op\":\"eq\",\"value\":null}", "null"));
+    assert!(!temp("{\"not\":{\"column\":\"temp\",\"op\":\"eq\",\"value\":null}}", "1"));
+    assert!(!temp("{\"column\":\"temp\",\"op\":\"ne\",\"value\":1}", "null"));
+    assert!(!temp("{\"column\":\"temp\",\"op\":\"notin\",\"value\":[1,null]}", "2"));
+    assert!(temp("{\"column\":\"temp\",\"op\":\"in\",\"value\":[1,null]}", "1"));
+    assert!(
+        temp("{\"column\":\"temp\",\"op\":\"isnull\"}", "null")
+            && temp("{\"column\":\"temp\",\"op\":\"isnotnull\"}", "1")
+    );
+    assert!(temp("{\"column\":\"temp\",\"op\":\"eq\",\"value\":\"NaN\"}", "\"NaN\""));
+    assert!(temp("{\"column\":\"temp\",\"op\":\"gt\",\"value\":\"Infinity\"}", "\"NaN\""));
+    assert!(temp("{\"column\":\"temp\",\"op\":\"eq\",\"value\":0}", "-0.0"));
+}
+
+#[test]
+fn equal_queries_have_one_fingerprint() {
+    let fingerprint = |text: &str| parse(text).unwrap().fingerprint(&Tenant::common());
+    let a = "{\"column\":\"n\",\"op\":\"eq\",\"value\":1}";
+    let b = "{\"column\":\"temp\",\"op\":\"gt\",\"value\":2.0}";
+    let query = |conditions: &str| format!("{{\"entity\":\"asset\",\"where\":[{conditions}],\"limit\":50}}");
+    assert_eq!(fingerprint(&query(&format!("{a},{b}"))), fingerprint(&query(&format!("{b},{a}"))));
+    assert_ne!(fingerprint(&query(a)), fingerprint(&query(b)));
+    let base = parse(&query(a)).unwrap();
+    assert_ne!(base.fingerprint(&Tenant::common()), base.fingerprint(&Tenant::new("x")));
+    let cursor = RawValue::from_string("{\"values\":[\"k\"]}".into()).unwrap();
+    assert_ne!(
+        base.fingerprint(&Tenant::common()),
+        base.reanchored(Some(&cursor), None).unwrap().fingerprint(&Tenant::common())
+    );
+    assert_ne!(
+        base.fingerprint(&Tenant::common()),
+        base.reanchored(None, Some(7)).unwrap().fingerprint(&Tenant::common())
+    );
+}

@@ -1,0 +1,1 @@
+//! One client's state, whatever the transport

@@ -1,0 +1,1 @@
+//! Real child servers, clients, naive models: for tests only
