@@ -38,7 +38,16 @@ impl Predicate {
     #[must_use]
     #[inline]
     pub fn matches(&self, row: &Row) -> bool {
-        evaluate(&self.0, row) == Truth::True
+        self.0.matches(row)
+    }
+}
+
+impl Filter {
+    /// Whether the row is a member: see [`Predicate::matches`].
+    #[must_use]
+    #[inline]
+    pub fn matches(&self, row: &Row) -> bool {
+        evaluate(self, row) == Truth::True
     }
 }
 

@@ -10,13 +10,16 @@ use crate::{Entity, Position, Tenant, Value};
 pub struct Row {
     version: u64,
     values: Box<[Value]>,
+    size: u32,
 }
 
 impl Row {
     /// A row as it was last changed at `version`. `values` has one value per column.
     #[must_use]
     pub fn new(version: Position, values: impl Into<Box<[Value]>>) -> Arc<Self> {
-        Arc::new(Self { version: version.0, values: values.into() })
+        let values = values.into();
+        let size = 40 + values.iter().map(|value| size_of::<Value>() + value.heap_size()).sum::<usize>();
+        Arc::new(Self { version: version.0, values, size: u32::try_from(size).unwrap_or(u32::MAX) })
     }
 
     /// The position of its last change, as a number.
@@ -56,6 +59,6 @@ impl Row {
     /// Bytes in memory, for byte bounds: an estimate from the lengths of its values.
     #[must_use]
     pub fn size(&self) -> usize {
-        40 + self.values.iter().map(|value| size_of::<Value>() + value.heap_size()).sum::<usize>()
+        self.size as usize
     }
 }

@@ -1,0 +1,363 @@
+//! The engine: every view of one worker, at one position. Pure: transactions, commands and pages go in, deliveries and
+//! scans come out, time is an argument.
+
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+use slab::Slab;
+use tidegate_model::{
+    Change, EntityId, Page, Position, Predicate, Query, ScanError, ScanRequest, Tenant, Token, Transaction,
+};
+
+use crate::diff::Deltas;
+use crate::limits::Limits;
+use crate::log::Bounds;
+use crate::metrics::Metrics;
+use crate::partition::{Effect, Partition};
+use crate::view::Subscriber;
+use crate::window::Window;
+use crate::{Delivery, EndReason};
+
+/// Something for the shell to do, in order.
+#[derive(Debug)]
+pub enum Output {
+    /// Hand this to the subscriber.
+    Deliver(Subscriber, Delivery),
+    /// Scan, and bring the page back with this ticket.
+    Scan(u64, ScanRequest),
+}
+
+/// What a subscriber asks for.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// The effective query.
+    pub query: Arc<Query>,
+    /// Whose rows.
+    pub tenant: Tenant,
+    /// Where the subscriber was.
+    pub resume: Option<Token>,
+    /// Whether it wants [`Delivery::Synced`] after every transaction.
+    pub synced: bool,
+    /// Comes back in [`Delivery::Started`].
+    pub request: u64,
+}
+
+/// Where a view is: the number of its partition and its slot there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ViewRef {
+    pub(crate) partition: u32,
+    pub(crate) slot: u32,
+}
+
+#[derive(Debug)]
+pub(crate) struct SubscriberState {
+    pub(crate) view: ViewRef,
+    pub(crate) synced: bool,
+}
+
+/// See the [crate] page.
+#[derive(Debug)]
+pub struct Engine {
+    pub(crate) limits: Limits,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) incarnation: u64,
+    pub(crate) position: Position,
+    pub(crate) partitions: Slab<Partition>,
+    pub(crate) by_name: FxHashMap<(EntityId, Tenant), u32>,
+    pub(crate) by_fingerprint: FxHashMap<u128, ViewRef>,
+    pub(crate) subscribers: FxHashMap<Subscriber, SubscriberState>,
+    /// Subscribers that want to hear of every transaction.
+    pub(crate) synced: Vec<Subscriber>,
+    /// Scans under way.
+    pub(crate) tickets: FxHashMap<u64, ViewRef>,
+    pub(crate) next_ticket: u64,
+    /// Tickets of pages that are ahead of the stream.
+    ahead: Vec<u64>,
+    /// Views whose subscribers' list is behind while rows are fetched.
+    held: Vec<ViewRef>,
+    pub(crate) idle: crate::linger::Idle,
+    pub(crate) outputs: Vec<Output>,
+    effects: Vec<Effect>,
+}
+
+impl Engine {
+    /// An engine without views at `position`.
+    #[must_use]
+    pub fn new(limits: Limits, incarnation: u64, position: Position, metrics: Arc<Metrics>) -> Self {
+        Self {
+            limits,
+            metrics,
+            incarnation,
+            position,
+            partitions: Slab::new(),
+            by_name: FxHashMap::default(),
+            by_fingerprint: FxHashMap::default(),
+            subscribers: FxHashMap::default(),
+            synced: Vec::new(),
+            tickets: FxHashMap::default(),
+            next_ticket: 0,
+            ahead: Vec::new(),
+            held: Vec::new(),
+            idle: crate::linger::Idle::default(),
+            outputs: Vec::new(),
+            effects: Vec::new(),
+        }
+    }
+
+    /// The position of the last transaction folded in.
+    #[must_use]
+    pub fn position(&self) -> Position {
+        self.position
+    }
+
+    /// The position up to which every subscriber has been handed everything: behind [`Engine::position`] only while
+    /// rows are being fetched for a list.
+    #[must_use]
+    pub fn exact(&self) -> Position {
+        let held = self
+            .held
+            .iter()
+            .filter_map(|at| self.partitions[at.partition as usize].views[at.slot as usize].held.as_ref());
+        held.map(|held| held.position).min().unwrap_or(self.position)
+    }
+
+    /// Takes what is to be done, in order.
+    pub fn take_outputs(&mut self) -> std::vec::Drain<'_, Output> {
+        self.outputs.drain(..)
+    }
+
+    /// Folds a transaction in. Transactions come in order of position; those not after [`Engine::position`] are skipped.
+    pub fn apply(&mut self, transaction: &Transaction) {
+        if transaction.position <= self.position {
+            return;
+        }
+        let previous = std::mem::replace(&mut self.position, transaction.position);
+        match &transaction.changes[..] {
+            [] => {}
+            [change] => {
+                if let Some(partition) = self.by_name.get(&(change.entity, change.tenant.clone())) {
+                    self.apply_partition(*partition, &[change], previous);
+                }
+            }
+            changes => {
+                for (partition, changes) in self.by_partition(changes) {
+                    self.apply_partition(partition, &changes, previous);
+                }
+            }
+        }
+        self.adopt_pages();
+        self.deliver_synced();
+    }
+
+    fn by_partition<'a>(&self, changes: &'a [Change]) -> Vec<(u32, Vec<&'a Change>)> {
+        let mut groups: Vec<(u32, Vec<&Change>)> = Vec::new();
+        let mut group_of: FxHashMap<u32, usize> = FxHashMap::default();
+        let mut last: Option<(&Change, usize)> = None;
+        for change in changes {
+            if let Some((other, group)) = last
+                && other.entity == change.entity
+                && other.tenant == change.tenant
+            {
+                groups[group].1.push(change);
+                continue;
+            }
+            let Some(partition) = self.by_name.get(&(change.entity, change.tenant.clone())) else { continue };
+            let group = *group_of.entry(*partition).or_insert_with(|| {
+                groups.push((*partition, Vec::new()));
+                groups.len() - 1
+            });
+            groups[group].1.push(change);
+            last = Some((change, group));
+        }
+        groups
+    }
+
+    fn apply_partition(&mut self, partition: u32, changes: &[&Change], previous: Position) {
+        let more = changes.len() > 1;
+        let mut effects = std::mem::take(&mut self.effects);
+        let mut touched = Vec::new();
+        let mut low = Vec::new();
+        for change in changes {
+            self.partitions[partition as usize].change(self.position, change, more, &mut effects);
+            for effect in effects.drain(..) {
+                match effect {
+                    Effect::Deltas(slot, deltas) => self.emit(ViewRef { partition, slot }, self.position, deltas),
+                    Effect::Touched(slot) => touched.push(slot),
+                    Effect::Low(slot) => low.push(slot),
+                }
+            }
+        }
+        self.effects = effects;
+        touched.sort_unstable();
+        touched.dedup();
+        for slot in touched {
+            let at = ViewRef { partition, slot };
+            let view = &mut self.partitions[partition as usize].views[slot as usize];
+            let was_held = view.held.is_some();
+            let deltas = view.finish(previous);
+            self.note_held(at, was_held);
+            self.emit(at, self.position, deltas);
+            low.push(slot);
+        }
+        low.sort_unstable();
+        low.dedup();
+        for slot in low {
+            self.refill(ViewRef { partition, slot });
+        }
+    }
+
+    pub(crate) fn view(&mut self, at: ViewRef) -> &mut crate::view::ViewState {
+        &mut self.partitions[at.partition as usize].views[at.slot as usize]
+    }
+
+    /// Keeps the list of held views in step with a view's state.
+    fn note_held(&mut self, at: ViewRef, was_held: bool) {
+        let is_held = self.view(at).held.is_some();
+        match (was_held, is_held) {
+            (false, true) => self.held.push(at),
+            (true, false) => self.forget_held(at),
+            _ => {}
+        }
+    }
+
+    pub(crate) fn forget_held(&mut self, at: ViewRef) {
+        self.held.retain(|other| *other != at);
+    }
+
+    /// Records a batch and hands it to every subscriber of the view.
+    fn emit(&mut self, at: ViewRef, position: Position, deltas: Deltas) {
+        if deltas.is_empty() {
+            return;
+        }
+        let bounds = Bounds { batches: self.limits.log_batches, bytes: self.limits.log_bytes };
+        let view = &mut self.partitions[at.partition as usize].views[at.slot as usize];
+        self.metrics.batches.add(1);
+        self.metrics.deltas.add(deltas.len() as u64);
+        let batch = view.record(position, deltas, bounds);
+        for subscriber in &view.subscribers {
+            self.outputs.push(Output::Deliver(*subscriber, view.delivery(&batch, 0)));
+        }
+    }
+
+    /// Asks for rows past the horizon where the window wants them and no scan is under way.
+    pub(crate) fn refill(&mut self, at: ViewRef) {
+        let ticket = self.next_ticket;
+        let view = self.view(at);
+        let due = view
+            .window
+            .as_ref()
+            .is_some_and(|window| if view.is_streamed() { window.is_short() } else { window.wants_refill() });
+        if !due || view.fetch.is_some() {
+            return;
+        }
+        let Some((after, want)) = view.begin_fetch(ticket) else { return };
+        let query = view.info.query.clone();
+        let request = ScanRequest {
+            entity: query.entity.id(),
+            tenant: view.info.tenant.clone(),
+            order: query.order.clone(),
+            predicate: Arc::new(Predicate::new(query.filter.clone())),
+            after: (!after.is_empty()).then_some(after),
+            want,
+        };
+        self.next_ticket += 1;
+        self.tickets.insert(ticket, at);
+        self.metrics.scans.add(1);
+        self.partitions[at.partition as usize].refresh(at.slot);
+        self.outputs.push(Output::Scan(ticket, request));
+    }
+
+    /// Takes the answer to a scan. A page ahead of the stream waits for it; a failed scan ends the view's subscriptions.
+    pub fn page(&mut self, ticket: u64, page: Result<Page, ScanError>) {
+        let Some(at) = self.tickets.get(&ticket).copied() else { return };
+        match page {
+            Err(error) => {
+                self.tickets.remove(&ticket);
+                tracing::error!(%error, entity = %self.view(at).info.query.entity.name(), "scan failed; its subscriptions end");
+                self.end_view(at, &EndReason::StoreFailed);
+            }
+            Ok(page) => {
+                let ahead = page.position > self.position;
+                if let Some(fetch) = &mut self.view(at).fetch {
+                    fetch.page = Some(page);
+                }
+                if ahead {
+                    self.ahead.push(ticket);
+                } else {
+                    self.adopt(ticket);
+                }
+            }
+        }
+    }
+
+    fn adopt_pages(&mut self) {
+        for ticket in std::mem::take(&mut self.ahead) {
+            let Some(at) = self.tickets.get(&ticket).copied() else { continue };
+            let position = self.position;
+            let page = self.view(at).fetch.as_ref().and_then(|fetch| fetch.page.as_ref());
+            if page.is_some_and(|page| page.position > position) {
+                self.ahead.push(ticket);
+            } else {
+                self.adopt(ticket);
+            }
+        }
+    }
+
+    fn adopt(&mut self, ticket: u64) {
+        let Some(at) = self.tickets.remove(&ticket) else { return };
+        let view = self.view(at);
+        let Some(fetch) = view.fetch.take() else { return };
+        if !view.adopt(*fetch) {
+            self.metrics.scans_repeated.add(1);
+        }
+        self.partitions[at.partition as usize].refresh(at.slot);
+        self.settle(at);
+        if self.partitions[at.partition as usize].views.contains(at.slot as usize) {
+            self.refill(at);
+        }
+    }
+
+    /// After rows arrived: completes a first snapshot, lets frames that were held back go.
+    pub(crate) fn settle(&mut self, at: ViewRef) {
+        let position = self.position;
+        let view = self.view(at);
+        if view.window.as_ref().is_none_or(Window::is_short) {
+            return;
+        }
+        if view.held.is_some() {
+            let deltas = view.finish(position);
+            self.note_held(at, true);
+            self.emit(at, position, deltas);
+            self.deliver_synced_of(at);
+        }
+        self.complete(at);
+    }
+
+    fn deliver_synced(&mut self) {
+        for subscriber in std::mem::take(&mut self.synced) {
+            if let Some(state) = self.subscribers.get(&subscriber)
+                && state.synced
+            {
+                self.synced.push(subscriber);
+                let at = state.view;
+                self.deliver_synced_to(at, subscriber);
+            }
+        }
+    }
+
+    fn deliver_synced_of(&mut self, at: ViewRef) {
+        for subscriber in self.view(at).subscribers.clone() {
+            if self.subscribers.get(&subscriber).is_some_and(|state| state.synced) {
+                self.deliver_synced_to(at, subscriber);
+            }
+        }
+    }
+
+    fn deliver_synced_to(&mut self, at: ViewRef, subscriber: Subscriber) {
+        let position = self.position;
+        let view = self.view(at);
+        if view.is_exact() && view.subscribers.contains(&subscriber) {
+            self.outputs.push(Output::Deliver(subscriber, Delivery::Synced { position }));
+        }
+    }
+}

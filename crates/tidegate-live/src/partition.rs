@@ -1,0 +1,209 @@
+//! The views of one (tenant, entity): which of them a change concerns, and what it does to them.
+
+use std::sync::Arc;
+
+use slab::Slab;
+use tidegate_model::{Change, Order, Position, Row};
+
+use crate::View;
+use crate::diff::Deltas;
+use crate::index::{Index, places};
+use crate::view::{RowChange, ViewState};
+use crate::window::{Horizon, Image};
+
+/// What is looked at before a view itself: 24 bytes a view in one array.
+#[derive(Debug, Clone, Copy, Default)]
+struct Hot {
+    /// The lookup that named the view last.
+    stamp: u32,
+    order: u32,
+    /// The first bytes of anchor and horizon: a key outside is outside the window.
+    low: u64,
+    high: u64,
+}
+
+/// An order that some view uses, with the keys of the change at hand.
+#[derive(Debug)]
+struct OrderState {
+    order: Arc<Order>,
+    views: usize,
+    stamp: u32,
+    old: Vec<u8>,
+    new: Vec<u8>,
+}
+
+/// Something that a change did to a view.
+#[derive(Debug)]
+pub(crate) enum Effect {
+    /// Deltas to record and deliver.
+    Deltas(u32, Deltas),
+    /// [`ViewState::finish`] at the end of the transaction.
+    Touched(u32),
+    /// A refill may be due.
+    Low(u32),
+}
+
+#[derive(Debug)]
+pub(crate) struct Partition {
+    pub(crate) views: Slab<ViewState>,
+    hot: Vec<Hot>,
+    index: Index,
+    orders: Vec<OrderState>,
+    stamp: u32,
+    candidates: Vec<u32>,
+    scratch: Vec<u8>,
+}
+
+impl Partition {
+    pub(crate) fn new() -> Self {
+        Self {
+            views: Slab::new(),
+            hot: Vec::new(),
+            index: Index::default(),
+            orders: Vec::new(),
+            stamp: 0,
+            candidates: Vec::new(),
+            scratch: Vec::new(),
+        }
+    }
+
+    /// Adds a view that knows nothing yet.
+    pub(crate) fn insert(&mut self, info: Arc<View>, cushion: u32, floor: Position) -> u32 {
+        let order = self.use_order(&info.query.order);
+        let places = places(&info.query.filter);
+        let view = ViewState::new(info, order, places, cushion, floor);
+        let slot = self.views.insert(view) as u32;
+        if self.hot.len() <= slot as usize {
+            self.hot.resize(slot as usize + 1, Hot::default());
+        }
+        self.hot[slot as usize].order = order;
+        self.index.insert(slot, &self.views[slot as usize].places);
+        self.refresh(slot);
+        slot
+    }
+
+    pub(crate) fn remove(&mut self, slot: u32) -> ViewState {
+        let view = self.views.remove(slot as usize);
+        self.index.remove(slot, &view.places);
+        self.orders[view.order as usize].views -= 1;
+        view
+    }
+
+    fn use_order(&mut self, order: &Arc<Order>) -> u32 {
+        let known = self.orders.iter().position(|state| state.order == *order);
+        let at = known.or_else(|| self.orders.iter().position(|state| state.views == 0));
+        let fresh = OrderState { order: order.clone(), views: 0, stamp: 0, old: Vec::new(), new: Vec::new() };
+        let at = match at {
+            Some(at) => {
+                if known.is_none() {
+                    self.orders[at] = fresh;
+                }
+                at
+            }
+            None => {
+                self.orders.push(fresh);
+                self.orders.len() - 1
+            }
+        };
+        self.orders[at].views += 1;
+        at as u32
+    }
+
+    /// Takes over the bounds of a view after its window moved or its scan began or ended.
+    pub(crate) fn refresh(&mut self, slot: u32) {
+        let view = &self.views[slot as usize];
+        let hot = &mut self.hot[slot as usize];
+        (hot.low, hot.high) = match &view.window {
+            Some(window) if !view.is_streamed() => {
+                let low = window.anchor.as_deref().map_or(0, prefix);
+                let high = match &window.horizon {
+                    Horizon::At(horizon) if view.fetch.is_none() => prefix(horizon),
+                    _ => u64::MAX,
+                };
+                (low, high)
+            }
+            _ => (0, u64::MAX),
+        };
+    }
+
+    /// Folds one change into every view that it concerns. `more`: the transaction has other changes here.
+    pub(crate) fn change(&mut self, position: Position, change: &Change, more: bool, effects: &mut Vec<Effect>) {
+        let (old, new) = (change.old.as_ref(), change.new.as_ref());
+        self.next_stamp();
+        let mut candidates = std::mem::take(&mut self.candidates);
+        candidates.clear();
+        {
+            let (hot, stamp) = (&mut self.hot, self.stamp);
+            self.index.find(old.map(|row| &**row), new.map(|row| &**row), &mut self.scratch, &mut |slot| {
+                let hot = &mut hot[slot as usize];
+                if hot.stamp != stamp {
+                    hot.stamp = stamp;
+                    candidates.push(slot);
+                }
+            });
+        }
+        let columns = old.zip(new).map_or(u128::MAX, |(old, new)| old.difference(new));
+        for slot in candidates.iter().copied() {
+            let hot = self.hot[slot as usize];
+            let order = &mut self.orders[hot.order as usize];
+            order.encode(self.stamp, old, new);
+            let near = |image: &Image<'_>| (hot.low..=hot.high).contains(&prefix(image.key));
+            let old = old.map(|row| Image { key: &order.old, row }).filter(near);
+            let new = new.map(|row| Image { key: &order.new, row }).filter(near);
+            if old.is_none() && new.is_none() {
+                continue;
+            }
+            let change = RowChange { position, old, new, columns, more };
+            let outcome = self.views[slot as usize].change(change);
+            if !outcome.deltas.is_empty() {
+                effects.push(Effect::Deltas(slot, outcome.deltas));
+            }
+            if outcome.touched {
+                effects.push(Effect::Touched(slot));
+            }
+            if outcome.moved {
+                self.refresh(slot);
+                effects.push(Effect::Low(slot));
+            }
+        }
+        self.candidates = candidates;
+    }
+
+    fn next_stamp(&mut self) {
+        self.stamp = self.stamp.wrapping_add(1);
+        if self.stamp == 0 {
+            // Once in four billion changes: old stamps must not look new.
+            self.hot.iter_mut().for_each(|hot| hot.stamp = 0);
+            self.orders.iter_mut().for_each(|order| order.stamp = 0);
+            self.stamp = 1;
+        }
+    }
+}
+
+impl OrderState {
+    fn encode(&mut self, stamp: u32, old: Option<&Arc<Row>>, new: Option<&Arc<Row>>) {
+        if self.stamp == stamp {
+            return;
+        }
+        self.stamp = stamp;
+        for (row, key) in [(old, &mut self.old), (new, &mut self.new)] {
+            key.clear();
+            if let Some(row) = row {
+                self.order.encode(row, key);
+            }
+        }
+    }
+}
+
+/// The first eight bytes: not greater for a smaller key.
+#[inline]
+fn prefix(key: &[u8]) -> u64 {
+    match key.first_chunk() {
+        Some(chunk) => u64::from_be_bytes(*chunk),
+        None => {
+            let mut bytes = [0; 8];
+            bytes[..key.len()].copy_from_slice(key);
+            u64::from_be_bytes(bytes)
+        }
+    }
+}

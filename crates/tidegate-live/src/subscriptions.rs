@@ -1,0 +1,226 @@
+//! Subscribers come, move, fall behind and go.
+
+use std::sync::Arc;
+
+use tidegate_model::{Position, Query, Tenant};
+
+use crate::engine::{Engine, Output, Request, SubscriberState, ViewRef};
+use crate::partition::Partition;
+use crate::view::Subscriber;
+use crate::window::Window;
+use crate::{Delivery, EndReason, View, diff};
+
+impl Engine {
+    /// Adds a subscriber: it is answered with what it missed, or with a snapshot as soon as there is one.
+    pub fn subscribe(&mut self, subscriber: Subscriber, request: Request) {
+        let Request { query, tenant, resume, synced, request } = request;
+        let Some(at) = self.find_or_insert(query, tenant, None) else {
+            self.outputs.push(Output::Deliver(subscriber, Delivery::Ended(EndReason::TooManyViews)));
+            return;
+        };
+        self.subscribers.insert(subscriber, SubscriberState { view: at, synced });
+        if synced {
+            self.synced.push(subscriber);
+        }
+        self.metrics.subscriptions.add(1);
+        let position = self.position;
+        let view = self.view(at);
+        if let Some((missed, applied)) = resume.and_then(|token| view.resume(&token, position)) {
+            self.metrics.resumed.add(1);
+            self.join(at, subscriber, request, true);
+            let view = &self.partitions[at.partition as usize].views[at.slot as usize];
+            for (nth, batch) in missed.iter().enumerate() {
+                let from = if nth == 0 { applied } else { 0 };
+                self.outputs.push(Output::Deliver(subscriber, view.delivery(batch, from)));
+            }
+            return;
+        }
+        if resume.is_some() {
+            self.metrics.resets.add(1);
+        }
+        self.await_snapshot(at, subscriber, request);
+    }
+
+    /// Moves a subscriber to another anchor or limit of its query. It gets a snapshot.
+    pub fn reanchor(&mut self, subscriber: Subscriber, query: Arc<Query>, request: u64, now_ms: u64) {
+        let Some(state) = self.subscribers.get(&subscriber) else { return };
+        let from = state.view;
+        let tenant = self.view(from).info.tenant.clone();
+        let Some(at) = self.find_or_insert(query, tenant, Some(from)) else {
+            self.end_subscriber(subscriber, &EndReason::TooManyViews, now_ms);
+            return;
+        };
+        self.metrics.reanchors.add(1);
+        self.part(from, subscriber);
+        if let Some(state) = self.subscribers.get_mut(&subscriber) {
+            state.view = at;
+        }
+        self.await_snapshot(at, subscriber, request);
+        if from != at {
+            self.rest_if_unused(from, now_ms);
+        }
+    }
+
+    /// Gives a subscriber that dropped everything after `sent` the net of it, or a snapshot where the log does not reach
+    /// or `reset` asks for one.
+    pub fn catch_up(&mut self, subscriber: Subscriber, sent: Option<Position>, reset: bool, request: u64) {
+        let Some(at) = self.subscribers.get(&subscriber).map(|state| state.view) else { return };
+        let position = self.position;
+        let view = self.view(at);
+        if let Some(waiting) = view.waiting.iter_mut().find(|(waiting, _)| *waiting == subscriber) {
+            waiting.1 = request;
+            return;
+        }
+        let net = sent.filter(|_| !reset).and_then(|sent| view.net_since(sent, position));
+        let Some(net) = net else {
+            self.metrics.resets.add(1);
+            self.part(at, subscriber);
+            self.await_snapshot(at, subscriber, request);
+            return;
+        };
+        self.metrics.conflated.add(1);
+        self.started(subscriber, request, true, net.position);
+        if !net.deltas.is_empty() {
+            let delivery = self.view(at).delivery(&Arc::new(net), 0);
+            self.outputs.push(Output::Deliver(subscriber, delivery));
+        }
+    }
+
+    /// Takes a subscriber away. Its view stays for a while, so that whoever comes back finds its log.
+    pub fn unsubscribe(&mut self, subscriber: Subscriber, now_ms: u64) {
+        let Some(state) = self.subscribers.remove(&subscriber) else { return };
+        self.synced.retain(|other| !state.synced || *other != subscriber);
+        self.metrics.subscriptions.sub(1);
+        self.part(state.view, subscriber);
+        self.rest_if_unused(state.view, now_ms);
+    }
+
+    /// The view of a query, made if need be. A new one takes over what the view `from` knows of its rows.
+    fn find_or_insert(&mut self, query: Arc<Query>, tenant: Tenant, from: Option<ViewRef>) -> Option<ViewRef> {
+        let fingerprint = query.fingerprint(&tenant);
+        if let Some(at) = self.by_fingerprint.get(&fingerprint) {
+            return Some(*at);
+        }
+        if self.by_fingerprint.len() >= self.limits.views {
+            self.drop_idle(1);
+        }
+        if self.by_fingerprint.len() >= self.limits.views {
+            self.metrics.views_refused.add(1);
+            return None;
+        }
+        let name = (query.entity.id(), tenant.clone());
+        let partition = *self.by_name.entry(name).or_insert_with(|| self.partitions.insert(Partition::new()) as u32);
+        let cushion = self.limits.cushion(query.limit);
+        // The token carries half of it: enough to tell a client's own views apart.
+        let info = Arc::new(View { query, tenant, incarnation: self.incarnation, fingerprint: fingerprint as u64 });
+        let views = &mut self.partitions[partition as usize];
+        let slot = views.insert(info, cushion, self.position);
+        if let Some(from) = from.filter(|from| from.partition == partition)
+            && let Some((new, old)) = views.views.get2_mut(slot as usize, from.slot as usize)
+            && let (Some(new), Some(old)) = (&mut new.window, &old.window)
+        {
+            new.seed_from(old);
+        }
+        self.partitions[partition as usize].refresh(slot);
+        let at = ViewRef { partition, slot };
+        self.by_fingerprint.insert(fingerprint, at);
+        self.metrics.views.add(1);
+        Some(at)
+    }
+
+    fn await_snapshot(&mut self, at: ViewRef, subscriber: Subscriber, request: u64) {
+        let limit = self.view(at).info.query.limit;
+        let view = self.view(at);
+        view.waiting.push((subscriber, request));
+        view.idle = None;
+        if view.is_streamed() && view.window.is_none() {
+            view.window = Some(Window::new(view.info.query.after.clone(), limit, 0));
+        }
+        self.settle(at);
+        self.refill(at);
+    }
+
+    /// Hands a snapshot to everyone who waits, if there is one now.
+    pub(crate) fn complete(&mut self, at: ViewRef) {
+        let position = self.position;
+        let view = self.view(at);
+        let streamed = view.is_streamed();
+        view.ready = !streamed;
+        if view.waiting.is_empty() {
+            return;
+        }
+        let batch = if streamed {
+            let Some(window) = view.window.take() else { return };
+            Some(Arc::new(diff::snapshot(position, window.visible().iter().map(|held| &held.row))))
+        } else {
+            view.snapshot(position)
+        };
+        let Some(batch) = batch else { return };
+        if let Some(fetch) = view.fetch.take_if(|_| streamed) {
+            self.tickets.remove(&fetch.ticket);
+        }
+        for (subscriber, request) in std::mem::take(&mut self.view(at).waiting) {
+            self.join(at, subscriber, request, false);
+            let delivery = self.view(at).delivery(&batch, 0);
+            self.outputs.push(Output::Deliver(subscriber, delivery));
+        }
+        self.partitions[at.partition as usize].refresh(at.slot);
+    }
+
+    fn join(&mut self, at: ViewRef, subscriber: Subscriber, request: u64, resumed: bool) {
+        let position = self.position;
+        let view = self.view(at);
+        let position = view.list(position).map_or(position, |(_, position)| position);
+        view.subscribers.push(subscriber);
+        view.idle = None;
+        self.started(subscriber, request, resumed, position);
+    }
+
+    fn started(&mut self, subscriber: Subscriber, request: u64, resumed: bool, position: Position) {
+        let delivery = Delivery::Started { request, resumed, position };
+        self.outputs.push(Output::Deliver(subscriber, delivery));
+    }
+
+    /// Takes a subscriber out of a view.
+    fn part(&mut self, at: ViewRef, subscriber: Subscriber) {
+        let view = self.view(at);
+        view.subscribers.retain(|other| *other != subscriber);
+        view.waiting.retain(|(other, _)| *other != subscriber);
+    }
+
+    fn end_subscriber(&mut self, subscriber: Subscriber, reason: &EndReason, now_ms: u64) {
+        self.outputs.push(Output::Deliver(subscriber, Delivery::Ended(reason.clone())));
+        self.unsubscribe(subscriber, now_ms);
+    }
+
+    /// Ends every subscription of a view and drops it.
+    pub(crate) fn end_view(&mut self, at: ViewRef, reason: &EndReason) {
+        let view = self.view(at);
+        let waiting = view.waiting.iter().map(|(subscriber, _)| *subscriber);
+        let all: Vec<Subscriber> = view.subscribers.iter().copied().chain(waiting).collect();
+        for subscriber in all {
+            self.outputs.push(Output::Deliver(subscriber, Delivery::Ended(reason.clone())));
+            if let Some(state) = self.subscribers.remove(&subscriber) {
+                self.metrics.subscriptions.sub(1);
+                self.synced.retain(|other| !state.synced || *other != subscriber);
+            }
+        }
+        self.drop_view(at);
+    }
+
+    pub(crate) fn drop_view(&mut self, at: ViewRef) {
+        self.forget_held(at);
+        let views = &mut self.partitions[at.partition as usize];
+        let view = views.remove(at.slot);
+        let empty = views.views.is_empty();
+        if let Some(fetch) = &view.fetch {
+            self.tickets.remove(&fetch.ticket);
+        }
+        self.by_fingerprint.remove(&view.info.query.fingerprint(&view.info.tenant));
+        if empty {
+            self.by_name.remove(&(view.info.query.entity.id(), view.info.tenant.clone()));
+            self.partitions.remove(at.partition as usize);
+        }
+        self.metrics.views.sub(1);
+    }
+}

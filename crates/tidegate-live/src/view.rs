@@ -1,0 +1,424 @@
+//! One view: its window, its log, who looks at it, and what it is waiting for.
+
+use std::sync::{Arc, Weak};
+
+use smallvec::SmallVec;
+use tidegate_model::{Batch, BatchKind, Key, Mode, Op, Page, Position, Row, Token};
+
+use crate::diff::{self, Deltas, Relation};
+use crate::index::Places;
+use crate::log::{Bounds, Log};
+use crate::window::{Fold, Held, Horizon, Image, Window};
+use crate::{Delivery, View};
+
+/// The number of a subscriber, given by whoever drives the engine.
+pub(crate) type Subscriber = u64;
+
+/// A scan under way for a view, and what happened past the horizon since it was asked for.
+#[derive(Debug)]
+pub(crate) struct Fetch {
+    pub(crate) ticket: u64,
+    /// Past which key the scan reads.
+    pub(crate) after: Key,
+    /// Rows that came and went past that key, by position: replayed onto an older page, dropped for a newer one.
+    changes: Vec<(Position, Option<Key>, Option<Held>)>,
+    /// The page, while it is ahead of the stream.
+    pub(crate) page: Option<Page>,
+    /// The horizon moved below `after`, or too much happened: the page will not fit.
+    stale: bool,
+}
+
+/// Most changes remembered for one scan; past it the scan is made again.
+const FETCH_CHANGES_MAX: usize = 16_384;
+
+/// The list that subscribers have, while changes are gathered that leave as one batch.
+#[derive(Debug, Default)]
+pub(crate) struct Before {
+    rows: Vec<Held>,
+    /// For each row, the position of its last change since; 0 for none.
+    changed_at: Vec<u64>,
+}
+
+/// The list that subscribers have, while rows that belong into the new one are being fetched.
+#[derive(Debug)]
+pub(crate) struct HeldBack {
+    before: Before,
+    /// The last position that `before` is right for.
+    pub(crate) position: Position,
+}
+
+/// What a transaction of several changes has done to a view so far.
+#[derive(Debug, Default)]
+struct Touched {
+    before: Before,
+    streamed: Deltas,
+}
+
+#[derive(Debug)]
+pub(crate) struct ViewState {
+    pub(crate) info: Arc<View>,
+    /// Columns whose change is worth a frame, a bit each.
+    columns: u128,
+    /// Number of its order within the partition.
+    pub(crate) order: u32,
+    /// Maintained: always. Streamed: while a snapshot is being read.
+    pub(crate) window: Option<Window>,
+    /// A maintained view's first snapshot is complete (a streamed view has none of its own).
+    pub(crate) ready: bool,
+    pub(crate) log: Log,
+    pub(crate) places: Places,
+    pub(crate) subscribers: SmallVec<[Subscriber; 1]>,
+    /// Subscribers that wait for a snapshot, with the number of their command.
+    pub(crate) waiting: Vec<(Subscriber, u64)>,
+    pub(crate) fetch: Option<Box<Fetch>>,
+    pub(crate) held: Option<Box<HeldBack>>,
+    touched: Option<Box<Touched>>,
+    /// Shared by all who subscribe before the next change.
+    snapshot: Weak<Batch>,
+    /// Stamp of when its last subscriber left.
+    pub(crate) idle: Option<u64>,
+}
+
+/// One changed row as a partition sees it.
+#[derive(Clone, Copy)]
+pub(crate) struct RowChange<'a> {
+    pub(crate) position: Position,
+    pub(crate) old: Option<Image<'a>>,
+    pub(crate) new: Option<Image<'a>>,
+    /// Columns that differ between the images, a bit each.
+    pub(crate) columns: u128,
+    /// More changes of the same transaction may come to this view.
+    pub(crate) more: bool,
+}
+
+/// What a view has to have done for it after a change.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Outcome {
+    /// Deltas for the log and the subscribers, at once.
+    pub(crate) deltas: Deltas,
+    /// Call [`ViewState::finish`] at the end of the transaction.
+    pub(crate) touched: bool,
+    /// The bounds of the window moved, or a refill is due.
+    pub(crate) moved: bool,
+}
+
+impl ViewState {
+    pub(crate) fn new(info: Arc<View>, order: u32, places: Places, cushion: u32, floor: Position) -> Self {
+        let query = &info.query;
+        let all = query.select.len() == query.entity.columns().len();
+        let selected = query.select.iter().fold(0, |set, column| set | 1 << column);
+        let sorted = query.order.terms().iter().fold(0, |set, term| set | 1 << term.column);
+        let columns = if all { u128::MAX } else { selected | sorted | query.filter.columns() };
+        let window = (query.mode == Mode::Maintained).then(|| Window::new(query.after.clone(), query.limit, cushion));
+        Self {
+            columns,
+            order,
+            window,
+            ready: false,
+            log: Log::new(floor),
+            places,
+            subscribers: SmallVec::new(),
+            waiting: Vec::new(),
+            fetch: None,
+            held: None,
+            touched: None,
+            snapshot: Weak::new(),
+            idle: None,
+            info,
+        }
+    }
+
+    pub(crate) fn is_streamed(&self) -> bool {
+        self.info.query.mode == Mode::Streamed
+    }
+
+    /// Whether the subscribers' list is complete at the engine's position.
+    pub(crate) fn is_exact(&self) -> bool {
+        self.held.is_none() && (self.ready || self.is_streamed())
+    }
+
+    /// Folds one changed row in.
+    pub(crate) fn change(&mut self, change: RowChange<'_>) -> Outcome {
+        let filter = &self.info.query.filter;
+        let matches = |image: &Image<'_>| filter.matches(image.row);
+        if self.is_streamed() && self.window.is_none() {
+            return self.stream(change.old.filter(matches), change.new.filter(matches), change);
+        }
+        let Some(window) = &mut self.window else { return Outcome::default() };
+        let beyond = |image: &Image<'_>| self.fetch.as_ref().is_some_and(|fetch| *fetch.after < *image.key);
+        let near =
+            |image: &Image<'_>| self.info.query.mode == Mode::Streamed || window.covers(image.key) || beyond(image);
+        let old = change.old.filter(near).filter(matches);
+        let new = change.new.filter(near).filter(matches);
+        if old.is_none() && new.is_none() {
+            return Outcome::default();
+        }
+        if let Some(fetch) = &mut self.fetch {
+            fetch.remember(change.position, old, new);
+        }
+        let inside = |image: &Image<'_>| window.covers(image.key);
+        let (inner_old, inner_new) = (old.filter(inside), new.filter(inside));
+        let make_key = || new.map_or_else(|| Key::from([]), |image| image.key.into());
+        if self.info.query.mode == Mode::Streamed {
+            window.fold(inner_old, inner_new, make_key);
+            return Outcome { moved: true, ..self.stream(old, new, change) };
+        }
+        // Several changes, or rows that may have to be fetched first: the deltas are the difference at the end.
+        let slow = change.more
+            || self.held.is_some()
+            || (window.horizon != Horizon::Complete && window.rows.len() <= window.limit as usize);
+        if slow && self.ready {
+            let key_columns = self.info.query.entity.key();
+            match (&mut self.held, inner_old) {
+                (Some(held), Some(old)) => held.before.note(old, change.position, key_columns),
+                (Some(_), None) => {}
+                (None, old) => {
+                    let touched = self.touched.get_or_insert_with(|| Touched::new(window.visible()));
+                    if let Some(old) = old {
+                        touched.before.note(old, change.position, &[]);
+                    }
+                }
+            }
+        }
+        let fold = window.fold(inner_old, inner_new, make_key);
+        let mut outcome = Outcome { touched: slow || !self.ready, ..Outcome::default() };
+        if !outcome.touched {
+            outcome.deltas = deltas_of(window, &fold, change, self.columns);
+        }
+        outcome.moved = trim(window, &mut self.fetch) || window.wants_refill();
+        outcome
+    }
+
+    fn stream(&mut self, old: Option<Image<'_>>, new: Option<Image<'_>>, change: RowChange<'_>) -> Outcome {
+        let delta = match (old, new) {
+            (None, None) => return Outcome::default(),
+            (None, Some(new)) => diff::unplaced(Op::Match, new.row.version(), Some(new.row.clone())),
+            (Some(old), None) => diff::unplaced(Op::Unmatch, change.position.0, Some(old.row.clone())),
+            (Some(_), Some(_)) if change.columns & self.columns == 0 => return Outcome::default(),
+            (Some(_), Some(new)) => diff::unplaced(Op::Update, new.row.version(), Some(new.row.clone())),
+        };
+        if change.more {
+            self.touched.get_or_insert_default().streamed.push(delta);
+            return Outcome { touched: true, ..Outcome::default() };
+        }
+        let mut outcome = Outcome::default();
+        outcome.deltas.push(delta);
+        outcome
+    }
+
+    /// Ends a transaction (the one before was at `previous`): what it did to the list as a whole, unless rows have to be
+    /// fetched first.
+    pub(crate) fn finish(&mut self, previous: Position) -> Deltas {
+        let touched = self.touched.take().map(|touched| *touched).unwrap_or_default();
+        if self.is_streamed() {
+            return touched.streamed;
+        }
+        let Some(window) = &self.window else { return Deltas::new() };
+        if !self.ready {
+            return Deltas::new();
+        }
+        if window.is_short() {
+            self.held.get_or_insert_with(|| Box::new(HeldBack { before: touched.before, position: previous }));
+            return Deltas::new();
+        }
+        let before = self.held.take().map_or(touched.before, |held| held.before);
+        before.difference(window.visible(), self.info.query.entity.key(), self.columns)
+    }
+
+    /// Takes a fetched page in, which must not be ahead of the stream. Says whether it fitted.
+    pub(crate) fn adopt(&mut self, fetch: Fetch) -> bool {
+        let (Some(window), Some(page)) = (&mut self.window, fetch.page) else { return false };
+        if fetch.stale || window.horizon != Horizon::At(fetch.after.clone()) {
+            return false;
+        }
+        let mut rows: Vec<Held> = page.rows.into_iter().map(|(key, row)| Held { key, row }).collect();
+        let inside = |key: &Key| page.upto.as_ref().is_none_or(|upto| key <= upto);
+        for (_, old, new) in fetch.changes.into_iter().filter(|(position, ..)| *position > page.position) {
+            if let Some(at) = old.and_then(|key| rows.binary_search_by(|held| held.key.cmp(&key)).ok()) {
+                rows.remove(at);
+            }
+            if let Some(new) = new.filter(|new| inside(&new.key)) {
+                match rows.binary_search_by(|held| held.key.cmp(&new.key)) {
+                    Ok(at) => rows[at] = new,
+                    Err(at) => rows.insert(at, new),
+                }
+            }
+        }
+        window.extend(rows, page.upto);
+        window.trim(window.capacity());
+        true
+    }
+
+    /// Starts waiting for a scan of what lies past the horizon; returns the key to read after and how many rows.
+    pub(crate) fn begin_fetch(&mut self, ticket: u64) -> Option<(Key, usize)> {
+        let window = self.window.as_ref()?;
+        let Horizon::At(after) = &window.horizon else { return None };
+        let want = window.capacity().saturating_sub(window.rows.len()).max(1);
+        let (after, changes) = (after.clone(), Vec::new());
+        self.fetch = Some(Box::new(Fetch { ticket, after: after.clone(), changes, page: None, stale: false }));
+        Some((after, want))
+    }
+
+    /// The list that subscribers have and the position it is right for; `None` before the first snapshot.
+    pub(crate) fn list(&self, position: Position) -> Option<(&[Held], Position)> {
+        match (&self.held, &self.window) {
+            (Some(held), _) => Some((&held.before.rows, held.position)),
+            (None, Some(window)) if self.ready => Some((window.visible(), position)),
+            _ => None,
+        }
+    }
+
+    /// The list from `reset` to `ready`.
+    pub(crate) fn snapshot(&mut self, position: Position) -> Option<Arc<Batch>> {
+        if let Some(shared) = self.snapshot.upgrade() {
+            return Some(shared);
+        }
+        let (rows, position) = self.list(position)?;
+        let batch = Arc::new(diff::snapshot(position, rows.iter().map(|held| &held.row)));
+        self.snapshot = Arc::downgrade(&batch);
+        Some(batch)
+    }
+
+    /// Writes a batch to the log and returns it.
+    pub(crate) fn record(&mut self, position: Position, deltas: Deltas, bounds: Bounds) -> Arc<Batch> {
+        let batch = Arc::new(Batch::new(position, BatchKind::Logged, deltas));
+        self.log.push(batch.clone(), bounds);
+        self.snapshot = Weak::new();
+        batch
+    }
+
+    /// What a subscriber that comes back with `token` has missed, if token and log prove it.
+    pub(crate) fn resume(&self, token: &Token, position: Position) -> Option<(Vec<Arc<Batch>>, usize)> {
+        let same = token.incarnation == self.info.incarnation && token.fingerprint == self.info.fingerprint;
+        let known = self.ready || self.is_streamed();
+        (same && known && token.position <= position).then(|| self.log.resume(token))?
+    }
+
+    /// The net of everything after `sent`, for a subscriber that dropped it; `None` if the log does not reach.
+    pub(crate) fn net_since(&self, sent: Position, position: Position) -> Option<Batch> {
+        let key = self.info.query.entity.key();
+        if self.is_streamed() {
+            return Some(Batch::new(position, BatchKind::Own, diff::net(self.log.after(sent)?, key)));
+        }
+        let (rows, position) = self.list(position)?;
+        let then = diff::undo(rows.iter().map(|held| &held.row), self.log.after(sent)?);
+        let before: Vec<&Arc<Row>> = then.iter().map(|(row, _)| row).collect();
+        let after: Vec<&Arc<Row>> = rows.iter().map(|held| &held.row).collect();
+        let deltas = diff::diff(&before, &after, key, |from, _| then[from].1, |from| then[from].0.version());
+        Some(Batch::new(position, BatchKind::Own, deltas))
+    }
+
+    /// A delivery of `batch` from the delta at `from` on.
+    pub(crate) fn delivery(&self, batch: &Arc<Batch>, from: usize) -> Delivery {
+        Delivery::Batch { view: self.info.clone(), batch: batch.clone(), from }
+    }
+}
+
+impl Fetch {
+    fn remember(&mut self, position: Position, old: Option<Image<'_>>, new: Option<Image<'_>>) {
+        let beyond = |image: &Image<'_>| *self.after < *image.key;
+        let (old, new) = (old.filter(beyond), new.filter(beyond));
+        if self.stale || (old.is_none() && new.is_none()) {
+            return;
+        }
+        if self.changes.len() == FETCH_CHANGES_MAX {
+            self.stale = true;
+            self.changes = Vec::new();
+            return;
+        }
+        let new = new.map(|image| Held { key: image.key.into(), row: image.row.clone() });
+        self.changes.push((position, old.map(|image| image.key.into()), new));
+    }
+}
+
+/// Lets the tail past the capacity go; says whether the horizon moved. While a scan reads from the horizon on, the
+/// window may grow to twice its capacity before the scan is given up.
+fn trim(window: &mut Window, fetch: &mut Option<Box<Fetch>>) -> bool {
+    let capacity = window.capacity();
+    match fetch {
+        None => {
+            let over = window.rows.len() > capacity;
+            window.trim(capacity);
+            over
+        }
+        Some(fetch) if window.rows.len() > 2 * capacity => {
+            window.trim(capacity);
+            fetch.stale = true;
+            fetch.changes = Vec::new();
+            true
+        }
+        Some(_) => false,
+    }
+}
+
+/// The deltas of a single change. The window has not been trimmed yet.
+#[inline]
+fn deltas_of(window: &Window, fold: &Fold, change: RowChange<'_>, columns: u128) -> Deltas {
+    let limit = window.limit as usize;
+    let rows = &window.rows;
+    let row = |at: usize| rows[at].row.clone();
+    let mut deltas = Deltas::new();
+    match fold {
+        Fold::Replaced { at } if *at < limit && change.columns & columns != 0 => {
+            deltas.push(diff::update(row(*at), *at));
+        }
+        Fold::Inserted { to } if *to < limit => {
+            if rows.len() > limit {
+                deltas.push(diff::leave(row(limit), limit - 1, rows[limit].row.version()));
+            }
+            deltas.push(diff::enter(row(*to), *to));
+        }
+        Fold::Removed { from, to: Some(to), .. } if *from < limit && *to < limit => {
+            deltas.push(diff::shift(row(*to), *from, *to));
+        }
+        Fold::Removed { from, old, .. } if *from < limit => {
+            deltas.push(diff::leave(old.row.clone(), *from, change.position.0));
+            if rows.len() >= limit {
+                deltas.push(diff::enter(row(limit - 1), limit - 1));
+            }
+        }
+        Fold::Removed { to: Some(to), .. } if *to < limit => {
+            deltas.push(diff::leave(row(limit), limit - 1, rows[limit].row.version()));
+            deltas.push(diff::enter(row(*to), *to));
+        }
+        _ => {}
+    }
+    deltas
+}
+
+impl Touched {
+    fn new(visible: &[Held]) -> Box<Self> {
+        let before = Before { rows: visible.to_vec(), changed_at: vec![0; visible.len()] };
+        Box::new(Self { before, streamed: Deltas::new() })
+    }
+}
+
+impl Before {
+    /// Remembers that a row was changed, to tell a row that is gone from one that was pushed out. `key_columns` are
+    /// given where the row may have moved since, and so have another key than it had.
+    fn note(&mut self, old: Image<'_>, position: Position, key_columns: &[u16]) {
+        let by_key = self.rows.binary_search_by(|held| (*held.key).cmp(old.key)).ok();
+        let by_identity = || self.rows.iter().position(|held| diff::same_key(&held.row, old.row, key_columns));
+        let at = if key_columns.is_empty() { by_key } else { by_key.or_else(by_identity) };
+        if let Some(at) = at {
+            self.changed_at[at] = position.0;
+        }
+    }
+
+    fn difference(&self, after: &[Held], key_columns: &[u16], columns: u128) -> Deltas {
+        let relation = |from: usize, to: usize| {
+            let (old, new) = (&self.rows[from], &after[to]);
+            if old.key != new.key {
+                Relation::Moved
+            } else if Arc::ptr_eq(&old.row, &new.row) || old.row.difference(&new.row) & columns == 0 {
+                Relation::Same
+            } else {
+                Relation::Changed
+            }
+        };
+        let left = |from: usize| self.changed_at[from].max(self.rows[from].row.version());
+        let rows: Vec<&Arc<Row>> = self.rows.iter().map(|held| &held.row).collect();
+        let after: Vec<&Arc<Row>> = after.iter().map(|held| &held.row).collect();
+        diff::diff(&rows, &after, key_columns, relation, left)
+    }
+}
