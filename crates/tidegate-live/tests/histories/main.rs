@@ -1,0 +1,88 @@
+//! Promise 1 as a property: whatever the interleaving of writes, scans, subscribes, re-anchors, cuts, resumes and slow
+//! readers, a client that only applies frames has, after every batch, exactly the query's rows at the batch's position.
+//!
+//! A history is a world (a store that may be ahead of the engine, pages that arrive late) and a list of steps. It is
+//! checked against the naive model of the testkit, which shares no code with the engine but the types, and shrinks to
+//! the shortest history that still fails. `TIDEGATE_HISTORIES` sets how many are run (10,000 without it).
+
+#![allow(clippy::expect_used)]
+
+mod world;
+
+use std::sync::Arc;
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+use tidegate_model::{Entity, Filter};
+use tidegate_testkit::strategies::{Alphabet, QueryPlan, cells, entity, place, query_plan};
+
+use world::{Plan, Step, World};
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        10 => vec((place(), place(), 0..10u8), 1..4).prop_map(Step::Commit),
+        10 => Just(Step::Apply),
+        6 => (place(), place(), any::<bool>()).prop_map(|(scan, cut, whole)| Step::Scan { scan, cut, whole }),
+        8 => place().prop_map(Step::Page),
+        1 => (place(), place()).prop_map(|(plan, tenant)| Step::Subscribe { plan, tenant }),
+        1 => (place(), place()).prop_map(|(client, cursor)| Step::Reanchor { client, cursor }),
+        8 => place().prop_map(Step::Read),
+        1 => (place(), place()).prop_map(|(client, frame)| Step::Cut { client, frame }),
+        2 => place().prop_map(Step::Resume),
+        1 => (place(), any::<bool>()).prop_map(|(client, reset)| Step::CatchUp { client, reset }),
+        1 => (place(), any::<bool>()).prop_filter_map("now and then", |(client, now)| now.then_some(Step::Unsubscribe(client))),
+        1 => (0..3_000u64).prop_map(Step::Tick),
+    ]
+}
+
+/// A query of any kind, half of them over every row: most random filters leave too few rows for a window to move.
+fn query(entity: &Arc<Entity>) -> impl Strategy<Value = QueryPlan> + use<> {
+    (query_plan(entity, Alphabet::Any), any::<bool>()).prop_map(|(query, every)| match every {
+        true => QueryPlan { filter: Filter::everything(), ..query },
+        false => query,
+    })
+}
+
+fn plan() -> impl Strategy<Value = Plan> {
+    entity().prop_flat_map(|entity| {
+        (
+            vec(query(&entity), 1..4),
+            vec(cells(&entity, Alphabet::Any), 4..24),
+            0..16usize,
+            vec((place(), place()).prop_map(|(plan, tenant)| Step::Subscribe { plan, tenant }), 1..4),
+            vec(step(), 1..160),
+            prop_oneof![Just(Some(0)), Just(Some(1)), Just(Some(3)), Just(None)],
+            1..9usize,
+        )
+            .prop_map(move |(queries, pool, initial, mut steps, more, cushion, log_batches)| {
+                steps.extend(more);
+                Plan { entity: entity.clone(), queries, pool, initial, steps, cushion, log_batches }
+            })
+    })
+}
+
+#[test]
+fn every_list_is_exact_after_every_batch() {
+    let cases = std::env::var("TIDEGATE_HISTORIES").ok().and_then(|count| count.parse().ok()).unwrap_or(10_000);
+    let config = Config { cases, max_shrink_iters: 20_000, ..Config::with_source_file(file!()) };
+
+    let result = TestRunner::new(config).run(&plan(), |plan| {
+        let coverage = World::run(&plan).map_err(TestCaseError::fail)?;
+        covered_add(&coverage);
+        Ok(())
+    });
+    if let Err(failure) = result {
+        panic!("{failure}");
+    }
+    let covered = COVERED.with(|total| *total.borrow());
+    covered.assert(cases);
+}
+
+thread_local! {
+    static COVERED: std::cell::RefCell<world::Coverage> = std::cell::RefCell::default();
+}
+
+fn covered_add(coverage: &world::Coverage) {
+    COVERED.with(|total| total.borrow_mut().add(coverage));
+}

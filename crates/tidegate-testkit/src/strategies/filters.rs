@@ -1,0 +1,57 @@
+//! Filters of every operator, nested.
+
+use std::sync::Arc;
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::select;
+use tidegate_model::{Comparison, Entity, Filter, InList, Pattern, Type, Value};
+
+use super::values::{Alphabet, nullable, value};
+
+/// A filter over the entity's columns: everything, one condition, or groups up to three deep.
+pub fn filter(entity: &Entity, alphabet: Alphabet) -> BoxedStrategy<Filter> {
+    let columns = (0u16..).zip(entity.columns());
+    let condition =
+        proptest::strategy::Union::new(columns.map(|(index, column)| condition(index, column.kind, alphabet)));
+    let nested = condition.prop_recursive(3, 12, 3, |inner| {
+        prop_oneof![
+            vec(inner.clone(), 1..4).prop_map(|filters| Filter::Any(filters.into())),
+            vec(inner.clone(), 0..4).prop_map(Filter::all),
+            inner.prop_map(|filter| Filter::Not(Box::new(filter))),
+        ]
+    });
+    prop_oneof![1 => Just(Filter::everything()), 5 => nested].boxed()
+}
+
+fn condition(column: u16, kind: Type, alphabet: Alphabet) -> BoxedStrategy<Filter> {
+    let compare = (comparison(kind), nullable_rarely(kind, alphabet))
+        .prop_map(move |(op, value)| Filter::compare(column, op, value));
+    let list =
+        vec(nullable(kind, alphabet), 1..5).prop_map(move |values| Filter::In(Arc::new(InList::new(column, values))));
+    let is_null = Just(Filter::IsNull { column });
+    let not_null = Just(Filter::Not(Box::new(Filter::IsNull { column })));
+    match kind {
+        Type::Text => {
+            let like = pattern().prop_map(move |pattern| Filter::Like { column, pattern: Arc::new(pattern) });
+            prop_oneof![4 => compare, 2 => list, 4 => like, 1 => is_null, 1 => not_null].boxed()
+        }
+        _ => prop_oneof![5 => compare, 2 => list, 1 => is_null, 1 => not_null].boxed(),
+    }
+}
+
+fn comparison(kind: Type) -> impl Strategy<Value = Comparison> {
+    use Comparison::{Eq, Gt, Gte, Lt, Lte, Ne};
+    select(if kind.is_ordered() { vec![Eq, Eq, Ne, Gt, Gte, Lt, Lte] } else { vec![Eq, Ne] })
+}
+
+fn nullable_rarely(kind: Type, alphabet: Alphabet) -> BoxedStrategy<Value> {
+    prop_oneof![1 => Just(Value::Null), 15 => value(kind, alphabet)].boxed()
+}
+
+/// Patterns of few characters, so that they match something; an `ilike` keeps to ASCII, where every party agrees.
+fn pattern() -> impl Strategy<Value = Pattern> {
+    let like = "([aAbBé%_]|\\\\[a%_\\\\]){0,5}".prop_map(|text| (text, false));
+    let ilike = "([aAbBnN7%_-]|\\\\[a%_\\\\]){0,5}".prop_map(|text| (text, true));
+    prop_oneof![like, ilike].prop_map(|(text, fold)| Pattern::new(&text, fold).expect("a valid pattern"))
+}
