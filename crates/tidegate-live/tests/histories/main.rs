@@ -21,18 +21,18 @@ use world::{Plan, Step, World};
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        10 => vec((place(), place(), 0..10u8), 1..4).prop_map(Step::Commit),
-        10 => Just(Step::Apply),
-        6 => (place(), place(), any::<bool>()).prop_map(|(scan, cut, whole)| Step::Scan { scan, cut, whole }),
-        8 => place().prop_map(Step::Page),
-        1 => (place(), place()).prop_map(|(plan, tenant)| Step::Subscribe { plan, tenant }),
-        1 => (place(), place()).prop_map(|(client, cursor)| Step::Reanchor { client, cursor }),
-        8 => place().prop_map(Step::Read),
-        1 => (place(), place()).prop_map(|(client, frame)| Step::Cut { client, frame }),
-        2 => place().prop_map(Step::Resume),
-        1 => (place(), any::<bool>()).prop_map(|(client, reset)| Step::CatchUp { client, reset }),
-        1 => (place(), any::<bool>()).prop_filter_map("now and then", |(client, now)| now.then_some(Step::Unsubscribe(client))),
-        1 => (0..3_000u64).prop_map(Step::Tick),
+        20 => vec((place(), place(), 0..10u8), 1..4).prop_map(Step::Commit),
+        20 => Just(Step::Apply),
+        12 => (place(), place(), any::<bool>()).prop_map(|(scan, cut, whole)| Step::Scan { scan, cut, whole }),
+        16 => place().prop_map(Step::Page),
+        2 => (place(), place()).prop_map(|(plan, tenant)| Step::Subscribe { plan, tenant }),
+        2 => (place(), place()).prop_map(|(client, cursor)| Step::Reanchor { client, cursor }),
+        16 => place().prop_map(Step::Read),
+        2 => (place(), place()).prop_map(|(client, frame)| Step::Cut { client, frame }),
+        4 => place().prop_map(Step::Resume),
+        2 => (place(), any::<bool>()).prop_map(|(client, reset)| Step::CatchUp { client, reset }),
+        1 => place().prop_map(Step::Unsubscribe),
+        2 => (0..3_000u64).prop_map(Step::Tick),
     ]
 }
 
