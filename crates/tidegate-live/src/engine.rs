@@ -3,7 +3,8 @@
 
 use std::sync::Arc;
 
-use rustc_hash::FxHashMap;
+use hashbrown::{Equivalent, HashMap};
+use rustc_hash::{FxBuildHasher, FxHashMap};
 use slab::Slab;
 use tidegate_model::{
     Change, EntityId, Page, Position, Predicate, Query, ScanError, ScanRequest, Tenant, Token, Transaction,
@@ -24,7 +25,7 @@ pub enum Output {
     /// Hand this to the subscriber.
     Deliver(Subscriber, Delivery),
     /// Scan, and bring the page back with this ticket.
-    Scan(u64, ScanRequest),
+    Scan(u64, Box<ScanRequest>),
 }
 
 /// What a subscriber asks for.
@@ -55,6 +56,16 @@ pub(crate) struct SubscriberState {
     pub(crate) synced: bool,
 }
 
+/// The name of a partition, borrowed: looking one up clones nothing.
+#[derive(Hash)]
+struct PartitionName<'a>(EntityId, &'a Tenant);
+
+impl Equivalent<(EntityId, Tenant)> for PartitionName<'_> {
+    fn equivalent(&self, (entity, tenant): &(EntityId, Tenant)) -> bool {
+        self.0 == *entity && self.1 == tenant
+    }
+}
+
 /// See the [crate] page.
 #[derive(Debug)]
 pub struct Engine {
@@ -63,7 +74,7 @@ pub struct Engine {
     pub(crate) incarnation: u64,
     pub(crate) position: Position,
     pub(crate) partitions: Slab<Partition>,
-    pub(crate) by_name: FxHashMap<(EntityId, Tenant), u32>,
+    pub(crate) by_name: HashMap<(EntityId, Tenant), u32, FxBuildHasher>,
     pub(crate) by_fingerprint: FxHashMap<u128, ViewRef>,
     pub(crate) subscribers: FxHashMap<Subscriber, SubscriberState>,
     /// Subscribers that want to hear of every transaction.
@@ -78,6 +89,8 @@ pub struct Engine {
     pub(crate) idle: crate::linger::Idle,
     pub(crate) outputs: Vec<Output>,
     effects: Vec<Effect>,
+    /// Batches and deltas since they were last added to the metrics.
+    emitted: (u64, u64),
 }
 
 impl Engine {
@@ -90,7 +103,7 @@ impl Engine {
             incarnation,
             position,
             partitions: Slab::new(),
-            by_name: FxHashMap::default(),
+            by_name: HashMap::default(),
             by_fingerprint: FxHashMap::default(),
             subscribers: FxHashMap::default(),
             synced: Vec::new(),
@@ -101,6 +114,7 @@ impl Engine {
             idle: crate::linger::Idle::default(),
             outputs: Vec::new(),
             effects: Vec::new(),
+            emitted: (0, 0),
         }
     }
 
@@ -123,6 +137,9 @@ impl Engine {
 
     /// Takes what is to be done, in order.
     pub fn take_outputs(&mut self) -> std::vec::Drain<'_, Output> {
+        let (batches, deltas) = std::mem::take(&mut self.emitted);
+        self.metrics.batches.add(batches);
+        self.metrics.deltas.add(deltas);
         self.outputs.drain(..)
     }
 
@@ -135,7 +152,7 @@ impl Engine {
         match &transaction.changes[..] {
             [] => {}
             [change] => {
-                if let Some(partition) = self.by_name.get(&(change.entity, change.tenant.clone())) {
+                if let Some(partition) = self.by_name.get(&PartitionName(change.entity, &change.tenant)) {
                     self.apply_partition(*partition, &[change], previous);
                 }
             }
@@ -161,7 +178,7 @@ impl Engine {
                 groups[group].1.push(change);
                 continue;
             }
-            let Some(partition) = self.by_name.get(&(change.entity, change.tenant.clone())) else { continue };
+            let Some(partition) = self.by_name.get(&PartitionName(change.entity, &change.tenant)) else { continue };
             let group = *group_of.entry(*partition).or_insert_with(|| {
                 groups.push((*partition, Vec::new()));
                 groups.len() - 1
@@ -231,8 +248,8 @@ impl Engine {
         }
         let bounds = Bounds { batches: self.limits.log_batches, bytes: self.limits.log_bytes };
         let view = &mut self.partitions[at.partition as usize].views[at.slot as usize];
-        self.metrics.batches.add(1);
-        self.metrics.deltas.add(deltas.len() as u64);
+        self.emitted.0 += 1;
+        self.emitted.1 += deltas.len() as u64;
         let batch = view.record(position, deltas, bounds);
         for subscriber in &view.subscribers {
             self.outputs.push(Output::Deliver(*subscriber, view.delivery(&batch, 0)));
@@ -264,7 +281,7 @@ impl Engine {
         self.tickets.insert(ticket, at);
         self.metrics.scans.add(1);
         self.partitions[at.partition as usize].refresh(at.slot);
-        self.outputs.push(Output::Scan(ticket, request));
+        self.outputs.push(Output::Scan(ticket, Box::new(request)));
     }
 
     /// Takes the answer to a scan. A page ahead of the stream waits for it; a failed scan ends the view's subscriptions.

@@ -128,13 +128,13 @@ impl Partition {
 
     /// Folds one change into every view that it concerns. `more`: the transaction has other changes here.
     pub(crate) fn change(&mut self, position: Position, change: &Change, more: bool, effects: &mut Vec<Effect>) {
-        let (old, new) = (change.old.as_ref(), change.new.as_ref());
+        let (old_row, new_row) = (change.old.as_ref(), change.new.as_ref());
         self.next_stamp();
         let mut candidates = std::mem::take(&mut self.candidates);
         candidates.clear();
         {
             let (hot, stamp) = (&mut self.hot, self.stamp);
-            self.index.find(old.map(|row| &**row), new.map(|row| &**row), &mut self.scratch, &mut |slot| {
+            self.index.find(change.old.as_deref(), change.new.as_deref(), &mut self.scratch, &mut |slot| {
                 let hot = &mut hot[slot as usize];
                 if hot.stamp != stamp {
                     hot.stamp = stamp;
@@ -142,19 +142,26 @@ impl Partition {
                 }
             });
         }
-        let columns = old.zip(new).map_or(u128::MAX, |(old, new)| old.difference(new));
+        let mut difference = None;
         for slot in candidates.iter().copied() {
             let hot = self.hot[slot as usize];
             let order = &mut self.orders[hot.order as usize];
-            order.encode(self.stamp, old, new);
+            order.encode(self.stamp, old_row, new_row);
             let near = |image: &Image<'_>| (hot.low..=hot.high).contains(&prefix(image.key));
-            let old = old.map(|row| Image { key: &order.old, row }).filter(near);
-            let new = new.map(|row| Image { key: &order.new, row }).filter(near);
+            let old = old_row.map(|row| Image { key: &order.old, row }).filter(near);
+            let new = new_row.map(|row| Image { key: &order.new, row }).filter(near);
             if old.is_none() && new.is_none() {
                 continue;
             }
-            let change = RowChange { position, old, new, columns, more };
-            let outcome = self.views[slot as usize].change(change);
+            let view = &mut self.views[slot as usize];
+            let columns = match old_row.zip(new_row) {
+                Some((old, new)) if !view.shows_every_column() => {
+                    *difference.get_or_insert_with(|| old.difference(new))
+                }
+                // Some column differs, or the row would not be in the transaction.
+                _ => u128::MAX,
+            };
+            let outcome = view.change(RowChange { position, old, new, columns, more });
             if !outcome.deltas.is_empty() {
                 effects.push(Effect::Deltas(slot, outcome.deltas));
             }

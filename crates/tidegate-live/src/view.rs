@@ -24,7 +24,7 @@ pub(crate) struct Fetch {
     changes: Vec<(Position, Option<Key>, Option<Held>)>,
     /// The page, while it is ahead of the stream.
     pub(crate) page: Option<Page>,
-    /// The horizon moved below `after`, or too much happened: the page will not fit.
+    /// Too much happened to remember: the page will not fit.
     stale: bool,
 }
 
@@ -132,6 +132,11 @@ impl ViewState {
         self.info.query.mode == Mode::Streamed
     }
 
+    /// Whether any change of a row is worth a frame.
+    pub(crate) fn shows_every_column(&self) -> bool {
+        self.columns == u128::MAX
+    }
+
     /// Whether the subscribers' list is complete at the engine's position.
     pub(crate) fn is_exact(&self) -> bool {
         self.held.is_none() && (self.ready || self.is_streamed())
@@ -185,7 +190,7 @@ impl ViewState {
         if !outcome.touched {
             outcome.deltas = deltas_of(window, &fold, change, self.columns);
         }
-        outcome.moved = trim(window, &mut self.fetch) || window.wants_refill();
+        outcome.moved = trim(window, self.fetch.is_some()) || window.wants_refill();
         outcome
     }
 
@@ -332,23 +337,14 @@ impl Fetch {
 }
 
 /// Lets the tail past the capacity go; says whether the horizon moved. While a scan reads from the horizon on, the
-/// window may grow to twice its capacity before the scan is given up.
-fn trim(window: &mut Window, fetch: &mut Option<Box<Fetch>>) -> bool {
+/// window may grow to twice its capacity; a horizon that moved then makes the page unfit, and the scan is made again.
+fn trim(window: &mut Window, fetching: bool) -> bool {
     let capacity = window.capacity();
-    match fetch {
-        None => {
-            let over = window.rows.len() > capacity;
-            window.trim(capacity);
-            over
-        }
-        Some(fetch) if window.rows.len() > 2 * capacity => {
-            window.trim(capacity);
-            fetch.stale = true;
-            fetch.changes = Vec::new();
-            true
-        }
-        Some(_) => false,
+    let over = window.rows.len() > if fetching { 2 * capacity } else { capacity };
+    if over {
+        window.trim(capacity);
     }
+    over
 }
 
 /// The deltas of a single change. The window has not been trimmed yet.

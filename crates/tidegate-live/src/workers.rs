@@ -273,7 +273,7 @@ struct Worker {
     pages: Sender<PageAnswer>,
     scans_free: usize,
     /// Bounded by the number of views: each has one scan at most.
-    scans_waiting: VecDeque<(u64, ScanRequest)>,
+    scans_waiting: VecDeque<(u64, Box<ScanRequest>)>,
     metrics: Arc<Metrics>,
     progress: Arc<Progress>,
     started: Instant,
@@ -365,7 +365,7 @@ impl Worker {
             // There is room for the answer: no more scans are under way than the channel holds. It fails only when the
             // worker is gone.
             let reply = move |page| drop(pages.send((ticket, page)));
-            self.rows.scan(request, Box::new(reply));
+            self.rows.scan(*request, Box::new(reply));
         }
         self.progress.report(self.number, self.engine.exact());
     }

@@ -237,7 +237,7 @@ impl<'a> World<'a> {
                         client.inbox.push_back(delivery);
                     }
                 }
-                Output::Scan(ticket, request) => self.scans.push((ticket, request)),
+                Output::Scan(ticket, request) => self.scans.push((ticket, *request)),
             }
         }
     }
