@@ -5,12 +5,9 @@
 
 mod world;
 
-use divan::{AllocProfiler, Bencher, black_box};
+use divan::{Bencher, black_box};
 use tidegate_model::{Catalog, EntityBuilder, Predicate, Query, Type};
 use world::{World, row};
-
-#[global_allocator]
-static ALLOC: AllocProfiler = AllocProfiler::system();
 
 fn main() {
     divan::main();

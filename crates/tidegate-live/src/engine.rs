@@ -323,8 +323,11 @@ impl Engine {
     fn adopt(&mut self, ticket: u64) {
         let Some(at) = self.tickets.remove(&ticket) else { return };
         let view = self.view(at);
-        let Some(fetch) = view.fetch.take() else { return };
-        if !view.adopt(*fetch) {
+        let Some(mut fetch) = view.fetch.take() else { return };
+        let Some(page) = fetch.page.take() else { return };
+        let order = view.order;
+        let rows = self.partitions[at.partition as usize].share(order, page.rows);
+        if !self.view(at).adopt(*fetch, rows, page.upto, page.position) {
             self.metrics.scans_repeated.add(1);
         }
         self.partitions[at.partition as usize].refresh(at.slot);

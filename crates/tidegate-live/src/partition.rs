@@ -1,15 +1,21 @@
 //! The views of one (tenant, entity): which of them a change concerns, and what it does to them.
 
+use std::cell::OnceCell;
+use std::hash::BuildHasher;
 use std::sync::Arc;
 
+use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
+use rustc_hash::FxBuildHasher;
 use slab::Slab;
-use tidegate_model::{Change, Order, Position, Row};
+use smallvec::SmallVec;
+use tidegate_model::{Change, Key, Order, Position, Row};
 
 use crate::View;
 use crate::diff::Deltas;
 use crate::index::{Index, places};
 use crate::view::{RowChange, ViewState};
-use crate::window::{Horizon, Image};
+use crate::window::{Held, Image, Keyed};
 
 /// What is looked at before a view itself: 24 bytes a view in one array.
 #[derive(Debug, Clone, Copy, Default)]
@@ -30,6 +36,12 @@ struct OrderState {
     stamp: u32,
     old: Vec<u8>,
     new: Vec<u8>,
+    old_shared: OnceCell<Held>,
+    new_shared: OnceCell<Held>,
+    /// Rows of pages, so that windows which hold the same row share it. An entry may be out of date; rows that no window
+    /// holds any more are swept out when the table has doubled.
+    rows: HashTable<Held>,
+    rows_swept: usize,
 }
 
 /// Something that a change did to a view.
@@ -92,7 +104,7 @@ impl Partition {
     fn use_order(&mut self, order: &Arc<Order>) -> u32 {
         let known = self.orders.iter().position(|state| state.order == *order);
         let at = known.or_else(|| self.orders.iter().position(|state| state.views == 0));
-        let fresh = OrderState { order: order.clone(), views: 0, stamp: 0, old: Vec::new(), new: Vec::new() };
+        let fresh = OrderState::new(order.clone());
         let at = match at {
             Some(at) => {
                 if known.is_none() {
@@ -116,14 +128,16 @@ impl Partition {
         (hot.low, hot.high) = match &view.window {
             Some(window) if !view.is_streamed() => {
                 let low = window.anchor.as_deref().map_or(0, prefix);
-                let high = match &window.horizon {
-                    Horizon::At(horizon) if view.fetch.is_none() => prefix(horizon),
-                    _ => u64::MAX,
-                };
+                let high = window.horizon.key().filter(|_| view.fetch.is_none()).map_or(u64::MAX, prefix);
                 (low, high)
             }
             _ => (0, u64::MAX),
         };
+    }
+
+    /// The rows of a page in the form that the windows of an order keep.
+    pub(crate) fn share(&mut self, order: u32, rows: Vec<(Key, Arc<Row>)>) -> Vec<Held> {
+        self.orders[order as usize].share(rows)
     }
 
     /// Folds one change into every view that it concerns. `more`: the transaction has other changes here.
@@ -148,8 +162,8 @@ impl Partition {
             let order = &mut self.orders[hot.order as usize];
             order.encode(self.stamp, old_row, new_row);
             let near = |image: &Image<'_>| (hot.low..=hot.high).contains(&prefix(image.key));
-            let old = old_row.map(|row| Image { key: &order.old, row }).filter(near);
-            let new = new_row.map(|row| Image { key: &order.new, row }).filter(near);
+            let old = old_row.map(|row| Image { key: &order.old, row, shared: &order.old_shared }).filter(near);
+            let new = new_row.map(|row| Image { key: &order.new, row, shared: &order.new_shared }).filter(near);
             if old.is_none() && new.is_none() {
                 continue;
             }
@@ -188,11 +202,50 @@ impl Partition {
 }
 
 impl OrderState {
+    fn new(order: Arc<Order>) -> Self {
+        Self {
+            order,
+            views: 0,
+            stamp: 0,
+            old: Vec::new(),
+            new: Vec::new(),
+            old_shared: OnceCell::new(),
+            new_shared: OnceCell::new(),
+            rows: HashTable::new(),
+            rows_swept: 0,
+        }
+    }
+
+    /// The rows of a page in the form that windows keep, those taken that other windows have already.
+    fn share(&mut self, rows: Vec<(Key, Arc<Row>)>) -> Vec<Held> {
+        let hash = |key: &[u8]| FxBuildHasher.hash_one(key);
+        if self.rows.len() > 2 * self.rows_swept + 1_024 {
+            self.rows.retain(|held| Arc::strong_count(held) > 1);
+            self.rows_swept = self.rows.len();
+        }
+        let share = |(key, row): (Key, Arc<Row>)| {
+            let entry = self.rows.entry(hash(&key), |held| held.key[..] == *key, |held| hash(&held.key));
+            let fresh = |row| Arc::new(Keyed { key: SmallVec::from_slice(&key), row });
+            match entry {
+                Entry::Occupied(mut entry) => {
+                    if entry.get().row.version() != row.version() {
+                        *entry.get_mut() = fresh(row);
+                    }
+                    entry.get().clone()
+                }
+                Entry::Vacant(entry) => entry.insert(fresh(row)).get().clone(),
+            }
+        };
+        rows.into_iter().map(share).collect()
+    }
+
     fn encode(&mut self, stamp: u32, old: Option<&Arc<Row>>, new: Option<&Arc<Row>>) {
         if self.stamp == stamp {
             return;
         }
         self.stamp = stamp;
+        self.old_shared.take();
+        self.new_shared.take();
         for (row, key) in [(old, &mut self.old), (new, &mut self.new)] {
             key.clear();
             if let Some(row) = row {

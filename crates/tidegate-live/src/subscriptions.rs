@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tidegate_model::{Position, Query, Tenant};
 
 use crate::engine::{Engine, Output, Request, SubscriberState, ViewRef};
+use crate::log::Log;
 use crate::partition::Partition;
 use crate::view::Subscriber;
 use crate::window::Window;
@@ -145,7 +146,11 @@ impl Engine {
         let position = self.position;
         let view = self.view(at);
         let streamed = view.is_streamed();
-        view.ready = !streamed;
+        if !view.ready && !streamed {
+            view.ready = true;
+            // What happened while the first snapshot was read is in no batch: no token from before proves anything.
+            view.log = Log::new(position);
+        }
         if view.waiting.is_empty() {
             return;
         }

@@ -3,12 +3,12 @@
 use std::sync::{Arc, Weak};
 
 use smallvec::SmallVec;
-use tidegate_model::{Batch, BatchKind, Key, Mode, Op, Page, Position, Row, Token};
+use tidegate_model::{Batch, BatchKind, Filter, Key, Mode, Op, Page, Position, Row, Token};
 
 use crate::diff::{self, Deltas, Relation};
 use crate::index::Places;
 use crate::log::{Bounds, Log};
-use crate::window::{Fold, Held, Horizon, Image, Window};
+use crate::window::{Fold, Held, Image, Window};
 use crate::{Delivery, View};
 
 /// The number of a subscriber, given by whoever drives the engine.
@@ -57,6 +57,8 @@ struct Touched {
 #[derive(Debug)]
 pub(crate) struct ViewState {
     pub(crate) info: Arc<View>,
+    /// The query's, here because it is looked at for every candidate.
+    filter: Filter,
     /// Columns whose change is worth a frame, a bit each.
     columns: u128,
     /// Number of its order within the partition.
@@ -111,6 +113,7 @@ impl ViewState {
         let columns = if all { u128::MAX } else { selected | sorted | query.filter.columns() };
         let window = (query.mode == Mode::Maintained).then(|| Window::new(query.after.clone(), query.limit, cushion));
         Self {
+            filter: query.filter.clone(),
             columns,
             order,
             window,
@@ -144,7 +147,7 @@ impl ViewState {
 
     /// Folds one changed row in.
     pub(crate) fn change(&mut self, change: RowChange<'_>) -> Outcome {
-        let filter = &self.info.query.filter;
+        let filter = &self.filter;
         let matches = |image: &Image<'_>| filter.matches(image.row);
         if self.is_streamed() && self.window.is_none() {
             return self.stream(change.old.filter(matches), change.new.filter(matches), change);
@@ -163,15 +166,14 @@ impl ViewState {
         }
         let inside = |image: &Image<'_>| window.covers(image.key);
         let (inner_old, inner_new) = (old.filter(inside), new.filter(inside));
-        let make_key = || new.map_or_else(|| Key::from([]), |image| image.key.into());
         if self.info.query.mode == Mode::Streamed {
-            window.fold(inner_old, inner_new, make_key);
+            window.fold(inner_old, inner_new);
             return Outcome { moved: true, ..self.stream(old, new, change) };
         }
         // Several changes, or rows that may have to be fetched first: the deltas are the difference at the end.
         let slow = change.more
             || self.held.is_some()
-            || (window.horizon != Horizon::Complete && window.rows.len() <= window.limit as usize);
+            || (window.horizon.key().is_some() && window.rows.len() <= window.limit as usize);
         if slow && self.ready {
             let key_columns = self.info.query.entity.key();
             match (&mut self.held, inner_old) {
@@ -185,7 +187,7 @@ impl ViewState {
                 }
             }
         }
-        let fold = window.fold(inner_old, inner_new, make_key);
+        let fold = window.fold(inner_old, inner_new);
         let mut outcome = Outcome { touched: slow || !self.ready, ..Outcome::default() };
         if !outcome.touched {
             outcome.deltas = deltas_of(window, &fold, change, self.columns);
@@ -230,26 +232,26 @@ impl ViewState {
         before.difference(window.visible(), self.info.query.entity.key(), self.columns)
     }
 
-    /// Takes a fetched page in, which must not be ahead of the stream. Says whether it fitted.
-    pub(crate) fn adopt(&mut self, fetch: Fetch) -> bool {
-        let (Some(window), Some(page)) = (&mut self.window, fetch.page) else { return false };
-        if fetch.stale || window.horizon != Horizon::At(fetch.after.clone()) {
+    /// Takes a fetched page in: `rows` at `position`, which must not be ahead of the stream, complete up to `upto`. Says
+    /// whether it fitted.
+    pub(crate) fn adopt(&mut self, fetch: Fetch, mut rows: Vec<Held>, upto: Option<Key>, position: Position) -> bool {
+        let Some(window) = &mut self.window else { return false };
+        if fetch.stale || window.horizon.key() != Some(&fetch.after) {
             return false;
         }
-        let mut rows: Vec<Held> = page.rows.into_iter().map(|(key, row)| Held { key, row }).collect();
-        let inside = |key: &Key| page.upto.as_ref().is_none_or(|upto| key <= upto);
-        for (_, old, new) in fetch.changes.into_iter().filter(|(position, ..)| *position > page.position) {
-            if let Some(at) = old.and_then(|key| rows.binary_search_by(|held| held.key.cmp(&key)).ok()) {
+        let inside = |key: &[u8]| upto.as_deref().is_none_or(|upto| key <= upto);
+        for (_, old, new) in fetch.changes.into_iter().filter(|(at, ..)| *at > position) {
+            if let Some(at) = old.and_then(|key| rows.binary_search_by(|held| held.key[..].cmp(&key)).ok()) {
                 rows.remove(at);
             }
             if let Some(new) = new.filter(|new| inside(&new.key)) {
-                match rows.binary_search_by(|held| held.key.cmp(&new.key)) {
+                match rows.binary_search_by(|held| held.key[..].cmp(&new.key)) {
                     Ok(at) => rows[at] = new,
                     Err(at) => rows.insert(at, new),
                 }
             }
         }
-        window.extend(rows, page.upto);
+        window.extend(rows, upto);
         window.trim(window.capacity());
         true
     }
@@ -257,9 +259,8 @@ impl ViewState {
     /// Starts waiting for a scan of what lies past the horizon; returns the key to read after and how many rows.
     pub(crate) fn begin_fetch(&mut self, ticket: u64) -> Option<(Key, usize)> {
         let window = self.window.as_ref()?;
-        let Horizon::At(after) = &window.horizon else { return None };
         let want = window.capacity().saturating_sub(window.rows.len()).max(1);
-        let (after, changes) = (after.clone(), Vec::new());
+        let (after, changes): (Key, _) = (window.horizon.key()?.into(), Vec::new());
         self.fetch = Some(Box::new(Fetch { ticket, after: after.clone(), changes, page: None, stale: false }));
         Some((after, want))
     }
@@ -331,7 +332,7 @@ impl Fetch {
             self.changes = Vec::new();
             return;
         }
-        let new = new.map(|image| Held { key: image.key.into(), row: image.row.clone() });
+        let new = new.map(|image| image.held());
         self.changes.push((position, old.map(|image| image.key.into()), new));
     }
 }
@@ -393,7 +394,7 @@ impl Before {
     /// Remembers that a row was changed, to tell a row that is gone from one that was pushed out. `key_columns` are
     /// given where the row may have moved since, and so have another key than it had.
     fn note(&mut self, old: Image<'_>, position: Position, key_columns: &[u16]) {
-        let by_key = self.rows.binary_search_by(|held| (*held.key).cmp(old.key)).ok();
+        let by_key = self.rows.binary_search_by(|held| held.key[..].cmp(old.key)).ok();
         let by_identity = || self.rows.iter().position(|held| diff::same_key(&held.row, old.row, key_columns));
         let at = if key_columns.is_empty() { by_key } else { by_key.or_else(by_identity) };
         if let Some(at) = at {
@@ -404,9 +405,11 @@ impl Before {
     fn difference(&self, after: &[Held], key_columns: &[u16], columns: u128) -> Deltas {
         let relation = |from: usize, to: usize| {
             let (old, new) = (&self.rows[from], &after[to]);
-            if old.key != new.key {
+            if Arc::ptr_eq(old, new) {
+                Relation::Same
+            } else if old.key != new.key {
                 Relation::Moved
-            } else if Arc::ptr_eq(&old.row, &new.row) || old.row.difference(&new.row) & columns == 0 {
+            } else if old.row.difference(&new.row) & columns == 0 {
                 Relation::Same
             } else {
                 Relation::Changed

@@ -4,24 +4,43 @@
 //! order. The horizon is a key bound and not the last row: deleting the last row does not move it. A row past it is
 //! unknown territory, however short the window is, because appending it would leave a hole.
 
+use std::cell::OnceCell;
 use std::sync::Arc;
 
+use smallvec::SmallVec;
 use tidegate_model::{Key, Row};
 
-/// A row of a window with its key under the window's order.
-#[derive(Debug, Clone)]
-pub(crate) struct Held {
-    pub(crate) key: Key,
+/// A row with its key under one order, shared by the windows of that order that hold it.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Keyed {
+    pub(crate) key: SmallVec<[u8; 40]>,
     pub(crate) row: Arc<Row>,
 }
+
+/// A row of a window.
+pub(crate) type Held = Arc<Keyed>;
 
 /// How far a window knows the data.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Horizon {
     /// Up to this key, inclusive.
     At(Key),
+    /// Up to the key that this row had when the tail behind it was dropped, inclusive.
+    AtRow(Held),
     /// To the end.
     Complete,
+}
+
+impl Horizon {
+    /// The key, unless the window knows everything.
+    #[inline]
+    pub(crate) fn key(&self) -> Option<&[u8]> {
+        match self {
+            Horizon::At(key) => Some(key),
+            Horizon::AtRow(held) => Some(&held.key),
+            Horizon::Complete => None,
+        }
+    }
 }
 
 /// What one change did to a window's rows.
@@ -43,11 +62,20 @@ pub(crate) enum Fold {
     },
 }
 
-/// One image of a changed row as a window sees it: its key, and whether it matches the view's filter.
+/// One image of a changed row as a window sees it. The form that windows keep is made when the first of them needs it
+/// and shared by all of the order.
 #[derive(Clone, Copy)]
 pub(crate) struct Image<'a> {
     pub(crate) key: &'a [u8],
     pub(crate) row: &'a Arc<Row>,
+    pub(crate) shared: &'a OnceCell<Held>,
+}
+
+impl Image<'_> {
+    pub(crate) fn held(&self) -> Held {
+        let keyed = || Arc::new(Keyed { key: SmallVec::from_slice(self.key), row: self.row.clone() });
+        self.shared.get_or_init(keyed).clone()
+    }
 }
 
 #[derive(Debug)]
@@ -73,14 +101,11 @@ impl Window {
     pub(crate) fn seed_from(&mut self, other: &Window) {
         let anchor: &[u8] = self.anchor.as_deref().unwrap_or_default();
         let starts_inside = other.anchor.as_deref().unwrap_or_default() <= anchor;
-        let reaches = match &other.horizon {
-            Horizon::At(horizon) => anchor <= &**horizon,
-            Horizon::Complete => true,
-        };
+        let reaches = other.horizon.key().is_none_or(|horizon| anchor <= horizon);
         if !starts_inside || !reaches {
             return;
         }
-        let from = other.rows.partition_point(|held| &*held.key <= anchor);
+        let from = other.rows.partition_point(|held| &held.key[..] <= anchor);
         self.rows = other.rows[from..].to_vec();
         self.horizon = other.horizon.clone();
         self.trim(self.capacity());
@@ -109,10 +134,7 @@ impl Window {
     /// Whether a key lies between anchor and horizon.
     #[inline]
     pub(crate) fn covers(&self, key: &[u8]) -> bool {
-        let below = match &self.horizon {
-            Horizon::Complete => true,
-            Horizon::At(horizon) => key <= &**horizon,
-        };
+        let below = self.horizon.key().is_none_or(|horizon| key <= horizon);
         below && self.is_after_anchor(key)
     }
 
@@ -124,41 +146,33 @@ impl Window {
 
     #[inline]
     fn search(&self, key: &[u8]) -> Result<usize, usize> {
-        self.rows.binary_search_by(|held| (*held.key).cmp(key))
+        self.rows.binary_search_by(|held| held.key[..].cmp(key))
     }
 
     /// Folds one change in: takes out the row of the old image and puts in that of the new one. Images that do not
-    /// match, or that lie outside, are given as `None`. `make_key` is called only when a key has to be stored.
+    /// match, or that lie outside, are given as `None`.
     #[inline]
-    pub(crate) fn fold(
-        &mut self,
-        old: Option<Image<'_>>,
-        new: Option<Image<'_>>,
-        make_key: impl FnOnce() -> Key,
-    ) -> Fold {
-        let from = match old {
-            // A matching old image inside the bounds is held: that is the invariant.
-            Some(image) => self.search(image.key).ok(),
-            None => None,
-        };
+    pub(crate) fn fold(&mut self, old: Option<Image<'_>>, new: Option<Image<'_>>) -> Fold {
+        // A matching old image inside the bounds is held: that is the invariant.
+        let from = old.and_then(|image| self.search(image.key).ok());
         match (from, new) {
             (None, None) => Fold::Nothing,
-            (Some(at), Some(image)) if *self.rows[at].key == *image.key => {
-                self.rows[at].row = image.row.clone();
+            (Some(at), Some(image)) if self.rows[at].key[..] == *image.key => {
+                self.rows[at] = image.held();
                 Fold::Replaced { at }
             }
             (Some(from), None) => Fold::Removed { from, old: self.rows.remove(from), to: None },
             (Some(from), Some(image)) => {
                 let old = self.rows.remove(from);
-                Fold::Removed { from, old, to: Some(self.insert(image, make_key)) }
+                Fold::Removed { from, old, to: Some(self.insert(image)) }
             }
-            (None, Some(image)) => Fold::Inserted { to: self.insert(image, make_key) },
+            (None, Some(image)) => Fold::Inserted { to: self.insert(image) },
         }
     }
 
-    fn insert(&mut self, image: Image<'_>, make_key: impl FnOnce() -> Key) -> usize {
+    fn insert(&mut self, image: Image<'_>) -> usize {
         let at = self.search(image.key).unwrap_or_else(|at| at);
-        self.rows.insert(at, Held { key: make_key(), row: image.row.clone() });
+        self.rows.insert(at, image.held());
         at
     }
 
@@ -168,7 +182,7 @@ impl Window {
         if self.rows.len() > capacity {
             self.rows.truncate(capacity);
             if let Some(last) = self.rows.last() {
-                self.horizon = Horizon::At(last.key.clone());
+                self.horizon = Horizon::AtRow(last.clone());
             }
         }
     }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use proptest::sample::Index;
 use tidegate_live::{Delivery, Engine, Limits, Metrics, Output, Request, View};
 use tidegate_model::{
-    Batch, BatchKind, Change, Entity, Mode, Op, Page, Position, Query, Row, ScanRequest, Tenant, Token, Transaction,
-    Value,
+    Batch, BatchKind, Change, Entity, Key, Mode, Op, Page, Position, Query, Row, ScanRequest, SortKey, Tenant, Token,
+    Transaction, Value,
 };
 use tidegate_testkit::model_client::{ExpectedSet, ModelClient};
 use tidegate_testkit::naive;
@@ -142,7 +142,8 @@ pub(crate) struct World<'a> {
     scans: Vec<(u64, ScanRequest)>,
     pages: Vec<(u64, Page)>,
     clients: Vec<Client>,
-    cursors: HashMap<Vec<u8>, Vec<Value>>,
+    /// By the terms of the order and the encoded anchor.
+    cursors: HashMap<(Vec<SortKey>, Vec<u8>), Vec<Value>>,
     next_subscriber: u64,
     coverage: Coverage,
 }
@@ -360,7 +361,7 @@ impl<'a> World<'a> {
 
     fn note_cursor(&mut self, query: &Query, cursor: Option<Vec<Value>>) {
         if let (Some(after), Some(cursor)) = (&query.after, cursor) {
-            self.cursors.insert(after.to_vec(), cursor);
+            self.cursors.insert((query.order.terms().to_vec(), after.to_vec()), cursor);
         }
     }
 
@@ -483,7 +484,8 @@ impl<'a> World<'a> {
             let (_, rows) = &self.states[(position.0 - 1) as usize];
             rows.iter().filter(|row| row.tenant(&self.plan.entity) == client.tenant).cloned().collect()
         };
-        let cursor = query.after.as_ref().map(|after| &self.cursors[&after.to_vec()][..]);
+        let cursor_of = |after: &Key| &self.cursors[&(query.order.terms().to_vec(), after.to_vec())][..];
+        let cursor = query.after.as_ref().map(cursor_of);
         let expected = match query.mode {
             Mode::Maintained => naive::expected(&rows_at(position), query, cursor),
             Mode::Streamed => {
