@@ -12,7 +12,7 @@ pub struct SubscriptionId(pub u64);
 #[derive(Debug)]
 pub struct View {
     /// The effective query.
-    pub query: Arc<Query>,
+    pub query: Query,
     /// Whose rows.
     pub tenant: Tenant,
     /// Of the store.

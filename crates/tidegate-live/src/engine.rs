@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use hashbrown::{Equivalent, HashMap};
+use hashbrown::{Equivalent, HashMap, HashTable};
 use rustc_hash::{FxBuildHasher, FxHashMap};
 use slab::Slab;
 use tidegate_model::{
@@ -75,7 +75,8 @@ pub struct Engine {
     pub(crate) position: Position,
     pub(crate) partitions: Slab<Partition>,
     pub(crate) by_name: HashMap<(EntityId, Tenant), u32, FxBuildHasher>,
-    pub(crate) by_fingerprint: FxHashMap<u128, ViewRef>,
+    /// By the fingerprint that each view keeps.
+    pub(crate) by_fingerprint: HashTable<ViewRef>,
     pub(crate) subscribers: FxHashMap<Subscriber, SubscriberState>,
     /// Subscribers that want to hear of every transaction.
     pub(crate) synced: Vec<Subscriber>,
@@ -104,7 +105,7 @@ impl Engine {
             position,
             partitions: Slab::new(),
             by_name: HashMap::default(),
-            by_fingerprint: FxHashMap::default(),
+            by_fingerprint: HashTable::new(),
             subscribers: FxHashMap::default(),
             synced: Vec::new(),
             tickets: FxHashMap::default(),
@@ -268,7 +269,7 @@ impl Engine {
             return;
         }
         let Some((after, want)) = view.begin_fetch(ticket) else { return };
-        let query = view.info.query.clone();
+        let query = &view.info.query;
         let request = ScanRequest {
             entity: query.entity.id(),
             tenant: view.info.tenant.clone(),

@@ -32,7 +32,7 @@ impl Engine {
     pub(crate) fn rest_if_unused(&mut self, at: ViewRef, now_ms: u64) {
         let stamp = self.idle.next_stamp;
         let view = self.view(at);
-        if !view.subscribers.is_empty() || !view.waiting.is_empty() {
+        if !view.subscribers.is_empty() || view.waiting.is_some() {
             return;
         }
         let held = view.window.as_ref().map_or(0, |window| window.rows.len());

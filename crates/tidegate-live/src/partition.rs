@@ -17,6 +17,9 @@ use crate::index::{Index, places};
 use crate::view::{RowChange, ViewState};
 use crate::window::{Held, Image, Keyed};
 
+/// Column lists remembered for sharing; past it they are forgotten.
+const SELECTS_MAX: usize = 16;
+
 /// What is looked at before a view itself: 24 bytes a view in one array.
 #[derive(Debug, Clone, Copy, Default)]
 struct Hot {
@@ -61,6 +64,8 @@ pub(crate) struct Partition {
     hot: Vec<Hot>,
     index: Index,
     orders: Vec<OrderState>,
+    /// Column lists of late, to share.
+    selects: Vec<Arc<[u16]>>,
     stamp: u32,
     candidates: Vec<u32>,
     scratch: Vec<u8>,
@@ -73,17 +78,20 @@ impl Partition {
             hot: Vec::new(),
             index: Index::default(),
             orders: Vec::new(),
+            selects: Vec::new(),
             stamp: 0,
             candidates: Vec::new(),
             scratch: Vec::new(),
         }
     }
 
-    /// Adds a view that knows nothing yet.
-    pub(crate) fn insert(&mut self, info: Arc<View>, cushion: u32, floor: Position) -> u32 {
-        let order = self.use_order(&info.query.order);
-        let places = places(&info.query.filter);
-        let view = ViewState::new(info, order, places, cushion, floor);
+    /// Adds a view that knows nothing yet. What its query has in common with others is kept once.
+    pub(crate) fn insert(&mut self, mut view: View, fingerprint: u128, cushion: u32, floor: Position) -> u32 {
+        let order = self.use_order(&view.query.order);
+        view.query.order = self.orders[order as usize].order.clone();
+        view.query.select = self.share_select(&view.query.select);
+        let places = places(&view.query.filter);
+        let view = ViewState::new(Arc::new(view), fingerprint, order, places, cushion, floor);
         let slot = self.views.insert(view) as u32;
         if self.hot.len() <= slot as usize {
             self.hot.resize(slot as usize + 1, Hot::default());
@@ -99,6 +107,17 @@ impl Partition {
         self.index.remove(slot, &view.places);
         self.orders[view.order as usize].views -= 1;
         view
+    }
+
+    fn share_select(&mut self, select: &Arc<[u16]>) -> Arc<[u16]> {
+        if let Some(known) = self.selects.iter().find(|known| *known == select) {
+            return known.clone();
+        }
+        if self.selects.len() == SELECTS_MAX {
+            self.selects.clear();
+        }
+        self.selects.push(select.clone());
+        select.clone()
     }
 
     fn use_order(&mut self, order: &Arc<Order>) -> u32 {

@@ -15,7 +15,7 @@ impl Engine {
     /// Adds a subscriber: it is answered with what it missed, or with a snapshot as soon as there is one.
     pub fn subscribe(&mut self, subscriber: Subscriber, request: Request) {
         let Request { query, tenant, resume, synced, request } = request;
-        let Some(at) = self.find_or_insert(query, tenant, None) else {
+        let Some(at) = self.find_or_insert(&query, tenant, None) else {
             self.outputs.push(Output::Deliver(subscriber, Delivery::Ended(EndReason::TooManyViews)));
             return;
         };
@@ -43,7 +43,7 @@ impl Engine {
     }
 
     /// Moves a subscriber to another anchor or limit of its query. It gets a snapshot.
-    pub fn reanchor(&mut self, subscriber: Subscriber, query: Arc<Query>, request: u64, now_ms: u64) {
+    pub fn reanchor(&mut self, subscriber: Subscriber, query: &Query, request: u64, now_ms: u64) {
         let Some(state) = self.subscribers.get(&subscriber) else { return };
         let from = state.view;
         let tenant = self.view(from).info.tenant.clone();
@@ -68,7 +68,8 @@ impl Engine {
         let Some(at) = self.subscribers.get(&subscriber).map(|state| state.view) else { return };
         let position = self.position;
         let view = self.view(at);
-        if let Some(waiting) = view.waiting.iter_mut().find(|(waiting, _)| *waiting == subscriber) {
+        let mut waiting = view.waiting.iter_mut().flat_map(|waiting| waiting.iter_mut());
+        if let Some(waiting) = waiting.find(|(waiting, _)| *waiting == subscriber) {
             waiting.1 = request;
             return;
         }
@@ -97,9 +98,12 @@ impl Engine {
     }
 
     /// The view of a query, made if need be. A new one takes over what the view `from` knows of its rows.
-    fn find_or_insert(&mut self, query: Arc<Query>, tenant: Tenant, from: Option<ViewRef>) -> Option<ViewRef> {
+    fn find_or_insert(&mut self, query: &Query, tenant: Tenant, from: Option<ViewRef>) -> Option<ViewRef> {
         let fingerprint = query.fingerprint(&tenant);
-        if let Some(at) = self.by_fingerprint.get(&fingerprint) {
+        // Half of it, from SHA-256, is as good a hash as any.
+        let (short, partitions) = (fingerprint as u64, &self.partitions);
+        let full = |at: &ViewRef| partitions[at.partition as usize].views[at.slot as usize].fingerprint;
+        if let Some(at) = self.by_fingerprint.find(short, |at| full(at) == fingerprint) {
             return Some(*at);
         }
         if self.by_fingerprint.len() >= self.limits.views {
@@ -112,10 +116,10 @@ impl Engine {
         let name = (query.entity.id(), tenant.clone());
         let partition = *self.by_name.entry(name).or_insert_with(|| self.partitions.insert(Partition::new()) as u32);
         let cushion = self.limits.cushion(query.limit);
-        // The token carries half of it: enough to tell a client's own views apart.
-        let info = Arc::new(View { query, tenant, incarnation: self.incarnation, fingerprint: fingerprint as u64 });
+        // The token carries half of the fingerprint: enough to tell a client's own views apart.
+        let view = View { query: query.clone(), tenant, incarnation: self.incarnation, fingerprint: short };
         let views = &mut self.partitions[partition as usize];
-        let slot = views.insert(info, cushion, self.position);
+        let slot = views.insert(view, fingerprint, cushion, self.position);
         if let Some(from) = from.filter(|from| from.partition == partition)
             && let Some((new, old)) = views.views.get2_mut(slot as usize, from.slot as usize)
             && let (Some(new), Some(old)) = (&mut new.window, &old.window)
@@ -124,7 +128,9 @@ impl Engine {
         }
         self.partitions[partition as usize].refresh(slot);
         let at = ViewRef { partition, slot };
-        self.by_fingerprint.insert(fingerprint, at);
+        let partitions = &self.partitions;
+        let hash = |at: &ViewRef| partitions[at.partition as usize].views[at.slot as usize].info.fingerprint;
+        self.by_fingerprint.insert_unique(short, at, hash);
         self.metrics.views.add(1);
         Some(at)
     }
@@ -132,7 +138,7 @@ impl Engine {
     fn await_snapshot(&mut self, at: ViewRef, subscriber: Subscriber, request: u64) {
         let limit = self.view(at).info.query.limit;
         let view = self.view(at);
-        view.waiting.push((subscriber, request));
+        view.waiting.get_or_insert_default().push((subscriber, request));
         view.idle = None;
         if view.is_streamed() && view.window.is_none() {
             view.window = Some(Window::new(view.info.query.after.clone(), limit, 0));
@@ -151,7 +157,7 @@ impl Engine {
             // What happened while the first snapshot was read is in no batch: no token from before proves anything.
             view.log = Log::new(position);
         }
-        if view.waiting.is_empty() {
+        if view.waiting.is_none() {
             return;
         }
         let batch = if streamed {
@@ -164,7 +170,7 @@ impl Engine {
         if let Some(fetch) = view.fetch.take_if(|_| streamed) {
             self.tickets.remove(&fetch.ticket);
         }
-        for (subscriber, request) in std::mem::take(&mut self.view(at).waiting) {
+        for (subscriber, request) in self.view(at).waiting.take().into_iter().flat_map(|waiting| *waiting) {
             self.join(at, subscriber, request, false);
             let delivery = self.view(at).delivery(&batch, 0);
             self.outputs.push(Output::Deliver(subscriber, delivery));
@@ -190,7 +196,10 @@ impl Engine {
     fn part(&mut self, at: ViewRef, subscriber: Subscriber) {
         let view = self.view(at);
         view.subscribers.retain(|other| *other != subscriber);
-        view.waiting.retain(|(other, _)| *other != subscriber);
+        if let Some(waiting) = &mut view.waiting {
+            waiting.retain(|(other, _)| *other != subscriber);
+        }
+        view.waiting.take_if(|waiting| waiting.is_empty());
     }
 
     fn end_subscriber(&mut self, subscriber: Subscriber, reason: &EndReason, now_ms: u64) {
@@ -201,7 +210,7 @@ impl Engine {
     /// Ends every subscription of a view and drops it.
     pub(crate) fn end_view(&mut self, at: ViewRef, reason: &EndReason) {
         let view = self.view(at);
-        let waiting = view.waiting.iter().map(|(subscriber, _)| *subscriber);
+        let waiting = view.waiting.iter().flat_map(|waiting| waiting.iter()).map(|(subscriber, _)| *subscriber);
         let all: Vec<Subscriber> = view.subscribers.iter().copied().chain(waiting).collect();
         for subscriber in all {
             self.outputs.push(Output::Deliver(subscriber, Delivery::Ended(reason.clone())));
@@ -221,7 +230,9 @@ impl Engine {
         if let Some(fetch) = &view.fetch {
             self.tickets.remove(&fetch.ticket);
         }
-        self.by_fingerprint.remove(&view.info.query.fingerprint(&view.info.tenant));
+        if let Ok(entry) = self.by_fingerprint.find_entry(view.info.fingerprint, |other| *other == at) {
+            entry.remove();
+        }
         if empty {
             self.by_name.remove(&(view.info.query.entity.id(), view.info.tenant.clone()));
             self.partitions.remove(at.partition as usize);

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Weak};
 
 use smallvec::SmallVec;
-use tidegate_model::{Batch, BatchKind, Filter, Key, Mode, Op, Page, Position, Row, Token};
+use tidegate_model::{Batch, BatchKind, Key, Mode, Op, Page, Position, Row, Token};
 
 use crate::diff::{self, Deltas, Relation};
 use crate::index::Places;
@@ -54,11 +54,14 @@ struct Touched {
     streamed: Deltas,
 }
 
+/// Boxed because few views have any.
+type Waiting = Option<Box<SmallVec<[(Subscriber, u64); 1]>>>;
+
 #[derive(Debug)]
 pub(crate) struct ViewState {
     pub(crate) info: Arc<View>,
-    /// The query's, here because it is looked at for every candidate.
-    filter: Filter,
+    /// Of the query, in full.
+    pub(crate) fingerprint: u128,
     /// Columns whose change is worth a frame, a bit each.
     columns: u128,
     /// Number of its order within the partition.
@@ -71,7 +74,7 @@ pub(crate) struct ViewState {
     pub(crate) places: Places,
     pub(crate) subscribers: SmallVec<[Subscriber; 1]>,
     /// Subscribers that wait for a snapshot, with the number of their command.
-    pub(crate) waiting: Vec<(Subscriber, u64)>,
+    pub(crate) waiting: Waiting,
     pub(crate) fetch: Option<Box<Fetch>>,
     pub(crate) held: Option<Box<HeldBack>>,
     touched: Option<Box<Touched>>,
@@ -105,7 +108,14 @@ pub(crate) struct Outcome {
 }
 
 impl ViewState {
-    pub(crate) fn new(info: Arc<View>, order: u32, places: Places, cushion: u32, floor: Position) -> Self {
+    pub(crate) fn new(
+        info: Arc<View>,
+        fingerprint: u128,
+        order: u32,
+        places: Places,
+        cushion: u32,
+        floor: Position,
+    ) -> Self {
         let query = &info.query;
         let all = query.select.len() == query.entity.columns().len();
         let selected = query.select.iter().fold(0, |set, column| set | 1 << column);
@@ -113,7 +123,7 @@ impl ViewState {
         let columns = if all { u128::MAX } else { selected | sorted | query.filter.columns() };
         let window = (query.mode == Mode::Maintained).then(|| Window::new(query.after.clone(), query.limit, cushion));
         Self {
-            filter: query.filter.clone(),
+            fingerprint,
             columns,
             order,
             window,
@@ -121,7 +131,7 @@ impl ViewState {
             log: Log::new(floor),
             places,
             subscribers: SmallVec::new(),
-            waiting: Vec::new(),
+            waiting: None,
             fetch: None,
             held: None,
             touched: None,
@@ -147,7 +157,7 @@ impl ViewState {
 
     /// Folds one changed row in.
     pub(crate) fn change(&mut self, change: RowChange<'_>) -> Outcome {
-        let filter = &self.filter;
+        let filter = &self.info.query.filter;
         let matches = |image: &Image<'_>| filter.matches(image.row);
         if self.is_streamed() && self.window.is_none() {
             return self.stream(change.old.filter(matches), change.new.filter(matches), change);

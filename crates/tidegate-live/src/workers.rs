@@ -329,7 +329,7 @@ impl Worker {
                 self.engine.subscribe(subscriber, request);
             }
             Command::Reanchor { subscriber, query, request } => {
-                self.engine.reanchor(subscriber, query, request, now_ms);
+                self.engine.reanchor(subscriber, &query, request, now_ms);
             }
             Command::CatchUp { subscriber, sent, reset, request } => {
                 self.engine.catch_up(subscriber, sent, reset, request);

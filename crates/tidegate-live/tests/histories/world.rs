@@ -389,7 +389,7 @@ impl<'a> World<'a> {
         client.request += 1;
         client.awaiting = Some(client.request);
         client.query = query.clone();
-        self.engine.reanchor(client.subscriber, query, client.request, self.now_ms);
+        self.engine.reanchor(client.subscriber, &query, client.request, self.now_ms);
     }
 
     fn resume(&mut self, client: &Index) {
@@ -460,7 +460,7 @@ impl<'a> World<'a> {
         let client = &mut self.clients[at];
         let reset = batch.deltas.first().is_some_and(|delta| delta.op == Op::Reset);
         if reset {
-            client.model.reanchored(view.query.clone());
+            client.model.reanchored(Arc::new(view.query.clone()));
             client.seeded_at = batch.position;
         }
         if let Some((token, _)) = client.last
