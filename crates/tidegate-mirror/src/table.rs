@@ -1,0 +1,156 @@
+//! An entity as a table: its names, its statements, and rows to and from their stored form.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use rusqlite::Connection;
+use tidegate_model::{Entity, Order, Position, Row, Value, key};
+
+use crate::MirrorError;
+
+/// The table of one entity, with the texts of the statements that the writer uses on it.
+#[derive(Debug)]
+pub(crate) struct Table {
+    pub(crate) entity: Arc<Entity>,
+    /// `e_<number>`: the number is given when the entity is first seen and never again, so that no name of a
+    /// configuration becomes part of SQL.
+    pub(crate) name: String,
+    /// Columns that stand in an index, ascending: each has a stored column of its encoding.
+    pub(crate) indexed: Vec<u16>,
+    key_order: Order,
+    pub(crate) select: String,
+    pub(crate) insert: String,
+    pub(crate) update: String,
+    pub(crate) update_data: String,
+    pub(crate) delete: String,
+}
+
+impl Table {
+    pub(crate) fn new(entity: Arc<Entity>, number: i64) -> Self {
+        let name = format!("e_{number}");
+        let mut indexed: Vec<u16> = entity.indexes().iter().flat_map(|index| index.iter().copied()).collect();
+        indexed.sort_unstable();
+        indexed.dedup();
+        let key_order = Order::new(&entity, &[]);
+        let (mut columns, mut marks, mut sets) = (String::new(), String::new(), String::new());
+        for (i, column) in indexed.iter().enumerate() {
+            // Writing to a String cannot fail.
+            let _ = write!(columns, ", c_{column}");
+            let _ = write!(marks, ", ?{}", i + 5);
+            let _ = write!(sets, ", c_{column} = ?{}", i + 5);
+        }
+        Self {
+            select: format!("SELECT version, data FROM {name} WHERE tenant = ?1 AND pk = ?2"),
+            insert: format!("INSERT INTO {name} (tenant, pk, version, data{columns}) VALUES (?1, ?2, ?3, ?4{marks})"),
+            update: format!("UPDATE {name} SET version = ?3, data = ?4{sets} WHERE tenant = ?1 AND pk = ?2"),
+            update_data: format!("UPDATE {name} SET version = ?3, data = ?4 WHERE tenant = ?1 AND pk = ?2"),
+            delete: format!("DELETE FROM {name} WHERE tenant = ?1 AND pk = ?2"),
+            entity,
+            name,
+            indexed,
+            key_order,
+        }
+    }
+
+    /// The statement that makes the table, without its indexes.
+    pub(crate) fn create(&self) -> String {
+        let columns: String = self.indexed.iter().map(|column| format!(" c_{column} BLOB NOT NULL,")).collect();
+        format!(
+            "CREATE TABLE {} (tenant BLOB NOT NULL, pk BLOB NOT NULL, version INTEGER NOT NULL, data BLOB NOT NULL,\
+             {columns} PRIMARY KEY (tenant, pk)) WITHOUT ROWID",
+            self.name
+        )
+    }
+
+    /// The statements that make the indexes.
+    pub(crate) fn create_indexes(&self) -> String {
+        let mut sql = String::new();
+        for (i, index) in self.entity.indexes().iter().enumerate() {
+            let columns: String = index.iter().map(|column| format!(", c_{column}")).collect();
+            let _ = write!(sql, "CREATE INDEX {} ON {} (tenant{columns});", self.index_name(i), self.name);
+        }
+        sql
+    }
+
+    pub(crate) fn index_name(&self, index: usize) -> String {
+        format!("{}_i{index}", self.name)
+    }
+
+    /// The encoded key of a row.
+    pub(crate) fn key_of_row(&self, row: &Row) -> Vec<u8> {
+        let mut key = Vec::with_capacity(32);
+        self.key_order.encode(row, &mut key);
+        key
+    }
+
+    /// The encoded key of one value per key column.
+    pub(crate) fn key_of_values(&self, values: &[Value]) -> Vec<u8> {
+        self.key_order.key_of_values(values).to_vec()
+    }
+
+    /// The stored form of a row's cells.
+    pub(crate) fn encode(row: &Row) -> Result<Vec<u8>, MirrorError> {
+        Ok(postcard::to_stdvec(row.values())?)
+    }
+
+    /// A row from its stored form.
+    pub(crate) fn decode(&self, version: i64, data: &[u8]) -> Result<Arc<Row>, MirrorError> {
+        let values: Vec<Value> = postcard::from_bytes(data)?;
+        if values.len() != self.entity.columns().len() {
+            let (found, expected) = (values.len(), self.entity.columns().len());
+            let reason = format!("a row of {:?} has {found} cells instead of {expected}", self.entity.name());
+            return Err(MirrorError::Damaged(reason));
+        }
+        Ok(Row::new(Position(version as u64), values))
+    }
+
+    /// The row of that key as the connection sees it.
+    pub(crate) fn get(&self, db: &Connection, tenant: &[u8], pk: &[u8]) -> Result<Option<Arc<Row>>, MirrorError> {
+        let mut statement = db.prepare_cached(&self.select)?;
+        let mut rows = statement.query((tenant, pk))?;
+        let Some(row) = rows.next()? else { return Ok(None) };
+        self.decode(row.get(0)?, blob(row, 1)?).map(Some)
+    }
+
+    /// Writes a row under its key; `old` is what stands there now.
+    pub(crate) fn put(
+        &self,
+        db: &Connection,
+        tenant: &[u8],
+        pk: &[u8],
+        old: Option<&Row>,
+        row: &Row,
+        data: &[u8],
+    ) -> Result<(), MirrorError> {
+        // An update that names no indexed column leaves the indexes alone.
+        let same = |old: &Row| self.indexed.iter().all(|column| old.value(*column) == row.value(*column));
+        let (sql, with_columns) = match old {
+            None => (&self.insert, true),
+            Some(old) if same(old) => (&self.update_data, false),
+            Some(_) => (&self.update, true),
+        };
+        let mut statement = db.prepare_cached(sql)?;
+        statement.raw_bind_parameter(1, tenant)?;
+        statement.raw_bind_parameter(2, pk)?;
+        statement.raw_bind_parameter(3, row.version() as i64)?;
+        statement.raw_bind_parameter(4, data)?;
+        if with_columns {
+            for (i, column) in self.indexed.iter().enumerate() {
+                statement.raw_bind_parameter(i + 5, key::encoded(row.value(*column)))?;
+            }
+        }
+        statement.raw_execute()?;
+        Ok(())
+    }
+
+    /// Removes the row of that key.
+    pub(crate) fn remove(&self, db: &Connection, tenant: &[u8], pk: &[u8]) -> Result<(), MirrorError> {
+        db.prepare_cached(&self.delete)?.execute((tenant, pk))?;
+        Ok(())
+    }
+}
+
+/// A blob column without a copy.
+pub(crate) fn blob<'a>(row: &'a rusqlite::Row<'_>, column: usize) -> Result<&'a [u8], rusqlite::Error> {
+    Ok(row.get_ref(column)?.as_blob()?)
+}
