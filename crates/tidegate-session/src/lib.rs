@@ -1,1 +1,39 @@
-//! One client's state, whatever the transport
+//! One client's state, whatever the transport: who it is, what it watches, what waits to be sent to it, and why it
+//! closed.
+//!
+//! # Place in the flow
+//! The live engine delivers into a [`Session`] (its [`tidegate_live::Sink`]); a transport takes [`Item`]s out with
+//! [`Session::drain`] whenever its socket has taken what it had. Commands come the other way: a protocol decodes them,
+//! asks the [`Authority`] what the client may see, and calls the session. No wire format is known here: how many bytes
+//! a batch has is told by the codec function given to the session.
+//!
+//! # Invariants
+//! - **Bounded.** What waits is bounded in bytes and frames ([`Limits`]); subscriptions and replies have caps of their
+//!   own. A delivery that finds no room is never queued elsewhere.
+//! - **No silent gap.** Frames of a subscription are numbered when they are handed to the transport, so the numbers have
+//!   no gap whatever was dropped before. What is dropped is always replaced: by the net difference since the last batch
+//!   handed over (*conflated*), by a fresh snapshot (*reset*), or by the end of the session (*slow_client*).
+//! - **Never blocks a worker.** A delivery takes one short lock and calls no one but the wake callback; the engine is
+//!   called only from the transport's side, with no lock held.
+
+mod authority;
+mod close;
+mod item;
+mod limits;
+mod metrics;
+mod outbox;
+mod session;
+
+pub use authority::{Authority, Credential, Principal, PrincipalKind, Refusal, WriteScope};
+pub use close::CloseReason;
+pub use item::{Item, Started};
+pub use limits::Limits;
+pub use metrics::Metrics;
+
+pub use session::{Drained, Session, SubscribeError, Want};
+
+use tidegate_live::View;
+use tidegate_model::{Batch, Body};
+
+/// Gives a batch its encoded form: called at most once per batch, by whichever session needs it first.
+pub type Encode = fn(&View, &Batch) -> Body;

@@ -1,0 +1,49 @@
+//! A token bucket. Time comes in as an argument.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// So many a second, and so many at once.
+#[derive(Debug)]
+pub(crate) struct Bucket {
+    every: Duration,
+    burst: u32,
+    /// When the bucket will be (or was) full.
+    full_at: Instant,
+}
+
+impl Bucket {
+    pub(crate) fn new(per_second: u32, burst: u32, now: Instant) -> Self {
+        Self { every: Duration::from_secs(1) / per_second.max(1), burst: burst.max(1), full_at: now }
+    }
+
+    /// Takes one, or says when there will be one.
+    pub(crate) fn take(&mut self, now: Instant) -> Result<(), Instant> {
+        let full_at = self.full_at.max(now) + self.every;
+        let free_at = full_at - self.every * self.burst;
+        if free_at > now {
+            return Err(free_at);
+        }
+        self.full_at = full_at;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_burst_passes_and_then_the_rate() {
+        let start = Instant::now();
+        let mut bucket = Bucket::new(10, 3, start);
+        for _ in 0..3 {
+            assert_eq!(bucket.take(start), Ok(()));
+        }
+        let next = start + Duration::from_millis(100);
+        assert_eq!(bucket.take(start), Err(next));
+        assert_eq!(bucket.take(next), Ok(()));
+        assert_eq!(bucket.take(next), Err(next + Duration::from_millis(100)));
+    }
+}

@@ -1,0 +1,268 @@
+//! A gateway to talk to, and clients to talk with.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::Router;
+use axum::routing::get;
+use futures_util::{SinkExt as _, StreamExt as _};
+use serde_json::Value as Json;
+use tidegate_edge::{Edge, EdgeConfig, serve};
+use tidegate_live::{Config, Live};
+use tidegate_model::{
+    Catalog, Change, Entity, EntityBuilder, Page, Position, Query, Row, RowSource, ScanError, ScanReply, ScanRequest,
+    Tenant, Transaction, Type, Value,
+};
+use tidegate_session::{Authority, CloseReason, Credential, Principal, PrincipalKind, Refusal, WriteScope};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_websockets::{ClientBuilder, MaybeTlsStream, Message, WebSocketStream};
+
+/// Longer than anything here takes; shorter than a person's patience.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// All rows, at one position.
+struct Store {
+    entity: Arc<Entity>,
+    state: Mutex<(Position, BTreeMap<String, Arc<Row>>)>,
+    is_broken: AtomicBool,
+}
+
+impl RowSource for Store {
+    fn scan(&self, request: ScanRequest, reply: ScanReply) {
+        if self.is_broken.load(Ordering::Relaxed) {
+            return reply(Err(ScanError::Store("broken".into())));
+        }
+        let state = self.state.lock().unwrap();
+        let keyed = state.1.values().filter(|row| request.predicate.matches(row));
+        let mut rows: Vec<_> = keyed.map(|row| (request.order.key(row), row.clone())).collect();
+        rows.retain(|(key, _)| request.after.as_ref().is_none_or(|after| key > after));
+        rows.sort_by(|a, b| a.0.cmp(&b.0));
+        let upto = (rows.len() > request.want).then(|| rows[request.want - 1].0.clone());
+        rows.truncate(request.want);
+        reply(Ok(Page { rows, upto, position: state.0 }));
+    }
+}
+
+/// Knows the token `good` and the key `key`; strangers as told.
+struct Door {
+    anonymous: bool,
+}
+
+impl Authority for Door {
+    fn authenticate(&self, credential: Credential<'_>) -> Result<Arc<Principal>, Refusal> {
+        let (user, kind) = match credential {
+            Credential::None if self.anonymous => ("", PrincipalKind::Anonymous),
+            Credential::Bearer("good") => ("ann", PrincipalKind::User),
+            Credential::Bearer("bob") => ("bob", PrincipalKind::User),
+            Credential::ApiKey("key") => ("server", PrincipalKind::ApiKey),
+            _ => {
+                let message = "no valid credentials".to_owned();
+                return Err(Refusal { code: "unauthenticated", message, retryable: false, status: 401 });
+            }
+        };
+        Ok(Arc::new(Principal { user: user.into(), tenant: None, roles: Vec::new(), kind }))
+    }
+
+    fn read(&self, _: &Principal, query: Query) -> Result<(Tenant, Query), Refusal> {
+        Ok((Tenant::common(), query))
+    }
+
+    fn write(&self, _: &Principal, _: &Entity) -> Result<WriteScope, Refusal> {
+        Ok(WriteScope::Named)
+    }
+}
+
+pub(crate) struct Gateway {
+    pub(crate) address: SocketAddr,
+    pub(crate) edge: Edge,
+    pub(crate) shutdown: CancellationToken,
+    pub(crate) served: JoinSet<std::io::Result<()>>,
+    store: Arc<Store>,
+    live: Live,
+}
+
+impl Gateway {
+    pub(crate) async fn start(config: EdgeConfig) -> Self {
+        Self::with(config, true).await
+    }
+
+    pub(crate) async fn with(config: EdgeConfig, anonymous: bool) -> Self {
+        let column = |name: &str, kind| (name.to_owned(), kind);
+        let asset = EntityBuilder {
+            name: "asset".into(),
+            columns: vec![column("id", Type::Text), column("name", Type::Text), column("temp", Type::Float)],
+            key: vec!["id".into()],
+            ..EntityBuilder::default()
+        };
+        let catalog = Arc::new(Catalog::build(&[asset]).unwrap());
+        let entity = catalog.by_name("asset").unwrap().clone();
+        let store =
+            Arc::new(Store { entity, state: Mutex::new((Position(10), BTreeMap::new())), is_broken: false.into() });
+        let rows: Arc<dyn RowSource> = store.clone();
+        let (advance, applied) = watch::channel(Position(10));
+        let on_advance = Box::new(move |position| {
+            advance.send_replace(position);
+        });
+        let live =
+            Live::start(&Config { workers: 1, ..Config::default() }, 0xabc, Position(10), &rows, on_advance).unwrap();
+        let edge = Edge::new(config, catalog, live.clone(), Arc::new(Door { anonymous }), applied);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let shutdown = CancellationToken::new();
+        let api = Router::new().route("/healthz", get(async || "ok"));
+        let mut served = JoinSet::new();
+        served.spawn(serve(edge.clone(), vec![listener], api, shutdown.clone()));
+        Self { address, edge, shutdown, served, store, live }
+    }
+
+    /// From now on no scan succeeds.
+    pub(crate) fn break_store(&self) {
+        self.store.is_broken.store(true, Ordering::Relaxed);
+    }
+
+    /// One transaction: rows as `(id, name, temp)`.
+    pub(crate) fn write(&self, rows: &[(&str, &str, f64)]) -> Position {
+        let mut state = self.store.state.lock().unwrap();
+        let position = Position(state.0.0 + 1);
+        let changes = rows.iter().map(|(id, name, temp)| {
+            let new = Row::new(position, vec![Value::text(id), Value::text(name), Value::Float(*temp)]);
+            let old = state.1.insert((*id).to_owned(), new.clone());
+            Change { entity: self.store.entity.id(), tenant: Tenant::common(), old, new: Some(new) }
+        });
+        let transaction = Arc::new(Transaction { position, changes: changes.collect() });
+        state.0 = position;
+        self.live.publish(&transaction);
+        position
+    }
+
+    pub(crate) async fn ws(&self, path: &str) -> Client {
+        self.ws_with(path, &[]).await.unwrap()
+    }
+
+    pub(crate) async fn ws_with(
+        &self,
+        path: &str,
+        headers: &[(&str, &str)],
+    ) -> Result<Client, tokio_websockets::Error> {
+        let uri = format!("ws://{}{path}", self.address).parse::<axum::http::Uri>().unwrap();
+        let mut builder = ClientBuilder::from_uri(uri);
+        for (name, value) in headers {
+            builder = builder.add_header(name.parse().unwrap(), value.parse().unwrap())?;
+        }
+        let (socket, response) = builder.connect().await?;
+        Ok(Client { socket, response_protocol: response.headers().get("sec-websocket-protocol").cloned() })
+    }
+
+    /// Sends bytes and reads to the end of the connection.
+    pub(crate) async fn raw(&self, request: &str) -> String {
+        let mut socket = TcpStream::connect(self.address).await.unwrap();
+        socket.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        timeout(PATIENCE, socket.read_to_end(&mut answer)).await.expect("no end").unwrap();
+        String::from_utf8(answer).unwrap()
+    }
+
+    pub(crate) fn closed(&self, reason: CloseReason) -> u64 {
+        self.edge.metrics().closed[reason as usize].load(Ordering::Relaxed)
+    }
+
+    /// Waits for a condition that nothing announces.
+    pub(crate) async fn eventually(&self, what: &str, condition: impl Fn(&Self) -> bool) {
+        let met = async {
+            while !condition(self) {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        };
+        timeout(PATIENCE, met).await.unwrap_or_else(|_| panic!("never: {what}"));
+    }
+}
+
+pub(crate) struct Client {
+    pub(crate) socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    pub(crate) response_protocol: Option<axum::http::HeaderValue>,
+}
+
+impl Client {
+    pub(crate) async fn send(&mut self, text: &str) {
+        self.socket.send(Message::text(text.to_owned())).await.unwrap();
+    }
+
+    /// The next text message.
+    pub(crate) async fn text(&mut self) -> String {
+        loop {
+            let message = timeout(PATIENCE, self.socket.next()).await.expect("nothing came").expect("the end").unwrap();
+            if let Some(text) = message.as_text() {
+                return text.to_owned();
+            }
+            assert!(!message.is_close(), "closed: {:?}", message.as_close());
+        }
+    }
+
+    pub(crate) async fn json(&mut self) -> Json {
+        serde_json::from_str(&self.text().await).unwrap()
+    }
+
+    /// Messages up to one that carries `"last":true`.
+    pub(crate) async fn batch(&mut self) -> Vec<Json> {
+        let mut frames = Vec::new();
+        loop {
+            let frame = self.json().await;
+            let is_last = frame["last"] == true;
+            frames.push(frame);
+            if is_last {
+                return frames;
+            }
+        }
+    }
+
+    /// The close that comes, whatever comes before it.
+    pub(crate) async fn close(&mut self) -> (u16, String) {
+        loop {
+            let message = timeout(PATIENCE, self.socket.next()).await.expect("nothing came").expect("the end").unwrap();
+            if let Some((code, reason)) = message.as_close() {
+                return (code.into(), reason.to_owned());
+            }
+        }
+    }
+}
+
+/// A list as a client keeps it.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct List {
+    pub(crate) ids: Vec<String>,
+    pub(crate) seq: u64,
+}
+
+impl List {
+    pub(crate) fn apply(&mut self, frame: &Json) {
+        let seq = frame["seq"].as_u64().unwrap();
+        assert_eq!(seq, self.seq + 1, "a gap");
+        self.seq = seq;
+        self.change(frame);
+    }
+
+    pub(crate) fn change(&mut self, frame: &Json) {
+        let index = |name: &str| usize::try_from(frame[name].as_i64().unwrap()).ok();
+        let id = frame["agg_id"].as_str().unwrap().to_owned();
+        match frame["op"].as_str().unwrap() {
+            "reset" => self.ids.clear(),
+            "enter" => self.ids.insert(index("new_index").unwrap(), id),
+            "leave" => assert_eq!(self.ids.remove(index("old_index").unwrap()), id),
+            "move" => {
+                assert_eq!(self.ids.remove(index("old_index").unwrap()), id);
+                self.ids.insert(index("new_index").unwrap(), id);
+            }
+            "update" => assert_eq!(self.ids[index("old_index").unwrap()], id),
+            "ready" => {}
+            other => panic!("{other}"),
+        }
+    }
+}

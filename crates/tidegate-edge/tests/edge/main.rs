@@ -1,0 +1,9 @@
+//! The edge on real sockets, over the real engine and a store in memory.
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails where it stands")]
+
+mod admission;
+mod events;
+mod gateway;
+mod live_ws;
+mod slow;
+mod sse;

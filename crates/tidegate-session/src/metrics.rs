@@ -1,0 +1,22 @@
+//! What sessions count.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Counters of all sessions of a process.
+#[derive(Debug, Default)]
+pub struct Metrics {
+    /// Subscriptions that exist now.
+    pub subscriptions: AtomicU64,
+    /// Times that a subscription's queued batches were dropped, to be replaced by their net difference.
+    pub conflated: AtomicU64,
+    /// Times that a slow subscription was answered with a fresh snapshot instead.
+    pub resets: AtomicU64,
+    /// Subscriptions ended because a snapshot alone exceeds the outbox.
+    pub too_large: AtomicU64,
+    /// Sessions closed because they could not take even a snapshot.
+    pub slow_clients: AtomicU64,
+}
+
+pub(crate) fn count(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
+}
