@@ -1,0 +1,122 @@
+// Types of the Tidegate client.
+
+export type Value = null | boolean | number | string | Value[] | { [name: string]: Value }
+export type Row = { [column: string]: Value }
+
+export type Op =
+  | 'eq' | 'ne' | 'gt' | 'gte' | 'lt' | 'lte' | 'in' | 'notin' | 'like' | 'ilike' | 'isnull' | 'isnotnull'
+
+export type Condition =
+  | { column: string; op: Op; value?: Value }
+  | { or: Condition[] }
+  | { and: Condition[] }
+  | { not: Condition }
+
+/** One value per sort key, then the key. */
+export interface Cursor {
+  values: Value[]
+}
+
+export interface Query {
+  entity: string
+  where?: Condition[]
+  sort?: { column: string; desc?: boolean }[]
+  limit?: number
+  cursor?: Cursor
+  select?: string[]
+  mode?: 'maintained' | 'streamed'
+}
+
+export interface Frame<R = Row> {
+  op: 'enter' | 'leave' | 'move' | 'update' | 'reset' | 'ready' | 'match' | 'unmatch'
+  agg_id?: string
+  version?: number | string
+  row?: R | null
+  old_index?: number
+  new_index?: number
+  cursor?: Cursor
+  stream_id?: string
+  last?: boolean
+  /** Filled in by the client. */
+  seq?: number
+}
+
+export interface Entry<R = Row> {
+  readonly key: string
+  readonly version: number | string
+  readonly row: R
+  readonly cursor: Cursor
+}
+
+export type ListState = 'loading' | 'live' | 'stale' | 'closed'
+export type Status = 'idle' | 'connecting' | 'online' | 'waiting' | 'stopped'
+
+export class TidegateError extends Error {
+  constructor(fields?: { code?: string; message?: string; retryable?: boolean; close_code?: number })
+  readonly code: string
+  readonly retryable: boolean
+  readonly closeCode?: number
+}
+
+export interface Snapshot<R = Row> {
+  readonly rows: readonly R[]
+  readonly entries: readonly Entry<R>[]
+  readonly state: ListState
+  readonly error: TidegateError | null
+}
+
+export interface LiveList<R = Row> extends Snapshot<R> {
+  /** The query as it stands; a re-anchor changes its `cursor` and `limit`. */
+  readonly query: Query
+  readonly streamed: boolean
+  readonly byKey: ReadonlyMap<string, Entry<R>>
+  /** From the last `live.synced`, or null. */
+  readonly position: string | null
+  snapshot(): Snapshot<R>
+  subscribe(fn: (list: LiveList<R>) => void): () => void
+  onFrames(fn: (frames: Frame<R>[], list: LiveList<R>) => void): () => void
+  reanchor(window?: { cursor?: Cursor; limit?: number }): void
+  close(): void
+}
+
+export interface Options {
+  /** Sent as the first message of each connection. */
+  token?: string | (() => string | Promise<string>)
+  backoffMinMs?: number
+  backoffMaxMs?: number
+  stableMs?: number
+  connectTimeoutMs?: number
+  /** For tests, and for places without a global one. */
+  WebSocket?: new (url: string) => any
+  random?: () => number
+  now?: () => number
+  setTimeout?: (fn: () => void, ms: number) => any
+  clearTimeout?: (timer: any) => void
+}
+
+export class Tidegate {
+  constructor(url: string, options?: Options)
+  readonly url: string
+  readonly status: Status
+  readonly online: boolean
+  readonly error: TidegateError | null
+  readonly clientId: string | null
+  /** How long until the next attempt, while `waiting`. */
+  readonly retryInMs: number | null
+  readonly stats: { connects: number; resumes: number; resets: number; gaps: number; frames: number }
+  live<R = Row>(query: Query): LiveList<R>
+  connect(): void
+  disconnect(): void
+  logout(): void
+  refresh(token: string): Promise<unknown>
+  request<T = unknown>(event: string, data?: unknown): Promise<T>
+  emit(event: string, data?: unknown): boolean
+  on(event: 'status', fn: (status: Status) => void): () => void
+  on(event: 'gap', fn: (message: string) => void): () => void
+  on(event: 'error', fn: (error: TidegateError) => void): () => void
+  on(event: 'synced', fn: (data: { sub?: string; position: string }) => void): () => void
+  on(event: string, fn: (data: any) => void): () => void
+}
+
+export function applyFrame<R = Row>(entries: Entry<R>[], frame: Frame<R>): void
+export function applyStreamed<R = Row>(set: Map<string, Entry<R>>, frame: Frame<R>): void

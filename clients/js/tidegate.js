@@ -1,0 +1,509 @@
+// Tidegate's client: live queries over one WebSocket (`GET /ws`), without dependencies.
+//
+//   socket ──message──► Tidegate ──live.delta──► LiveList ──whole batches only──► applyFrame ──► entries ──► listeners
+//
+// - A batch (the frames of one transaction, or a snapshot from `reset` to `ready`) is gathered first and applied in
+//   one go, so nobody ever sees half a transaction.
+// - What is gathered survives a cut: a list resumes after the last frame it took in, even in the middle of a batch.
+// - Whatever can't be right (a gap in the numbers, an index that names another row) costs a fresh snapshot, never a
+//   wrong list.
+
+const DEFAULTS = {
+  backoffMinMs: 250, // the first retry is quick: most cuts are a network change
+  backoffMaxMs: 15_000, // past this, waiting longer only annoys the person
+  stableMs: 5_000, // a connection that lived this long counts as good and resets the backoff
+  connectTimeoutMs: 10_000, // a black hole would otherwise hold a connection attempt for minutes
+}
+
+/** An error that the server answered with, or that the line produced. `retryable` says whether trying again can help. */
+export class TidegateError extends Error {
+  constructor({ code = 'error', message = code, retryable = false, close_code: closeCode } = {}) {
+    super(message)
+    Object.assign(this, { name: 'TidegateError', code, retryable, ...(closeCode && { closeCode }) })
+  }
+}
+const inconsistent = (message) => new TidegateError({ code: 'inconsistent', message, retryable: true })
+const disconnected = () => new TidegateError({ code: 'disconnected', message: 'no connection', retryable: true })
+
+/**
+ * Applies one frame of a maintained query to `entries` in place. The index of a frame means the list as the frames
+ * before left it; `new_index` of a move is where the row ends up once it has been taken out.
+ * Throws `TidegateError('inconsistent')` where the frame can't belong to this list.
+ */
+export function applyFrame(entries, frame) {
+  const { op, agg_id: key, old_index: from, new_index: to } = frame
+  if (op === 'ready') return
+  if (op === 'reset') return void (entries.length = 0)
+  if (!['enter', 'leave', 'move', 'update'].includes(op)) throw inconsistent(`unknown op ${op}`)
+  const was = op === 'enter' ? undefined : entries[from]
+  if (op !== 'enter' && was?.key !== key) throw inconsistent(`${op} of ${key} at ${from}, which is ${was?.key}`)
+  // Where the row lands is checked before anything moves: `splice` would quietly clamp a wrong index.
+  const length = entries.length - (op === 'move' ? 1 : 0)
+  const fits = op === 'update' ? to === from : Number.isInteger(to) && to >= 0 && to <= length
+  if (op !== 'leave' && !fits) throw inconsistent(`${op} of ${key} to ${to} in a list of ${length}`)
+  if (op !== 'enter') entries.splice(from, 1)
+  if (op !== 'leave') entries.splice(to, 0, entryOf(frame, was))
+}
+
+/** Applies one frame of a streamed query to a `Map` of key to entry: a set without an order. */
+export function applyStreamed(set, frame) {
+  if (frame.op === 'reset') set.clear()
+  else if (frame.op === 'unmatch' || frame.op === 'leave') set.delete(frame.agg_id)
+  else if (frame.op !== 'ready') set.set(frame.agg_id, entryOf(frame, set.get(frame.agg_id)))
+}
+
+const entryOf = ({ agg_id: key, version, row, cursor }, was) =>
+  ({ key, version, row: row ?? was?.row, cursor: cursor ?? was?.cursor })
+
+/** One live query. Made by `client.live(query)`; it lives, across reconnects, until `close()`. */
+export class LiveList {
+  #client
+  #set = new Map() // streamed mode only
+  #entries = []
+  #rows = null
+  #byKey = null
+  #snapshot = null
+  #listeners = new Set()
+  #frameListeners = new Set()
+  #sub = null // the name of the running subscription, null while there is none
+  #pending = [] // frames of a batch whose end has not come yet
+  #token = null // stream_id of the last frame taken in
+  #anchoring = false // a re-anchor was asked for and its reset is not here yet
+  #nextSeq = 1
+  #attempts = 0
+  #retryTimer = null
+
+  constructor(client, query) {
+    this.#client = client
+    Object.assign(this, { query, state: 'loading', error: null, position: null, streamed: query.mode === 'streamed' })
+  }
+
+  /** The entries `{key, version, row, cursor}` in order; the same array until something changes. */
+  get entries() {
+    return (this.#entries ??= [...this.#set.values()])
+  }
+  /** The rows in order; the same array until something changes. */
+  get rows() {
+    return (this.#rows ??= this.entries.map((entry) => entry.row))
+  }
+  /** A `Map` from key to entry, in either mode. */
+  get byKey() {
+    return (this.#byKey ??= new Map(this.entries.map((entry) => [entry.key, entry])))
+  }
+  /** `{rows, entries, state, error}` as one value whose identity changes exactly when listeners are called. */
+  snapshot() {
+    return (this.#snapshot ??= { rows: this.rows, entries: this.entries, state: this.state, error: this.error })
+  }
+  /** Calls `fn(list)` after each whole batch and each change of state. Returns how to stop that. */
+  subscribe(fn) {
+    return enlist(this.#listeners, fn)
+  }
+  /** Calls `fn(frames, list)` with every batch, raw and numbered, after it was applied and before the listeners. */
+  onFrames(fn) {
+    return enlist(this.#frameListeners, fn)
+  }
+
+  /** Moves the window: rows strictly after `cursor` (absent = the head), `limit` of them (absent = as before). */
+  reanchor({ cursor, limit } = {}) {
+    if (this.state === 'closed') return
+    const before = this.query
+    const sub = this.#sub
+    const window = { ...(cursor && { cursor }), ...(limit && { limit }) }
+    const { cursor: _, ...rest } = before
+    this.query = { ...rest, ...window }
+    // The token belongs to the window that is being left; frames of that window still come in until the reset.
+    this.#token = null
+    this.#anchoring = true
+    if (!sub || !this.#client.online) return // the next subscribe carries the new window
+    const asked = this.query
+    this.#client.request('live.reanchor', { sub, ...window }).catch((error) => {
+      if (sub !== this.#sub) return
+      // The server still serves the window before, unless another re-anchor was asked for since.
+      if (this.query === asked) Object.assign(this, { query: before })
+      this.#anchoring = false
+      this.#tell({ error })
+    })
+  }
+
+  /** Ends the query. */
+  close() {
+    if (this.state === 'closed') return
+    this.#unsubscribe()
+    this.#end(null)
+  }
+
+  // ---- called by the client ----
+
+  /** Subscribes anew on the present connection, from the token where there is one. */
+  _start() {
+    this.#client._clearTimeout(this.#retryTimer)
+    this.#unsubscribe()
+    // A new name each time: what is still under way for an older subscription can't be mistaken for this one's.
+    const sub = (this.#sub = this.#client._route(this))
+    const resuming = this.#token !== null
+    if (!resuming) this.#pending = []
+    this.#nextSeq = 1
+    this.#anchoring = false
+    const query = { sub, query: this.query, ...(resuming && { resume_from: this.#token }) }
+    if (resuming) this.#client.stats.resumes++
+    this.#client.request('live.subscribe', query).then(
+      () => {
+        // Nothing missed means that no frame needs to come. If a reset does come, its `ready` says the rest.
+        if (sub === this.#sub && resuming && this.#pending.length === 0) this.#tell({ state: 'live', error: null })
+      },
+      (error) => sub === this.#sub && this._fail(error),
+    )
+  }
+
+  _stale() {
+    this.#client._clearTimeout(this.#retryTimer)
+    this.#sub = null
+    if (this.state === 'live') this.#tell({ state: 'stale' })
+  }
+
+  _deltas(seq, frames) {
+    if (seq !== this.#nextSeq) return this.#gap(`frame ${seq} where ${this.#nextSeq} was due`)
+    this.#nextSeq += frames.length
+    const sub = this.#sub
+    for (const [k, frame] of frames.entries()) {
+      if (frame.op === 'error') return this._fail(new TidegateError(frame))
+      if (frame.op === 'reset') {
+        this.#pending = []
+        this.#anchoring = false
+        this.#client.stats.resets++
+      }
+      this.#pending.push({ ...frame, seq: seq + k })
+      if (!this.#anchoring && frame.stream_id) this.#token = frame.stream_id
+      // Inside a snapshot only `ready` ends the batch: half a window is no window.
+      const ends = frame.op === 'ready' || (frame.last && this.#pending[0].op !== 'reset')
+      if (ends) this.#publish()
+      if (sub !== this.#sub) return // inconsistent, or a listener closed this list
+    }
+  }
+
+  _synced(position) {
+    this.#tell({ position })
+  }
+
+  /** The server ended the subscription. */
+  _fail(error) {
+    this.#client._unroute(this.#sub)
+    this.#sub = null
+    if (!error.retryable) return this.#end(error)
+    this.#tell({ error, state: this.state === 'live' ? 'stale' : this.state })
+    this.#retry(this.#client._backoffMs(this.#attempts++))
+  }
+
+  #publish() {
+    const frames = this.#pending
+    this.#pending = []
+    try {
+      const next = this.streamed ? null : this.#entries.slice() // the old array is in people's hands
+      for (const frame of frames) this.streamed ? applyStreamed(this.#set, frame) : applyFrame(next, frame)
+      this.#entries = next
+    } catch (error) {
+      return this.#gap(error.message)
+    }
+    this.#rows = this.#byKey = null
+    this.#attempts = 0
+    Object.assign(this, { state: 'live', error: null })
+    call(this.#frameListeners, frames, this)
+    this.#tell({})
+  }
+
+  #gap(message) {
+    this.#client.stats.gaps++
+    this.#client._note('gap', message)
+    this.#token = null
+    this.#pending = []
+    this.#unsubscribe()
+    // At once the first time, but a server that is wrong each time must not be asked in a tight loop.
+    const attempt = this.#attempts++
+    this.#retry(attempt === 0 ? 0 : this.#client._backoffMs(attempt))
+    if (this.state === 'live') this.#tell({ state: 'stale' })
+  }
+
+  #retry(delayMs) {
+    this.#client._clearTimeout(this.#retryTimer)
+    this.#retryTimer = this.#client._setTimeout(() => this.#client.online && this._start(), delayMs)
+  }
+
+  #unsubscribe() {
+    if (this.#sub === null) return
+    this.#client._unroute(this.#sub)
+    this.#client.emit('live.unsubscribe', { sub: this.#sub })
+    this.#sub = null
+  }
+
+  #end(error) {
+    this.#client._clearTimeout(this.#retryTimer)
+    this.#client._forget(this)
+    this.#token = null
+    this.#tell({ error, state: 'closed' })
+  }
+
+  #tell(fields) {
+    Object.assign(this, fields)
+    this.#snapshot = null
+    call(this.#listeners, this)
+  }
+}
+
+/** One connection to a Tidegate, kept up until `disconnect()`, and the live queries on it. */
+export class Tidegate {
+  #options
+  #socket = null
+  #lists = new Set()
+  #routes = new Map() // sub -> list
+  #replies = new Map() // id -> {resolve, reject}
+  #handlers = new Map() // event -> Set of fn
+  #nextId = 1
+  #attempts = 0
+  #onlineSinceMs = 0
+  #timer = null // for the connection attempt, or for the next one
+
+  /** `url` is that of the server (`http://host`) or of its endpoint (`ws://host/ws`). Connects at the first need. */
+  constructor(url, options = {}) {
+    this.#options = {
+      WebSocket: globalThis.WebSocket,
+      random: Math.random,
+      now: () => Date.now(),
+      setTimeout: (fn, ms) => globalThis.setTimeout(fn, ms),
+      clearTimeout: (timer) => globalThis.clearTimeout(timer),
+      ...DEFAULTS,
+      ...options,
+    }
+    this.url = endpoint(url)
+    /** `idle`, `connecting`, `online`, `waiting` (for the next try) or `stopped` (refused: `connect()` tries again). */
+    this.status = 'idle'
+    this.error = null
+    this.clientId = null
+    this.retryInMs = null
+    this.stats = { connects: 0, resumes: 0, resets: 0, gaps: 0, frames: 0 }
+  }
+
+  get online() {
+    return this.status === 'online'
+  }
+
+  /** Opens a live query. */
+  live(query) {
+    const list = new LiveList(this, query)
+    this.#lists.add(list)
+    if (this.online) list._start()
+    else if (this.stats.connects === 0) this.connect()
+    return list
+  }
+
+  /** Connects now, whatever the backoff says. */
+  connect() {
+    if (this.#socket) return
+    this._clearTimeout(this.#timer)
+    Object.assign(this, { error: null, retryInMs: null })
+    this.stats.connects++
+    const { WebSocket, connectTimeoutMs } = this.#options
+    const socket = (this.#socket = new WebSocket(this.url))
+    // Each handler asks whether its socket is still the one in use, so one that was given up can do no harm later.
+    const current = (fn) => (event) => this.#socket === socket && fn(event)
+    socket.onopen = current(() => this.#opened(socket))
+    socket.onmessage = current((event) => this.#received(event.data))
+    socket.onclose = current((event) => this.#closed(event.code, event.reason))
+    socket.onerror = () => {} // a close always follows, and it knows more
+    this.#timer = this._setTimeout(() => this.#abandon(), connectTimeoutMs)
+    this.#become('connecting')
+  }
+
+  /** Cuts the line and stays off until `connect()`. Lists keep their rows, as `stale`. */
+  disconnect() {
+    this.#attempts = 0
+    this.#release()?.close(1000)
+    this.#become('idle')
+  }
+
+  /** Forgets who we are and everything we were looking at. */
+  logout() {
+    this.#options.token = undefined
+    this.clientId = null
+    for (const list of [...this.#lists]) list.close()
+    this.disconnect()
+  }
+
+  /** Replaces the token, on the present connection too. */
+  async refresh(token) {
+    this.#options.token = token
+    if (this.online) return this.request('auth.refresh', { token })
+  }
+
+  /** Sends an event and resolves with its reply. Rejects with `disconnected` if the line goes first. */
+  request(event, data) {
+    return new Promise((resolve, reject) => {
+      const id = String(this.#nextId++)
+      if (!this.#send({ event, data, id })) return reject(disconnected())
+      this.#replies.set(id, { resolve, reject })
+    })
+  }
+
+  /** Sends an event that needs no reply. False if there is no connection. */
+  emit(event, data) {
+    return this.#send({ event, data })
+  }
+
+  /** Calls `fn(data)` for each event of that name; `status`, `gap`, `error` and `synced` are told the same way. */
+  on(event, fn) {
+    if (!this.#handlers.has(event)) this.#handlers.set(event, new Set())
+    return enlist(this.#handlers.get(event), fn)
+  }
+
+  // ---- the connection ----
+
+  #send(message) {
+    if (this.#socket?.readyState !== 1) return false
+    this.#socket.send(JSON.stringify(message))
+    return true
+  }
+
+  async #opened(socket) {
+    try {
+      const { token } = this.#options
+      const credential = typeof token === 'function' ? await token() : token
+      if (this.#socket !== socket) return
+      const reply = credential && (await this.request('auth', { token: credential }))
+      this.clientId = reply?.client_id ?? null
+    } catch (error) {
+      if (this.#socket !== socket) return
+      // A token that was refused stays refused: asking again in a loop would only look like an attack.
+      if (error instanceof TidegateError && !error.retryable) return this.#stop(error)
+      return this.#abandon()
+    }
+    if (this.#socket !== socket) return
+    this._clearTimeout(this.#timer)
+    this.#onlineSinceMs = this.#options.now()
+    this.#become('online')
+    for (const list of [...this.#lists]) list._start()
+  }
+
+  #received(text) {
+    let message
+    try {
+      message = JSON.parse(text) // binary messages mean nothing here and fail too
+    } catch {
+      return
+    }
+    const { event, id, error } = message
+    const data = message.data ?? {}
+    if (event === 'reply') {
+      const waiting = this.#replies.get(String(id))
+      this.#replies.delete(String(id))
+      error ? waiting?.reject(new TidegateError(error)) : waiting?.resolve(message.data)
+    } else if (event === 'live.delta') {
+      this.stats.frames += data.deltas.length
+      this.#routes.get(data.sub)?._deltas(data.seq, data.deltas)
+    } else if (event === 'live.synced') {
+      for (const [sub, list] of [...this.#routes]) if (sub === (data.sub ?? sub)) list._synced(data.position)
+      this._note('synced', data)
+    } else if (event === 'error') {
+      const failure = new TidegateError(error ?? data)
+      this.#routes.get(data.sub)?._fail(failure)
+      this._note('error', failure)
+    } else {
+      this._note(event, message.data)
+    }
+  }
+
+  #closed(code, reason) {
+    const livedMs = this.online ? this.#options.now() - this.#onlineSinceMs : 0
+    this.#release()
+    // Policy and the application's own codes (4000–4999) say "not you": only a person or a new token changes that.
+    if (code === 1008 || (code >= 4000 && code < 5000)) {
+      return this.#stop(new TidegateError({ code: 'refused', message: reason || `closed with ${code}`, close_code: code }))
+    }
+    if (livedMs >= this.#options.stableMs) this.#attempts = 0
+    this.retryInMs = this._backoffMs(this.#attempts++)
+    this.#timer = this._setTimeout(() => this.connect(), this.retryInMs)
+    this.#become('waiting')
+  }
+
+  /** Gives a socket up and tries again; to wait for a close handshake on a dead line could take minutes. */
+  #abandon() {
+    const socket = this.#socket
+    this.#closed(1006)
+    socket?.close(1000)
+  }
+
+  #stop(error) {
+    this.#release()?.close(1000)
+    this.error = error
+    this.#become('stopped')
+    this._note('error', error)
+  }
+
+  /** Lets go of the socket and of all that hung on it. */
+  #release() {
+    const socket = this.#socket
+    this.#socket = null
+    this.status = 'idle'
+    this._clearTimeout(this.#timer)
+    this.#routes.clear()
+    for (const { reject } of this.#replies.values()) reject(disconnected())
+    this.#replies.clear()
+    for (const list of [...this.#lists]) list._stale()
+    return socket
+  }
+
+  #become(status) {
+    this.status = status
+    this._note('status', status)
+  }
+
+  // ---- for the lists ----
+
+  _route(list) {
+    const sub = `q${this.#nextId++}`
+    this.#routes.set(sub, list)
+    return sub
+  }
+  _unroute(sub) {
+    this.#routes.delete(sub)
+  }
+  _forget(list) {
+    this.#lists.delete(list)
+  }
+  _note(event, data) {
+    call(this.#handlers.get(event) ?? [], data)
+  }
+  _setTimeout(fn, ms) {
+    return this.#options.setTimeout(fn, ms)
+  }
+  _clearTimeout(timer) {
+    if (timer !== null) this.#options.clearTimeout(timer)
+  }
+  /** Between half of the step and all of it: clients cut together do not come back together. */
+  _backoffMs(attempt) {
+    const { backoffMinMs, backoffMaxMs, random } = this.#options
+    const stepMs = Math.min(backoffMaxMs, backoffMinMs * 2 ** Math.min(attempt, 30))
+    return Math.round(stepMs * (0.5 + random() / 2))
+  }
+}
+
+function enlist(set, fn) {
+  set.add(fn)
+  return () => set.delete(fn)
+}
+
+// A listener that throws is reported, but must not stop the frames behind it from being applied: that would be a gap.
+function call(listeners, ...args) {
+  for (const fn of [...listeners]) {
+    try {
+      fn(...args)
+    } catch (error) {
+      ;(globalThis.reportError ?? console.error)(error)
+    }
+  }
+}
+
+function endpoint(url) {
+  const parsed = new URL(url, globalThis.location?.href)
+  parsed.protocol = parsed.protocol.replace('http', 'ws')
+  if (parsed.pathname === '/') parsed.pathname = '/ws'
+  return parsed.href
+}
