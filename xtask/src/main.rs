@@ -1,2 +1,68 @@
-//! What CI and people run.
-fn main() {}
+//! What CI and people run: `cargo xtask --help`.
+
+mod checks;
+mod setup;
+mod step;
+mod tools;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Tasks of the Tidegate repository.
+#[derive(Parser)]
+#[command(name = "cargo xtask", version = None)]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Installs what the tests need and this machine lacks: PostgreSQL, Node, Chromium (by apt-get, as root only), and
+    /// Python's `websockets` and npm's `playwright-core` (below target/).
+    Setup,
+    /// All that CI checks: format, lints, docs, the JavaScript client, the demo page in a browser, and every test.
+    Ci,
+    /// The JavaScript client's tests, also against the real binary.
+    Js,
+    /// The demo page in headless Chromium.
+    Browser,
+    /// The engine's random histories, as many as asked for.
+    Histories {
+        /// How many.
+        #[arg(long, default_value_t = 1_000_000)]
+        count: u64,
+    },
+    /// Random filters and orders against a real PostgreSQL, as many schemas as asked for.
+    Semantics {
+        /// How many schemas, with 8 queries each.
+        #[arg(long, default_value_t = 20_000)]
+        cases: u64,
+    },
+    /// The fuzz targets on mutations of their seeds, on stable Rust and without guidance by coverage.
+    Fuzz {
+        /// Seconds for each target.
+        #[arg(long, default_value_t = 60)]
+        seconds: u64,
+    },
+}
+
+fn main() -> ExitCode {
+    let result = match Arguments::parse().task {
+        Task::Setup => setup::all(),
+        Task::Ci => checks::all(),
+        Task::Js => checks::js(),
+        Task::Browser => checks::browser(),
+        Task::Histories { count } => checks::histories(count),
+        Task::Semantics { cases } => checks::semantics(cases),
+        Task::Fuzz { seconds } => checks::fuzz(seconds),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("\nFAILED: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 /// Most digits before and after the point together: PostgreSQL's bound for `numeric`.
 pub const DIGITS_MAX: usize = 131_072 + 16_383;
 /// Most zeros that exponent notation may stand for: a short text must not become a long one.
-const EXPANSION_MAX: i64 = 1_000;
+const EXPANSION_MAX: u64 = 1_000;
 
 const NEGATIVE_INFINITY: u8 = 1;
 const NEGATIVE: u8 = 2;
@@ -130,7 +130,7 @@ impl FromStr for Decimal {
 
 fn parse_exponent(text: &str) -> Result<i64, DecimalError> {
     let exponent: i64 = text.parse().map_err(|_| DecimalError::Form)?;
-    if exponent.abs() > EXPANSION_MAX { Err(DecimalError::Size) } else { Ok(exponent) }
+    if exponent.unsigned_abs() > EXPANSION_MAX { Err(DecimalError::Size) } else { Ok(exponent) }
 }
 
 fn plain(negative: bool, digits: &str, point: i64) -> Box<str> {
@@ -254,6 +254,7 @@ mod tests {
     #[test]
     fn a_short_text_never_becomes_a_long_one() {
         assert_eq!("1e100000".parse::<Decimal>(), Err(DecimalError::Size));
+        assert_eq!("1e-9223372036854775808".parse::<Decimal>(), Err(DecimalError::Size));
         assert_eq!("1e99999999999999999999".parse::<Decimal>(), Err(DecimalError::Form));
         for bad in ["", "-", ".", "1.2.3", "1e", "0x10", "١"] {
             assert!(bad.parse::<Decimal>().is_err(), "{bad}");

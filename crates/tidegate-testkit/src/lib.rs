@@ -13,7 +13,10 @@
 // A broken expectation here is a failed test, which is what this crate is for.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+pub mod clients;
+pub mod gateway;
 pub mod model_client;
 pub mod naive;
 pub mod postgres;
+pub mod proxy;
 pub mod strategies;

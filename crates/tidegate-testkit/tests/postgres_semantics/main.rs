@@ -1,5 +1,8 @@
 //! The engine, the naive model and a real PostgreSQL must agree on every filter and every order, by the thousand.
 
+// The whole crate is a test.
+#![allow(clippy::unwrap_used)]
+
 mod sql;
 
 use std::sync::Arc;

@@ -1,0 +1,223 @@
+//! WebSocket clients over `tokio-websockets`, which checks the protocol strictly.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::SocketAddr;
+
+use futures_util::{SinkExt as _, StreamExt as _};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::net::TcpStream;
+use tokio_websockets::{ClientBuilder, Message as WsMessage, WebSocketStream};
+
+use super::list::{Frame, ModelList};
+use super::within;
+
+type Socket = WebSocketStream<TcpStream>;
+
+async fn open(address: SocketAddr, path: &str) -> io::Result<Socket> {
+    let stream = TcpStream::connect(address).await?;
+    stream.set_nodelay(true)?;
+    let uri = format!("ws://{address}{path}").parse().expect("a URI");
+    let (socket, _) = ClientBuilder::from_uri(uri).connect_on(stream).await.map_err(io::Error::other)?;
+    Ok(socket)
+}
+
+/// The next text message; `None` once the connection has ended, in whatever way.
+async fn next_text(socket: &mut Socket) -> Option<String> {
+    loop {
+        let message = socket.next().await?.ok()?;
+        if let Some(text) = message.as_text() {
+            return Some(text.to_owned());
+        }
+        if message.is_close() {
+            return None;
+        }
+    }
+}
+
+/// One subscription over `/v1/live/ws`.
+pub struct LiveSocket {
+    socket: Socket,
+    /// What it shows.
+    pub list: ModelList,
+}
+
+impl LiveSocket {
+    /// Connects and subscribes; goes on from the list's token where it has one.
+    ///
+    /// # Errors
+    /// What the connection or the handshake failed with.
+    pub async fn subscribe(address: SocketAddr, query: &Value, mut list: ModelList) -> io::Result<Self> {
+        let mut socket = open(address, "/v1/live/ws").await?;
+        let mut command = json!({ "action": "subscribe", "query": query, "synced": true });
+        if let Some(token) = list.token() {
+            command["resume_from"] = token.into();
+        }
+        list.reconnected();
+        socket.send(WsMessage::text(command.to_string())).await.map_err(io::Error::other)?;
+        Ok(Self { socket, list })
+    }
+
+    /// Sends a command, or anything else.
+    ///
+    /// # Errors
+    /// What the connection failed with.
+    pub async fn send(&mut self, text: String) -> io::Result<()> {
+        self.socket.send(WsMessage::text(text)).await.map_err(io::Error::other)
+    }
+
+    /// Receives and applies one frame; `None` once the connection has ended.
+    ///
+    /// # Panics
+    /// Where the frame breaks a rule.
+    pub async fn next(&mut self) -> Option<Frame> {
+        let text = next_text(&mut self.socket).await?;
+        let frame: Frame = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
+        self.list.apply(&frame).unwrap_or_else(|rule| panic!("{rule}"));
+        Some(frame)
+    }
+
+    /// Receives one frame without applying it.
+    pub async fn next_raw(&mut self) -> Option<Value> {
+        let text = next_text(&mut self.socket).await?;
+        Some(serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}")))
+    }
+
+    /// Applies frames until the list is whole and `enough` of it.
+    ///
+    /// # Panics
+    /// Where the connection ends first, or nothing of the kind happens within a minute.
+    pub async fn until(&mut self, what: &str, enough: impl Fn(&ModelList) -> bool) {
+        let wait = async {
+            while !(self.list.is_whole() && enough(&self.list)) {
+                let _ = self.next().await.unwrap_or_else(|| panic!("the connection ended before {what}"));
+            }
+        };
+        if tokio::time::timeout(std::time::Duration::from_secs(60), wait).await.is_err() {
+            panic!("not within 60 s: {what}; the list: {:?}", self.list);
+        }
+    }
+}
+
+/// A message of the event protocol.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Message {
+    /// Its name.
+    pub event: String,
+    /// What it carries.
+    #[serde(default)]
+    pub data: Value,
+    /// Of a reply.
+    #[serde(default)]
+    pub id: Value,
+    /// Of a reply.
+    #[serde(default)]
+    pub error: Value,
+}
+
+#[derive(Deserialize)]
+struct LiveDelta {
+    seq: u64,
+    deltas: Vec<Frame>,
+}
+
+/// Any number of subscriptions over `/ws`.
+pub struct EventSocket {
+    socket: Socket,
+    /// What each subscription shows, by its name.
+    pub lists: HashMap<String, ModelList>,
+}
+
+impl EventSocket {
+    /// Connects.
+    ///
+    /// # Errors
+    /// What the connection or the handshake failed with.
+    pub async fn connect(address: SocketAddr) -> io::Result<Self> {
+        Ok(Self { socket: open(address, "/ws").await?, lists: HashMap::new() })
+    }
+
+    /// Sends one message.
+    ///
+    /// # Errors
+    /// What the connection failed with.
+    pub async fn send(&mut self, event: &str, data: Value, id: Value) -> io::Result<()> {
+        let message = json!({ "event": event, "data": data, "id": id }).to_string();
+        self.socket.send(WsMessage::text(message)).await.map_err(io::Error::other)
+    }
+
+    /// Sends a message and applies what comes until it is answered; gives the reply.
+    ///
+    /// # Panics
+    /// Where no reply comes.
+    pub async fn call(&mut self, event: &str, data: Value, id: &str) -> Message {
+        self.send(event, data, id.into()).await.unwrap_or_else(|error| panic!("{event}: {error}"));
+        let reply = async {
+            loop {
+                let message =
+                    self.next().await.unwrap_or_else(|| panic!("the connection ended before {event} was answered"));
+                if message.event == "reply" && message.id == id {
+                    return message;
+                }
+            }
+        };
+        within(event, reply).await
+    }
+
+    /// Subscribes under the name `sub`; goes on from the list's token where it has one.
+    ///
+    /// # Panics
+    /// Where it is refused.
+    pub async fn subscribe(&mut self, sub: &str, query: &Value, mut list: ModelList) {
+        let mut data = json!({ "sub": sub, "query": query, "synced": true });
+        if let Some(token) = list.token() {
+            data["resume_from"] = token.into();
+        }
+        list.reconnected();
+        self.lists.insert(sub.to_owned(), list);
+        let reply = self.call("live.subscribe", data, &format!("subscribe-{sub}")).await;
+        assert!(reply.error.is_null(), "{reply:?}");
+    }
+
+    /// Receives one message and applies its deltas; `None` once the connection has ended.
+    ///
+    /// # Panics
+    /// Where a frame breaks a rule.
+    pub async fn next(&mut self) -> Option<Message> {
+        let text = next_text(&mut self.socket).await?;
+        let message: Message = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
+        let sub = message.data["sub"].as_str().unwrap_or_default();
+        // After an unsubscribe a few may still arrive.
+        if let Some(list) = self.lists.get_mut(sub) {
+            match &*message.event {
+                "live.delta" => {
+                    let delta: LiveDelta = serde_json::from_value(message.data.clone()).expect("a live.delta");
+                    for (seq, frame) in (delta.seq..).zip(&delta.deltas) {
+                        list.apply_numbered(seq, frame).unwrap_or_else(|rule| panic!("{sub}: {rule}"));
+                    }
+                }
+                "live.synced" => {
+                    let position = message.data["position"].as_str().and_then(|position| position.parse().ok());
+                    list.note_synced(position.unwrap_or_else(|| panic!("no position: {message:?}")));
+                }
+                "live.error" => panic!("{message:?}"),
+                _ => {}
+            }
+        }
+        Some(message)
+    }
+
+    /// Applies messages until every list is whole and `enough`.
+    ///
+    /// # Panics
+    /// Where the connection ends first, or nothing of the kind happens within a minute.
+    pub async fn until(&mut self, what: &str, enough: impl Fn(&HashMap<String, ModelList>) -> bool) {
+        let wait = async {
+            while !(self.lists.values().all(ModelList::is_whole) && enough(&self.lists)) {
+                let _ = self.next().await.unwrap_or_else(|| panic!("the connection ended before {what}"));
+            }
+        };
+        within(what, wait).await;
+    }
+}

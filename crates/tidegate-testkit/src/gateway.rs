@@ -1,0 +1,176 @@
+//! The real binary as a child process: started, killed, started again on the same data.
+
+use std::io::{BufRead as _, BufReader, Read};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+/// How long a start or an orderly stop may take on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How much of what it writes is kept for failure messages.
+const SAID_BYTES_MAX: usize = 64 * 1024;
+
+/// A running `tidegate serve` on a free port, with its configuration and data in a directory of their own. Killed on
+/// drop; if the test is failing then, what it wrote is printed.
+pub struct Gateway {
+    binary: PathBuf,
+    directory: TempDir,
+    running: Option<Running>,
+    said: Arc<Mutex<String>>,
+}
+
+struct Running {
+    child: Child,
+    address: SocketAddr,
+}
+
+impl Gateway {
+    /// Starts `binary` (`env!("CARGO_BIN_EXE_tidegate")`) with `toml` as its configuration; `listen` and `data_dir` are
+    /// given as flags.
+    ///
+    /// # Panics
+    /// Where it does not say `listening on` within a minute, with what it said instead.
+    #[must_use]
+    pub fn start(binary: impl AsRef<Path>, toml: &str) -> Self {
+        let directory = TempDir::new().expect("a temporary directory");
+        std::fs::write(directory.path().join("tidegate.toml"), toml).expect("the configuration is written");
+        let binary = binary.as_ref().to_owned();
+        let mut gateway = Self { binary, directory, running: None, said: Arc::default() };
+        gateway.restart();
+        gateway
+    }
+
+    /// Where it listens. Another port after each start.
+    ///
+    /// # Panics
+    /// While it does not run.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.running.as_ref().expect("the gateway runs").address
+    }
+
+    /// Ends it as a power cut would: SIGKILL.
+    pub fn kill(&mut self) {
+        if let Some(mut running) = self.running.take() {
+            let _ = running.child.kill();
+            let _ = running.child.wait();
+        }
+    }
+
+    /// Asks it to stop (SIGTERM) and waits until it has.
+    ///
+    /// # Panics
+    /// Where it has not stopped within a minute, or does not run.
+    pub fn terminate(&mut self) -> ExitStatus {
+        let mut running = self.running.take().expect("the gateway runs");
+        signal("TERM", &running.child);
+        let (done, gone) = sync_channel(1);
+        let id = running.child.id();
+        std::thread::spawn(move || done.send(running.child.wait()));
+        match gone.recv_timeout(PATIENCE) {
+            Ok(status) => status.expect("a child can be waited for"),
+            Err(_) => panic!("process {id} does not end after SIGTERM:\n{}", self.said()),
+        }
+    }
+
+    /// Starts it, again if it ran before, on the same data.
+    ///
+    /// # Panics
+    /// As [`Gateway::start`].
+    pub fn restart(&mut self) {
+        self.kill();
+        let mut child = Command::new(&self.binary)
+            .args(["serve", "--listen", "127.0.0.1:0", "--config"])
+            .arg(self.directory.path().join("tidegate.toml"))
+            .arg("--data-dir")
+            .arg(self.data_dir())
+            .current_dir(self.directory.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|error| panic!("{}: {error}", self.binary.display()));
+        let stderr = child.stderr.take().expect("a pipe");
+        let said = self.said.clone();
+        std::thread::spawn(move || collect(stderr, &said));
+        let line = first_line(child.stdout.take().expect("a pipe")).recv_timeout(PATIENCE);
+        let address = line.ok().and_then(|line| line.trim().strip_prefix("listening on http://")?.parse().ok());
+        let Some(address) = address else {
+            let _ = child.kill();
+            let _ = child.wait();
+            panic!("{} does not say where it listens:\n{}", self.binary.display(), self.said());
+        };
+        self.running = Some(Running { child, address });
+    }
+
+    /// Its data directory.
+    #[must_use]
+    pub fn data_dir(&self) -> PathBuf {
+        self.directory.path().join("data")
+    }
+
+    /// Its resident memory in KiB, where the system says (`/proc`).
+    #[must_use]
+    pub fn resident_kib(&self) -> Option<u64> {
+        let id = self.running.as_ref()?.child.id();
+        let status = std::fs::read_to_string(format!("/proc/{id}/status")).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+        line.trim().trim_end_matches(" kB").parse().ok()
+    }
+
+    /// Whether the process is still there.
+    pub fn is_running(&mut self) -> bool {
+        self.running.as_mut().is_some_and(|running| matches!(running.child.try_wait(), Ok(None)))
+    }
+
+    /// The end of what it wrote to standard error.
+    #[must_use]
+    pub fn said(&self) -> String {
+        self.said.lock().expect("no writer panics").clone()
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        self.kill();
+        if std::thread::panicking() {
+            eprintln!("--- the gateway said ---\n{}---", self.said());
+        }
+    }
+}
+
+/// Without `unsafe` there is no `kill(2)`; every shell has one.
+fn signal(name: &str, child: &Child) {
+    let sent = Command::new("sh").arg("-c").arg(format!("kill -{name} {}", child.id())).status();
+    assert!(sent.is_ok_and(|status| status.success()), "SIG{name} could not be sent");
+}
+
+/// The first line, and after it everything is read and dropped, so that the child never blocks on a full pipe.
+fn first_line(stdout: ChildStdout) -> Receiver<String> {
+    let (sender, receiver) = sync_channel(1);
+    std::thread::spawn(move || {
+        let mut lines = BufReader::new(stdout).lines().map_while(Result::ok);
+        if let Some(line) = lines.next() {
+            let _ = sender.send(line);
+        }
+        lines.for_each(drop);
+    });
+    receiver
+}
+
+fn collect(from: impl Read, said: &Mutex<String>) {
+    for line in BufReader::new(from).lines().map_while(Result::ok) {
+        let mut said = said.lock().expect("no reader panics");
+        said.push_str(&line);
+        said.push('\n');
+        if said.len() > SAID_BYTES_MAX {
+            let middle = said[..].char_indices().map(|(at, _)| at).find(|at| *at >= SAID_BYTES_MAX / 2);
+            said.drain(..middle.unwrap_or_default());
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! A live query's JSON, and what is done with it before it reaches the engine.
+
+use std::sync::LazyLock;
+
+use tidegate_model::{Catalog, EntityBuilder, Position, Predicate, Query, Row, Tenant, Type, Value};
+
+/// One column of each type, under its name.
+const TYPES: [Type; 10] = [
+    Type::Bool,
+    Type::Int,
+    Type::Float,
+    Type::Decimal,
+    Type::Text,
+    Type::Bytes,
+    Type::Uuid,
+    Type::Timestamp,
+    Type::Date,
+    Type::Json,
+];
+
+static CATALOG: LazyLock<Catalog> = LazyLock::new(|| {
+    let columns = TYPES.iter().map(|kind| (kind.name().to_owned(), *kind)).collect();
+    let asset = EntityBuilder {
+        name: "asset".into(),
+        columns,
+        key: vec!["int".into(), "text".into()],
+        ..EntityBuilder::default()
+    };
+    Catalog::build(&[asset]).unwrap_or_default()
+});
+
+/// Decodes a query; then fingerprints it, splits its anchor, and holds two rows against it.
+pub fn query(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let Ok(query) = Query::from_json(&CATALOG, text) else { return };
+    let _ = query.fingerprint(&Tenant::common());
+    if let Some(after) = &query.after {
+        assert!(query.order.split(after).is_some(), "an anchor is a key of its order");
+    }
+    let nulls = vec![Value::Null; TYPES.len()];
+    let zeros: Vec<Value> = TYPES.iter().map(|kind| Value::from_text(*kind, "0").unwrap_or(Value::Null)).collect();
+    let predicate = Predicate::new(query.filter);
+    for cells in [nulls, zeros] {
+        let row = Row::new(Position(1), cells);
+        let _ = (predicate.matches(&row), query.order.key(&row));
+    }
+}
