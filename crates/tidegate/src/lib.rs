@@ -1,1 +1,51 @@
-//! The binary and the embeddable library.
+//! Tidegate as one program, and as a library for programs that want it inside.
+//!
+//! # Place in the flow
+//! The outermost room: it reads the configuration, opens the rooms from left to right (mirror, live engine, feed, edge),
+//! and hands each what it needs. It computes nothing: every decision is made in the room that knows about it.
+//!
+//! ```text
+//! cli ─► config ─► gateway ─► mirror ─► live ─► feed ─► edge
+//!    │                │                                  ▲
+//!    ├─ import        ├─ api, metrics, health ───────────┘ routes
+//!    ├─ watch         └─ authority: what configuration says about who may do what
+//!    └─ demo: a gateway, a replay that writes into its feed, and a page
+//! ```
+//!
+//! # Embedding
+//! ```no_run
+//! use tidegate::{Config, Flags, Gateway};
+//!
+//! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+//! let config = Config::load(Some("tidegate.toml".as_ref()), &Flags::default())?;
+//! let gateway = Gateway::builder(config).start().await?;
+//! println!("listening on {}", gateway.url());
+//! gateway.stop().await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Invariants
+//! - **Valid before bound.** A port is opened only for a configuration that is valid as a whole.
+//! - **Closed by default.** Nothing is open to strangers that configuration does not open, and what a fault inside says
+//!   goes to the log, not to the client.
+//! - **What was accepted is written.** Stopping ends clients first and the feed after them.
+
+mod api;
+mod authority;
+mod cli;
+mod config;
+mod demo;
+mod gateway;
+mod health;
+mod import;
+mod log;
+mod members;
+mod metrics;
+mod serve;
+mod watch;
+
+pub use authority::Permissions;
+pub use cli::Cli;
+pub use config::{Api, ApiKey, Config, ConfigError, Flags, Grant, Identity, Log, Origin, Rooms, Tls};
+pub use gateway::{Builder, Gateway, StartError};

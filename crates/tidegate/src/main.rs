@@ -1,2 +1,16 @@
 //! The `tidegate` program.
-fn main() {}
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use tidegate::Cli;
+
+fn main() -> ExitCode {
+    match Cli::parse().run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

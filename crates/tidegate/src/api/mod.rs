@@ -1,0 +1,108 @@
+//! The HTTP API: writes, rows, pages, the catalog; and what operators ask.
+
+mod changes;
+mod operations;
+mod rows;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use tidegate_edge::{ApiError, credential};
+use tidegate_feed::LocalFeed;
+use tidegate_mirror::Mirror;
+use tidegate_model::{Catalog, Entity, ScanError};
+use tidegate_session::{Authority, Principal};
+use tokio::sync::Semaphore;
+
+use crate::config::{self, Config};
+use crate::health::Health;
+use crate::metrics::{self, Sources};
+
+/// What every request needs.
+#[derive(Clone)]
+pub(crate) struct Api(Arc<Inner>);
+
+struct Inner {
+    bounds: config::Api,
+    catalog: Arc<Catalog>,
+    authority: Arc<dyn Authority>,
+    feed: LocalFeed,
+    mirror: Arc<Mirror>,
+    /// One permit for each KiB of a body.
+    bodies: Arc<Semaphore>,
+}
+
+impl Api {
+    pub(crate) fn new(config: &Config, authority: Arc<dyn Authority>, feed: LocalFeed, mirror: Arc<Mirror>) -> Self {
+        let bounds = config.rooms.api.clone();
+        let bodies = Arc::new(Semaphore::new((bounds.max_bodies_bytes >> 10).clamp(1, Semaphore::MAX_PERMITS)));
+        Self(Arc::new(Inner { bounds, catalog: config.catalog.clone(), authority, feed, mirror, bodies }))
+    }
+
+    fn principal(&self, headers: &HeaderMap) -> Result<Arc<Principal>, ApiError> {
+        Ok(credential(headers).and_then(|credential| self.0.authority.authenticate(credential))?)
+    }
+
+    fn entity(&self, name: &str) -> Result<&Arc<Entity>, ApiError> {
+        let unknown = || ApiError::new(StatusCode::NOT_FOUND, "unknown_entity", "there is no such entity");
+        self.0.catalog.by_name(name).ok_or_else(unknown)
+    }
+
+    /// Asks the store on a thread that may wait.
+    async fn ask<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&Mirror) -> Result<T, ScanError> + Send + 'static,
+    ) -> Result<T, ApiError> {
+        let mirror = self.0.mirror.clone();
+        let asked = tokio::task::spawn_blocking(move || question(&mirror)).await;
+        match asked {
+            Ok(answer) => answer.map_err(|error| store_error(&error)),
+            Err(error) => Err(internal(&error)),
+        }
+    }
+}
+
+/// Every route of the binary that needs the rooms.
+pub(crate) fn router(api: Api, health: Arc<Health>, sources: Sources, feed: LocalFeed) -> Router {
+    let operations = operations::Operations::new(health, feed, metrics::registry(sources));
+    Router::new()
+        .route("/v1/entities", get(rows::catalog))
+        .route("/v1/entities/{entity}", get(rows::page_by_url))
+        .route("/v1/entities/{entity}/query", post(rows::page_by_body).get(rows::one_named_query))
+        .route("/v1/entities/{entity}/changes", post(changes::write).get(rows::one_named_changes))
+        .route("/v1/entities/{entity}/{key}", get(rows::one))
+        .with_state(api)
+        .merge(operations.routes())
+        .fallback(|| async { ApiError::new(StatusCode::NOT_FOUND, "not_found", "there is nothing here") })
+        .method_not_allowed_fallback(|| async {
+            ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "this takes another method")
+        })
+}
+
+/// What stands in a URL, or what is wrong with it.
+fn from_url<T, E: std::fmt::Display>(extracted: Result<T, E>) -> Result<T, ApiError> {
+    extracted.map_err(|e| ApiError::new(StatusCode::BAD_REQUEST, "malformed", e.to_string()))
+}
+
+fn json(body: impl Into<axum::body::Body>) -> Response {
+    ([(CONTENT_TYPE, "application/json")], body.into()).into_response()
+}
+
+fn store_error(error: &ScanError) -> ApiError {
+    match error {
+        ScanError::Busy => ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", error.to_string()),
+        ScanError::Store(reason) => {
+            tracing::error!(reason, "the store could not be read");
+            ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "store_failed", "the store could not be read")
+        }
+    }
+}
+
+fn internal(error: &impl std::fmt::Display) -> ApiError {
+    tracing::error!(%error, "a request failed inside");
+    ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the request could not be finished")
+}

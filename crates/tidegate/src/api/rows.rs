@@ -1,0 +1,226 @@
+//! Reading without a socket: one row, one page of a query, the catalog.
+
+use axum::body::{Body, Bytes};
+use axum::extract::rejection::{PathRejection, QueryRejection};
+use axum::extract::{Path, Query as UrlQuery, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use tidegate_edge::ApiError;
+use tidegate_model::json::{parse_key_text, write_cursor, write_row, write_string};
+use tidegate_model::query::limits;
+use tidegate_model::{Comparison, Entity, Filter, Page, Predicate, Query, ScanRequest, Value};
+use tidegate_session::{Principal, PrincipalKind};
+
+use super::{Api, from_url, json};
+use crate::members::Members;
+
+#[derive(Deserialize)]
+pub(super) struct PageUrl {
+    query: Option<String>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct RowUrl {
+    /// For API keys, in entities with a tenant column.
+    tenant: Option<String>,
+}
+
+/// `GET /v1/entities/{entity}?query=…`
+pub(super) async fn page_by_url(
+    State(api): State<Api>,
+    entity: Result<Path<String>, PathRejection>,
+    url: Result<UrlQuery<PageUrl>, QueryRejection>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let (Path(entity), UrlQuery(url)) = (from_url(entity)?, from_url(url)?);
+    page(&api, &entity, url.query.as_deref().unwrap_or("{}"), &headers).await
+}
+
+/// `POST /v1/entities/{entity}/query`
+pub(super) async fn page_by_body(
+    State(api): State<Api>,
+    entity: Result<Path<String>, PathRejection>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, ApiError> {
+    let Path(entity) = from_url(entity)?;
+    let malformed = |rule: String| ApiError::new(StatusCode::BAD_REQUEST, "malformed", rule);
+    let reading = axum::body::to_bytes(body, limits::BYTES_MAX);
+    let body: Bytes = match tokio::time::timeout(api.0.bounds.body_timeout, reading).await {
+        Ok(Ok(body)) => body,
+        Ok(Err(_)) => {
+            return Err(malformed(format!("the body must be a query of at most {} bytes", limits::BYTES_MAX)));
+        }
+        Err(_) => return Err(ApiError::new(StatusCode::REQUEST_TIMEOUT, "timeout", "the body did not arrive in time")),
+    };
+    let text = std::str::from_utf8(&body).map_err(|_| malformed("the body is not UTF-8".into()))?;
+    page(&api, &entity, text, &headers).await
+}
+
+async fn page(api: &Api, entity: &str, query: &str, headers: &HeaderMap) -> Result<Response, ApiError> {
+    let principal = api.principal(headers)?;
+    let entity = api.entity(entity)?;
+    let query = Query::from_json(&api.0.catalog, &with_entity(entity, query)?)?;
+    let (tenant, query) = api.0.authority.read(&principal, query)?;
+    let request = ScanRequest {
+        entity: query.entity.id(),
+        tenant,
+        order: query.order.clone(),
+        predicate: Predicate::new(query.filter.clone()).into(),
+        after: query.after.clone(),
+        want: query.limit as usize,
+    };
+    let page = api.ask(move |mirror| mirror.page(request)).await?;
+    if page.rows.len() < query.limit as usize && page.upto.is_some() {
+        let message = "the page is larger than one answer may be; ask for fewer rows";
+        return Err(ApiError::new(StatusCode::BAD_REQUEST, "too_large", message));
+    }
+    Ok(json(page_text(&query, &page)))
+}
+
+/// `GET /v1/entities/{entity}/{key}`
+pub(super) async fn one(
+    State(api): State<Api>,
+    path: Result<Path<(String, String)>, PathRejection>,
+    url: Result<UrlQuery<RowUrl>, QueryRejection>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let Path((entity, key)) = from_url(path)?;
+    row(&api, &entity, &key, from_url(url)?.0, &headers).await
+}
+
+/// The row whose key is the name of another route.
+pub(super) async fn one_named_query(
+    State(api): State<Api>,
+    path: Result<Path<String>, PathRejection>,
+    url: Result<UrlQuery<RowUrl>, QueryRejection>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    row(&api, &from_url(path)?, "query", from_url(url)?.0, &headers).await
+}
+
+/// As [`one_named_query`].
+pub(super) async fn one_named_changes(
+    State(api): State<Api>,
+    path: Result<Path<String>, PathRejection>,
+    url: Result<UrlQuery<RowUrl>, QueryRejection>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    row(&api, &from_url(path)?, "changes", from_url(url)?.0, &headers).await
+}
+
+async fn row(api: &Api, entity: &str, key: &str, url: RowUrl, headers: &HeaderMap) -> Result<Response, ApiError> {
+    let principal = api.principal(headers)?;
+    let entity = api.entity(entity)?.clone();
+    let named = url.tenant.map(Value::text);
+    let (tenant, query) = api.0.authority.read(&principal, everything(api, &entity, named)?)?;
+    let wrong = |e: tidegate_model::ValueError| ApiError::new(StatusCode::BAD_REQUEST, "invalid_key", e.0);
+    let key = parse_key_text(&entity, key).map_err(wrong)?;
+    let id = entity.id();
+    let (row, position) = api.ask(move |mirror| mirror.get(id, &tenant, key)).await?;
+    // What the principal may not see is not there.
+    let row = row.filter(|row| Predicate::new(query.filter.clone()).matches(row));
+    let row = row.ok_or_else(|| ApiError::new(StatusCode::NOT_FOUND, "not_found", "there is no such row"))?;
+    let mut out = b"{\"row\":".to_vec();
+    write_row(&entity, &query.select, &row, &mut out);
+    out.extend_from_slice(format!(",\"version\":{},\"position\":\"{position}\"}}", row.version()).as_bytes());
+    Ok(json(out))
+}
+
+/// `GET /v1/entities`: what the principal may see of the catalog.
+pub(super) async fn catalog(State(api): State<Api>, headers: HeaderMap) -> Result<Response, ApiError> {
+    let principal = api.principal(&headers)?;
+    let mut out = b"{\"entities\":[".to_vec();
+    for entity in api.0.catalog.entities() {
+        let Ok(may_read) = visible(&api, &principal, entity) else { continue };
+        if out.last() == Some(&b'}') {
+            out.push(b',');
+        }
+        let may_write = api.0.authority.write(&principal, entity).is_ok();
+        write_entity(entity, &may_read, may_write, &mut out);
+    }
+    out.extend_from_slice(b"]}");
+    Ok(json(out))
+}
+
+/// The columns that the principal may see.
+fn visible(api: &Api, principal: &Principal, entity: &Entity) -> Result<Query, ApiError> {
+    // A key names its tenant in each query; any name tells which columns there are.
+    let named = (principal.kind == PrincipalKind::ApiKey).then(|| Value::text(""));
+    Ok(api.0.authority.read(principal, everything(api, entity, named)?)?.1)
+}
+
+/// The query for every row, of the tenant named where the entity has tenants.
+fn everything(api: &Api, entity: &Entity, tenant: Option<Value>) -> Result<Query, ApiError> {
+    let mut query = Query::from_json(&api.0.catalog, &with_entity(entity, "{}")?)?;
+    if let Some((column, name)) = entity.tenant().zip(tenant) {
+        query.filter = Filter::compare(column, Comparison::Eq, name);
+    }
+    Ok(query)
+}
+
+/// The query's text with the entity of the URL in it.
+fn with_entity(entity: &Entity, query: &str) -> Result<String, ApiError> {
+    let malformed = |rule: String| {
+        let error = ApiError::new(StatusCode::BAD_REQUEST, "invalid_query", rule);
+        ApiError { path: Some("query".into()), ..error }
+    };
+    if query.len() > limits::BYTES_MAX {
+        return Err(malformed(format!("has {} bytes; at most {} are allowed", query.len(), limits::BYTES_MAX)));
+    }
+    let Members(members) = serde_json::from_str(query).map_err(|e| malformed(e.to_string()))?;
+    let mut name = Vec::new();
+    write_string(entity.name(), &mut name);
+    let mut out = b"{\"entity\":".to_vec();
+    out.extend_from_slice(&name);
+    for (member, value) in &members {
+        if member == "entity" {
+            if RawValue::get(value).as_bytes() != name {
+                return Err(malformed("names another entity than the URL does".into()));
+            }
+            continue;
+        }
+        out.push(b',');
+        write_string(member, &mut out);
+        out.push(b':');
+        out.extend_from_slice(value.get().as_bytes());
+    }
+    out.push(b'}');
+    String::from_utf8(out).map_err(|e| malformed(e.to_string()))
+}
+
+fn page_text(query: &Query, page: &Page) -> Vec<u8> {
+    let mut out = b"{\"rows\":[".to_vec();
+    for (i, (_, row)) in page.rows.iter().enumerate() {
+        out.extend_from_slice(if i > 0 { b",{\"row\":" } else { b"{\"row\":" });
+        write_row(&query.entity, &query.select, row, &mut out);
+        out.extend_from_slice(format!(",\"version\":{},\"cursor\":", row.version()).as_bytes());
+        write_cursor(&query.order, row, &mut out);
+        out.push(b'}');
+    }
+    out.extend_from_slice(format!("],\"position\":\"{}\"}}", page.position).as_bytes());
+    out
+}
+
+fn write_entity(entity: &Entity, visible: &Query, may_write: bool, out: &mut Vec<u8>) {
+    let column = |index: &u16| {
+        let column = entity.column(*index);
+        let mut described = serde_json::json!({
+            "name": &*column.name, "type": column.kind.name(),
+            "filterable": column.filterable, "sortable": column.sortable,
+        });
+        if entity.tenant() == Some(*index) {
+            described["tenant"] = true.into();
+        }
+        described
+    };
+    let key: Vec<&str> = entity.key().iter().map(|column| &*entity.column(*column).name).collect();
+    let may = if may_write { &["read", "write"][..] } else { &["read"] };
+    let described = serde_json::json!({
+        "name": &**entity.name(), "key": key, "may": may, "max_window": entity.max_window(),
+        "columns": visible.select.iter().map(column).collect::<Vec<_>>(),
+    });
+    out.extend_from_slice(described.to_string().as_bytes());
+}

@@ -1,0 +1,67 @@
+//! `config show`: the settings in effect, each with where it came from, as TOML that could be a file.
+
+use std::fmt::Write as _;
+
+use toml::{Table, Value};
+
+use super::Config;
+use super::layers::Layers;
+
+impl Config {
+    /// The effective configuration. Secrets are shown as how many there are.
+    #[must_use]
+    pub fn show(&self) -> String {
+        let mut out = String::new();
+        let mut section = "";
+        for (key, setting) in self.layers.settings() {
+            let (of, name) = key.split_once('.').unwrap_or(("", key));
+            if of != section {
+                section = of;
+                let _ = writeln!(out, "\n[{section}]");
+            }
+            let line = format!("{name} = {}", shown(key, &setting.value));
+            let _ = writeln!(out, "{line:<40} # {}", setting.origin);
+        }
+        for (name, tables) in [("permission", &self.layers.permissions), ("entity", &self.layers.entities)] {
+            for table in tables {
+                let _ = writeln!(out, "\n[[{name}]]\n{}", inline(table));
+            }
+        }
+        out
+    }
+
+    /// The same as one JSON object of dotted keys, `{"value", "origin"}` each, beside the entities and permissions.
+    #[must_use]
+    pub fn show_json(&self) -> serde_json::Value {
+        let settings = self.layers.settings().iter().map(|(key, setting)| {
+            let value = if Layers::is_secret(key) {
+                serde_json::Value::String(redacted(&setting.value))
+            } else {
+                serde_json::json!(setting.value)
+            };
+            (key.clone(), serde_json::json!({ "value": value, "origin": setting.origin.to_string() }))
+        });
+        serde_json::json!({
+            "settings": settings.collect::<serde_json::Map<_, _>>(),
+            "permission": self.layers.permissions,
+            "entity": self.layers.entities,
+        })
+    }
+}
+
+fn shown(key: &str, value: &Value) -> String {
+    if Layers::is_secret(key) { redacted(value) } else { value.to_string() }
+}
+
+fn redacted(value: &Value) -> String {
+    match value.as_array().map(Vec::len) {
+        Some(0) => "[]".into(),
+        Some(n) => format!("[\"… {n} hidden\"]"),
+        None => "\"… hidden\"".into(),
+    }
+}
+
+/// One line a key; tables within stay inline, as people write columns.
+fn inline(table: &Table) -> String {
+    table.iter().map(|(key, value)| format!("{key} = {value}")).collect::<Vec<_>>().join("\n")
+}

@@ -1,0 +1,156 @@
+//! Every room's counters in the text form that Prometheus reads. Labels come from closed lists.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::Registry;
+use tidegate_edge::{EdgeMetrics, Refused};
+use tidegate_live::Live;
+use tidegate_mirror::Mirror;
+use tidegate_model::Position;
+use tidegate_session::CloseReason;
+use tokio::sync::watch;
+
+/// Where the numbers are.
+pub(crate) struct Sources {
+    pub(crate) edge: Arc<EdgeMetrics>,
+    pub(crate) live: Live,
+    pub(crate) feed: Arc<tidegate_feed::Metrics>,
+    pub(crate) mirror: Arc<Mirror>,
+    pub(crate) applied: watch::Receiver<Position>,
+}
+
+/// A registry whose every scrape reads the rooms.
+pub(crate) fn registry(sources: Sources) -> Registry {
+    let mut registry = Registry::with_prefix("tidegate");
+    registry.register_collector(Box::new(sources));
+    registry
+}
+
+impl fmt::Debug for Sources {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Sources")
+    }
+}
+
+impl Collector for Sources {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let mut out = Out(encoder);
+        self.edge(&mut out)?;
+        self.live(&mut out)?;
+        self.feed(&mut out)?;
+        self.mirror(&mut out)
+    }
+}
+
+impl Sources {
+    fn edge(&self, out: &mut Out<'_>) -> fmt::Result {
+        let edge = &*self.edge;
+        out.gauge("connections", "Live connections open now", load(&edge.connections))?;
+        out.counter("connections_opened", "Live connections ever opened", load(&edge.connections_total))?;
+        let refused = Refused::ALL.map(|reason| (reason.name(), load(&edge.refused[reason as usize])));
+        out.by_reason("connections_refused", "Clients not let in", &refused)?;
+        let closed = CloseReason::ALL.map(|reason| (reason.name(), load(&edge.closed[reason as usize])));
+        out.by_reason("connections_closed", "Live connections closed", &closed)?;
+        out.counter("messages_received", "Messages from clients", load(&edge.messages_in))?;
+        out.counter("messages_sent", "Messages and events to clients", load(&edge.messages_out))?;
+        out.counter("sent_bytes", "Bytes of those, without framing", load(&edge.bytes_out))?;
+        out.counter("messages_malformed", "Messages that could not be understood", load(&edge.malformed))?;
+        out.counter("messages_binary", "Binary messages, which are ignored", load(&edge.binary))?;
+        let sessions = &*edge.sessions;
+        out.gauge("session_subscriptions", "Subscriptions of sessions now", load(&sessions.subscriptions))?;
+        out.counter("session_conflated", "Slow subscriptions given the net difference", load(&sessions.conflated))?;
+        out.counter("session_resets", "Slow subscriptions given a fresh snapshot", load(&sessions.resets))?;
+        out.counter("session_too_large", "Snapshots larger than an outbox", load(&sessions.too_large))?;
+        out.counter("session_slow_clients", "Sessions closed as too slow", load(&sessions.slow_clients))
+    }
+
+    fn live(&self, out: &mut Out<'_>) -> fmt::Result {
+        let live = self.live.metrics();
+        out.gauge("position", "Position that every subscriber has been handed", self.applied.borrow().0)?;
+        out.gauge("live_backlog", "Transactions waiting for the slowest worker", self.live.backlog() as u64)?;
+        out.gauge("live_views", "Views, lingering ones included", live.views.get())?;
+        out.gauge("live_subscriptions", "Subscriptions", live.subscriptions.get())?;
+        out.counter("live_transactions", "Transactions folded in, once a worker", live.transactions.get())?;
+        out.counter("live_batches", "Batches recorded", live.batches.get())?;
+        out.counter("live_deltas", "Deltas in them", live.deltas.get())?;
+        out.counter("live_scans", "Scans asked for", live.scans.get())?;
+        out.counter("live_scans_repeated", "Scans made again", live.scans_repeated.get())?;
+        out.counter("live_resumed", "Resumes that were proven", live.resumed.get())?;
+        out.counter("live_resets", "Snapshots where a client had hoped to go on", live.resets.get())?;
+        out.counter("live_reanchors", "Re-anchors", live.reanchors.get())?;
+        out.counter("live_conflated", "Subscribers given the net of what they missed", live.conflated.get())?;
+        out.counter("live_views_refused", "Subscribes refused at the cap on views", live.views_refused.get())?;
+        out.counter("live_busy", "Commands refused because a queue was full", live.busy.get())
+    }
+
+    fn feed(&self, out: &mut Out<'_>) -> fmt::Result {
+        let feed = &*self.feed;
+        out.gauge("feed_queue_requests", "Writes waiting", load(&feed.queue_requests))?;
+        out.gauge("feed_queue_bytes", "Their bytes", load(&feed.queue_bytes))?;
+        out.counter("feed_overloaded", "Writes turned away because the queue was full", load(&feed.overloaded))?;
+        out.counter("feed_refused", "Writes that broke a rule", load(&feed.refused))?;
+        out.counter("feed_replayed", "Writes answered from an idempotency key", load(&feed.replayed))?;
+        out.counter("feed_failed", "Writes lost to a failing store", load(&feed.failed))?;
+        out.counter("feed_transactions", "Transactions committed", load(&feed.transactions))?;
+        out.counter("feed_rows", "Rows changed by them", load(&feed.rows))?;
+        out.seconds(
+            "feed_latency_seconds",
+            "Arrival to durable, summed over transactions",
+            load(&feed.latency_micros),
+        )?;
+        out.gauge("feed_latency_max_microseconds", "The longest of these", load(&feed.latency_micros_max))
+    }
+
+    fn mirror(&self, out: &mut Out<'_>) -> fmt::Result {
+        let mirror = self.mirror.metrics();
+        out.gauge("mirror_reads_waiting", "Reads waiting for a reader", self.mirror.waiting() as u64)?;
+        out.counter("mirror_scans", "Scans and pages answered", load(&mirror.scans))?;
+        out.counter("mirror_passes", "Of these, those that no index served in order", load(&mirror.passes))?;
+        out.counter("mirror_rows_scanned", "Rows looked at by scans", load(&mirror.rows_scanned))?;
+        out.counter("mirror_busy", "Reads refused because too many were waiting", load(&mirror.busy))?;
+        out.counter("mirror_commits", "Commits", load(&mirror.commits))?;
+        out.counter("mirror_commits_failed", "Commits that failed", load(&mirror.commits_failed))?;
+        out.seconds("mirror_commit_seconds", "Time that commits took, fsync included", load(&mirror.commit_micros))?;
+        out.counter("mirror_rows_written", "Rows written or deleted", load(&mirror.rows_written))?;
+        out.gauge("mirror_wal_bytes", "Size of the write-ahead log", load(&mirror.wal_bytes))
+    }
+}
+
+struct Out<'a>(DescriptorEncoder<'a>);
+
+impl Out<'_> {
+    fn counter(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
+        self.metric(name, help, &ConstCounter::new(value))
+    }
+
+    fn gauge(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
+        self.metric(name, help, &ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX)))
+    }
+
+    fn seconds(&mut self, name: &str, help: &str, micros: u64) -> fmt::Result {
+        self.metric(name, help, &ConstCounter::new(micros as f64 / 1e6))
+    }
+
+    fn by_reason(&mut self, name: &str, help: &str, values: &[(&'static str, u64)]) -> fmt::Result {
+        let kind = ConstCounter::new(0u64).metric_type();
+        let mut family = self.0.encode_descriptor(name, help, None, kind)?;
+        for (reason, value) in values {
+            ConstCounter::new(*value).encode(family.encode_family(&[("reason", *reason)])?)?;
+        }
+        Ok(())
+    }
+
+    fn metric(&mut self, name: &str, help: &str, metric: &impl EncodeMetric) -> fmt::Result {
+        metric.encode(self.0.encode_descriptor(name, help, None, metric.metric_type())?)
+    }
+}
+
+fn load(counter: &AtomicU64) -> u64 {
+    counter.load(Ordering::Relaxed)
+}

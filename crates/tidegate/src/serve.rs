@@ -1,0 +1,108 @@
+//! `tidegate serve` and `tidegate demo`: from a configuration to a process that ends when it is told to.
+
+use axum::Router;
+use axum::routing::get;
+use tokio::runtime::{Builder, Runtime};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::cli::{Failure, say};
+use crate::config::{Config, Log};
+use crate::demo::{self, Demo};
+use crate::gateway::Gateway;
+use crate::log;
+
+const LANDING: &str = concat!(
+    "Tidegate ",
+    env!("CARGO_PKG_VERSION"),
+    "\n\nLive queries:  GET /v1/live/ws  POST /v1/live  GET /v1/live?query=…  GET /ws\n\
+     Rows:          GET /v1/entities  GET /v1/entities/{entity}?query=…  POST /v1/entities/{entity}/changes\n\
+     Operations:    GET /healthz  GET /readyz  GET /metrics  GET /v1/position\n\n",
+    env!("CARGO_PKG_REPOSITORY"),
+    "\n"
+);
+
+/// A runtime with so many threads for connections; 0 is one a core.
+pub(crate) fn runtime(threads: usize) -> std::io::Result<Runtime> {
+    let mut builder = Builder::new_multi_thread();
+    if threads > 0 {
+        builder.worker_threads(threads);
+    }
+    builder.enable_all().build()
+}
+
+/// Serves until SIGTERM or SIGINT, then drains.
+pub(crate) fn serve(config: Config) -> Result<(), Failure> {
+    begin(&config.log, &config.unknown_variables);
+    runtime(0)?.block_on(async {
+        // Before anybody can know that the process is there to be told to end.
+        let mut signals = Signals::new()?;
+        let landing = Router::new().route("/", get(|| async { LANDING }));
+        let gateway = Gateway::builder(config).routes(landing).start().await?;
+        say(&format!("listening on {}", gateway.url()))?;
+        signals.next().await;
+        signals.unless_again(gateway.stop()).await??;
+        Ok(())
+    })
+}
+
+/// Serves the demo likewise.
+pub(crate) fn demo(options: demo::Options) -> Result<(), Failure> {
+    let config = demo::config(&options.flags)?;
+    begin(&config.log, &config.unknown_variables);
+    drop(config);
+    runtime(0)?.block_on(async {
+        let mut signals = Signals::new()?;
+        let demo = Demo::start(options).await?;
+        say(&format!("listening on {}", demo.gateway.url()))?;
+        say(&format!("open {}/ in a browser to watch a week of earthquakes; Ctrl-C ends", demo.gateway.url()))?;
+        let stop = CancellationToken::new();
+        let playing = demo.play(stop.clone());
+        tokio::select! {
+            () = playing => {}
+            () = signals.next() => stop.cancel(),
+        }
+        let Demo { gateway, directory, .. } = demo;
+        let stopped = signals.unless_again(gateway.stop()).await;
+        drop(directory);
+        Ok(stopped??)
+    })
+}
+
+fn begin(log: &Log, unknown_variables: &[String]) {
+    log::start(log);
+    for name in unknown_variables {
+        tracing::warn!(name, "this environment variable looks like a setting and is none");
+    }
+}
+
+/// A second signal while stopping.
+#[derive(Debug, thiserror::Error)]
+#[error("stopped at once, as asked for by a second signal")]
+struct AtOnce;
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+
+    /// What `stopping` comes to, unless another signal says not to wait for it.
+    async fn unless_again<T>(&mut self, stopping: impl Future<Output = T>) -> Result<T, AtOnce> {
+        tokio::select! {
+            stopped = stopping => Ok(stopped),
+            () = self.next() => Err(AtOnce),
+        }
+    }
+}
