@@ -170,6 +170,8 @@ fn successor(mut prefix: Vec<u8>) -> Vec<u8> {
 struct Term {
     column: u16,
     desc: bool,
+    /// Asked for by the query, not just the key at the end.
+    sorted: bool,
     after: Option<Vec<u8>>,
 }
 
@@ -196,23 +198,26 @@ pub(crate) fn ordered(table: &Table, request: &ScanRequest) -> Option<Ordered> {
 }
 
 /// The terms without those that decide nothing: a column named before, or held to one value by the filter. `None` where
-/// the place to go on contradicts that; such a place no row has, and no index finds it. (The key's own part may: there
-/// the path compares the whole key.)
+/// the place to go on contradicts that; such a place no row has, and no index finds it. In the key at the end it may,
+/// where no sorted column is one of the key's: there the path compares the key as the order does.
 fn essential_terms(order: &Order, conjuncts: &Conjuncts<'_>, after: Option<&[Vec<u8>]>) -> Option<Vec<Term>> {
     let mut terms: Vec<Term> = Vec::with_capacity(order.terms().len());
+    let (sort, key) = order.terms().split_at(order.sort().len());
+    let key_is_sorted = sort.iter().any(|sorted| key.iter().any(|term| term.column == sorted.column));
     for (i, term) in order.terms().iter().enumerate() {
         let after = after.map(|parts| parts[i].clone());
+        let sorted = i < sort.len();
         let contradicts = |decided: Option<&Vec<u8>>| after.is_some() && after.as_ref() != decided;
         if let Some(before) = terms.iter().find(|before| before.column == term.column) {
             if contradicts(before.after.as_ref()) {
                 return None;
             }
         } else if let Some(value) = conjuncts.equal(term.column) {
-            if i < order.sort().len() && contradicts(Some(&value)) {
+            if contradicts(Some(&value)) && (sorted || key_is_sorted) {
                 return None;
             }
         } else {
-            terms.push(Term { column: term.column, desc: term.desc, after });
+            terms.push(Term { column: term.column, desc: term.desc, sorted, after });
         }
     }
     Some(terms)
@@ -252,16 +257,18 @@ fn serve(
 }
 
 /// Whether the terms that are left are the key's, in its order and all in one direction; those of its columns that are
-/// decided already may be missing. Read backwards, columns that the filter holds must stand before the others, where
-/// they bound what is read: else the rows in between come in no order that a key can tell.
+/// decided already may be missing. Where the query sorts by columns of the key, those that the filter holds must come
+/// first of all, where they bound what is read: else the rows in between come in another order than their keys.
 fn key_direction(table: &Table, used: &[Term], left: &[Term], conjuncts: &Conjuncts<'_>) -> Option<bool> {
     let desc = left.first().is_some_and(|term| term.desc);
+    let sorted = left.iter().any(|term| term.sorted);
     let mut left_terms = left.iter().peekable();
     for column in table.entity.key() {
         let begun = left_terms.len() < left.len();
         let is_next = left_terms.next_if(|term| term.column == *column && term.desc == desc).is_some();
+        let may_be_held = !sorted || (used.is_empty() && !begun);
         let decided =
-            used.iter().any(|term| term.column == *column) || (conjuncts.equal(*column).is_some() && !(desc && begun));
+            used.iter().any(|term| term.column == *column) || (may_be_held && conjuncts.equal(*column).is_some());
         if !is_next && !decided {
             return None;
         }

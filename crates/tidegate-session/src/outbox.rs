@@ -421,4 +421,6 @@ impl Outbox {
 }
 
 #[cfg(test)]
+mod exactness;
+#[cfg(test)]
 mod tests;
