@@ -401,9 +401,10 @@ export class Tidegate {
     } else if (event === 'live.synced') {
       for (const [sub, list] of [...this.#routes]) if (sub === (data.sub ?? sub)) list._synced(data.position)
       this._note('synced', data)
-    } else if (event === 'error') {
+    } else if (event === 'live.error' || event === 'error') {
+      // The former ends one subscription, the latter is about a message that could not be read.
       const failure = new TidegateError(error ?? data)
-      this.#routes.get(data.sub)?._fail(failure)
+      if (event === 'live.error') this.#routes.get(data.sub)?._fail(failure)
       this._note('error', failure)
     } else {
       this._note(event, message.data)

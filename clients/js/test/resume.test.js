@@ -179,7 +179,7 @@ test('a refusal ends the list, or is retried where that can help', async () => {
   await fake.socket.deltas(1, snapshot('t1', 'a'))
   assert.deepEqual([list.error, list.state], [null, 'live'])
   const { sub } = fake.socket.last('live.subscribe').data
-  await fake.socket.receive('error', { sub, code: 'entity_gone', message: 'dropped', retryable: false })
+  await fake.socket.receive('live.error', { sub, code: 'entity_gone', message: 'dropped', retryable: false })
   assert.deepEqual([list.error.code, list.state], ['entity_gone', 'closed'])
   await fake.socket.cut()
   await fake.clock.advance(250)

@@ -267,6 +267,9 @@ fn config(command: ConfigCommand) -> Result<(), Failure> {
     match command {
         ConfigCommand::Check(common) => {
             let config = common.load()?;
+            if let Some(tls) = &config.tls {
+                tidegate_edge::Tls::load(&tls.certificate_file, &tls.key_file)?;
+            }
             for name in &config.unknown_variables {
                 eprintln!("warning: {name} looks like a setting and is none");
             }

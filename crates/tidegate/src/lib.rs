@@ -49,3 +49,9 @@ pub use authority::Permissions;
 pub use cli::Cli;
 pub use config::{Api, ApiKey, Config, ConfigError, Flags, Grant, Identity, Log, Origin, Rooms, Tls};
 pub use gateway::{Builder, Gateway, StartError};
+/// What an embedding program writes through ([`Gateway::feed`]).
+pub use tidegate_feed as feed;
+/// The words that all rooms speak.
+pub use tidegate_model as model;
+/// The seam to identity, for an authority of one's own.
+pub use tidegate_session as session;

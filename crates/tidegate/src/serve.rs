@@ -48,12 +48,11 @@ pub(crate) fn serve(config: Config) -> Result<(), Failure> {
 
 /// Serves the demo likewise.
 pub(crate) fn demo(options: demo::Options) -> Result<(), Failure> {
-    let config = demo::config(&options.flags)?;
-    begin(&config.log, &config.unknown_variables);
-    drop(config);
+    let prepared = demo::Prepared::new(options)?;
+    begin(&prepared.config.log, &prepared.config.unknown_variables);
     runtime(0)?.block_on(async {
         let mut signals = Signals::new()?;
-        let demo = Demo::start(options).await?;
+        let demo = Demo::start(prepared).await?;
         say(&format!("listening on {}", demo.gateway.url()))?;
         say(&format!("open {}/ in a browser to watch a week of earthquakes; Ctrl-C ends", demo.gateway.url()))?;
         let stop = CancellationToken::new();

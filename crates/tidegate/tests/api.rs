@@ -4,6 +4,8 @@
 use serde_json::{Value, json};
 use tidegate_testkit::clients::{LiveSocket, ModelList, get, page, post, request, urlencoded, within, write};
 use tidegate_testkit::gateway::Gateway;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
 const CONFIG: &str = r#"
 [edge]
@@ -209,6 +211,28 @@ async fn bodies_are_bounded() {
     assert_eq!(error(&post(at, "/v1/entities/asset/changes", &long).await).1, "too_large");
     let many = json!({"changes": [{"delete": {"id": "a"}}, {"delete": {"id": "b"}}, {"delete": {"id": "c"}}]});
     assert_eq!(error(&post(at, "/v1/entities/asset/changes", &many).await).1, "too_many_changes");
+}
+
+#[tokio::test]
+async fn a_body_that_does_not_come_holds_its_room_for_a_while_only() {
+    let gateway = Gateway::start(
+        env!("CARGO_BIN_EXE_tidegate"),
+        &format!("[api]\nmax_body_bytes = 2048\nmax_bodies_bytes = 2048\nbody_timeout_ms = 1500\n{CONFIG}"),
+    );
+    let at = gateway.address();
+    let mut slow = TcpStream::connect(at).await.unwrap();
+    let head = "POST /v1/entities/asset/changes HTTP/1.1\r\nhost: x\r\nx-api-key: k\r\ncontent-length: 2048\r\n\
+                expect: 100-continue\r\n\r\n";
+    slow.write_all(head.as_bytes()).await.unwrap();
+    // Asked for the body: its room is taken.
+    let mut go_on = vec![0; b"HTTP/1.1 100 Continue\r\n\r\n".len()];
+    within("the wish for a body", slow.read_exact(&mut go_on)).await.unwrap();
+    let refused = post(at, "/v1/entities/asset/changes", &json!({"changes": []})).await;
+    assert_eq!(error(&refused), (503, "overloaded".into(), Value::Null, true));
+    let mut answer = vec![0; 12];
+    within("the slow one's answer", slow.read_exact(&mut answer)).await.unwrap();
+    assert_eq!(answer, b"HTTP/1.1 408");
+    assert_eq!(post(at, "/v1/entities/asset/changes", &json!({"changes": []})).await.status, 200);
 }
 
 #[tokio::test]

@@ -70,6 +70,14 @@ pub(crate) struct Player {
     began: Instant,
 }
 
+/// A demo that is about to start.
+pub(crate) struct Prepared {
+    /// Its own, under the environment and the flags.
+    pub(crate) config: Config,
+    speed: u32,
+    directory: Option<Scratch>,
+}
+
 /// A demo that runs.
 pub(crate) struct Demo {
     pub(crate) gateway: Gateway,
@@ -78,19 +86,28 @@ pub(crate) struct Demo {
     pub(crate) directory: Option<Scratch>,
 }
 
-impl Demo {
-    /// Starts the gateway with the first rows in it.
-    pub(crate) async fn start(options: Options) -> Result<Self, DemoError> {
+impl Prepared {
+    /// Everything that can be wrong before anything starts.
+    pub(crate) fn new(options: Options) -> Result<Self, DemoError> {
         let Options { mut flags, speed, open_to_network } = options;
         let directory = match flags.data_dir {
             Some(_) => None,
             None => Some(Scratch::create()?),
         };
         flags.data_dir = flags.data_dir.or_else(|| directory.as_ref().map(|scratch| scratch.0.clone()));
-        let config = config(&flags)?;
+        let variables = std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));
+        let config = Config::layered(Some((Path::new("demo"), CONFIG)), variables, &flags)?;
         if !config.listen.ip().is_loopback() && !open_to_network {
             return Err(DemoError::Network(config.listen));
         }
+        Ok(Self { config, speed, directory })
+    }
+}
+
+impl Demo {
+    /// Starts the gateway with the first rows in it.
+    pub(crate) async fn start(prepared: Prepared) -> Result<Self, DemoError> {
+        let Prepared { config, speed, directory } = prepared;
         let entity = config.catalog.by_name("quakes").ok_or(DemoError::Entity("quakes"))?;
         let quakes = quakes::load(entity)?;
         let times = quakes.iter().map(|quake| quake.times).collect();
@@ -119,12 +136,6 @@ impl Demo {
             }
         }
     }
-}
-
-/// The demo's configuration, under the environment and the flags.
-pub(crate) fn config(flags: &Flags) -> Result<Config, ConfigError> {
-    let variables = std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));
-    Config::layered(Some((Path::new("demo"), CONFIG)), variables, flags)
 }
 
 impl Player {

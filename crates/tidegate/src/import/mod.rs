@@ -49,7 +49,8 @@ pub(crate) struct Imported {
     pub(crate) definition: Option<String>,
 }
 
-/// An import that cannot go on. Nothing of the batch at fault was written; batches before it stay.
+/// An import that cannot go on. Nothing of the batch at fault was written; other batches stay, and importing the corrected
+/// file again makes all rows what it says.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ImportError {
     #[error("{}: cannot be read: {source}", path.display())]

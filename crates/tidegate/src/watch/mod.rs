@@ -125,6 +125,11 @@ impl Watch {
     /// One connection, from the subscribe (or resume) to its end.
     async fn follow(&self, screen: &Screen, view: &mut View) -> Result<(), WatchError> {
         let mut socket = self.connect(view.token.as_deref()).await?;
+        if view.token.is_some() {
+            // What comes is what was missed, or a reset that says otherwise.
+            view.list.live = true;
+            view.state = "● live again".into();
+        }
         let mut draw = tokio::time::interval(DRAW);
         draw.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
         loop {
@@ -154,8 +159,6 @@ struct View {
 impl View {
     fn apply(&mut self, mut frame: Frame) -> Result<(), WatchError> {
         let token = frame.stream_id.take();
-        // A resumed list is live from its first frame on; a snapshot says so at its end.
-        self.list.live |= self.seen && frame.seq == 1 && frame.op != "reset";
         if let Err(error) = self.list.apply(frame, Instant::now()) {
             // The next subscribe brings a fresh snapshot.
             self.token = None;

@@ -1,0 +1,64 @@
+//! The gateway inside another program, as the library offers it.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::routing::get;
+use tempfile::TempDir;
+use tidegate::feed::{ChangeOp, RowChange, TenantScope, WriteRequest};
+use tidegate::model::{Entity, Query, Tenant, Value};
+use tidegate::session::{Authority, Credential, Principal, PrincipalKind, Refusal, WriteScope};
+use tidegate::{Config, Flags, Gateway};
+use tidegate_testkit::clients::{request, within};
+use tokio::sync::oneshot;
+
+const CONFIG: &str = "[[entity]]\nname = \"note\"\nkey = [\"id\"]\ncolumns = { id = \"int\", text = \"text\" }\n";
+
+/// Lets in whoever says the word, to read.
+struct Word;
+
+impl Authority for Word {
+    fn authenticate(&self, credential: Credential<'_>) -> Result<Arc<Principal>, Refusal> {
+        let refusal = Refusal { code: "unauthenticated", message: "say it".into(), retryable: false, status: 401 };
+        let principal = Principal { user: "u".into(), tenant: None, roles: Vec::new(), kind: PrincipalKind::User };
+        if credential == Credential::Bearer("please") { Ok(Arc::new(principal)) } else { Err(refusal) }
+    }
+
+    fn read(&self, _: &Principal, query: Query) -> Result<(Tenant, Query), Refusal> {
+        Ok((Tenant::common(), query))
+    }
+
+    fn write(&self, _: &Principal, _: &Entity) -> Result<WriteScope, Refusal> {
+        Err(Refusal { code: "forbidden", message: "read only".into(), retryable: false, status: 403 })
+    }
+}
+
+#[tokio::test]
+async fn a_program_brings_its_own_authority_routes_and_writes() {
+    let directory = TempDir::new().unwrap();
+    let flags = Flags { listen: Some("127.0.0.1:0".into()), data_dir: Some(directory.path().into()) };
+    let config = Config::layered(Some((Path::new("c.toml"), CONFIG)), [], &flags).unwrap();
+    let entity = config.catalog.by_name("note").unwrap().id();
+    let routes = Router::new().route("/mine", get(|| async { "mine" }));
+    let gateway = Gateway::builder(config).authority(Arc::new(Word)).routes(routes).start().await.unwrap();
+    let at = gateway.url().strip_prefix("http://").unwrap().parse().unwrap();
+
+    let cells = vec![(0, Value::Int(1)), (1, Value::text("hello"))];
+    let change = RowChange { op: ChangeOp::Upsert, cells, if_version: None };
+    let write =
+        WriteRequest { entity, tenant: TenantScope::Own(Tenant::common()), changes: vec![change], idempotency: None };
+    let (reply, written) = oneshot::channel();
+    gateway.feed().submit(write, Box::new(|answer| drop(reply.send(answer))));
+    assert_eq!(within("the write", written).await.unwrap().unwrap().versions, [Some(1)]);
+
+    let ask = |path: &'static str, headers: &'static [(&'static str, &'static str)]| async move {
+        within(path, request(at, "GET", path, headers, b"")).await.unwrap()
+    };
+    assert_eq!(ask("/mine", &[]).await.body, b"mine");
+    assert_eq!(ask("/v1/entities/note/1", &[]).await.status, 401);
+    let row = ask("/v1/entities/note/1", &[("authorization", "Bearer please")]).await.ok();
+    assert_eq!(row["row"]["text"], "hello");
+    gateway.stop().await.unwrap();
+    assert!(tokio::net::TcpStream::connect(at).await.is_err(), "nobody listens any more");
+}
