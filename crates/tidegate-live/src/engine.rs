@@ -14,8 +14,8 @@ use crate::diff::Deltas;
 use crate::limits::Limits;
 use crate::log::Bounds;
 use crate::metrics::Metrics;
-use crate::partition::{Effect, Partition};
-use crate::view::Subscriber;
+use crate::partition::{Effects, Partition};
+use crate::view::{Subscriber, ViewState};
 use crate::window::Window;
 use crate::{Delivery, EndReason};
 
@@ -26,6 +26,33 @@ pub enum Output {
     Deliver(Subscriber, Delivery),
     /// Scan, and bring the page back with this ticket.
     Scan(u64, Box<ScanRequest>),
+}
+
+/// Records batches and hands them to subscribers.
+#[derive(Debug, Default)]
+pub(crate) struct Emitter {
+    outputs: Vec<Output>,
+    /// Batches and deltas since they were last added to the metrics.
+    emitted: (u64, u64),
+}
+
+impl Emitter {
+    pub(crate) fn push(&mut self, output: Output) {
+        self.outputs.push(output);
+    }
+
+    /// Records a batch and hands it to every subscriber of the view.
+    pub(crate) fn emit(&mut self, view: &mut ViewState, position: Position, deltas: Deltas, bounds: Bounds) {
+        if deltas.is_empty() {
+            return;
+        }
+        self.emitted.0 += 1;
+        self.emitted.1 += deltas.len() as u64;
+        let batch = view.record(position, deltas, bounds);
+        for subscriber in &view.subscribers {
+            self.outputs.push(Output::Deliver(*subscriber, view.delivery(&batch, 0)));
+        }
+    }
 }
 
 /// What a subscriber asks for.
@@ -88,16 +115,17 @@ pub struct Engine {
     /// Views whose subscribers' list is behind while rows are fetched.
     held: Vec<ViewRef>,
     pub(crate) idle: crate::linger::Idle,
-    pub(crate) outputs: Vec<Output>,
-    effects: Vec<Effect>,
-    /// Batches and deltas since they were last added to the metrics.
-    emitted: (u64, u64),
+    pub(crate) out: Emitter,
+    bounds: Bounds,
+    /// Reused from change to change.
+    effects: Effects,
 }
 
 impl Engine {
     /// An engine without views at `position`.
     #[must_use]
     pub fn new(limits: Limits, incarnation: u64, position: Position, metrics: Arc<Metrics>) -> Self {
+        let bounds = Bounds { batches: limits.log_batches, bytes: limits.log_bytes };
         Self {
             limits,
             metrics,
@@ -113,9 +141,9 @@ impl Engine {
             ahead: Vec::new(),
             held: Vec::new(),
             idle: crate::linger::Idle::default(),
-            outputs: Vec::new(),
-            effects: Vec::new(),
-            emitted: (0, 0),
+            out: Emitter::default(),
+            bounds,
+            effects: Effects::default(),
         }
     }
 
@@ -138,10 +166,10 @@ impl Engine {
 
     /// Takes what is to be done, in order.
     pub fn take_outputs(&mut self) -> std::vec::Drain<'_, Output> {
-        let (batches, deltas) = std::mem::take(&mut self.emitted);
+        let (batches, deltas) = std::mem::take(&mut self.out.emitted);
         self.metrics.batches.add(batches);
         self.metrics.deltas.add(deltas);
-        self.outputs.drain(..)
+        self.out.outputs.drain(..)
     }
 
     /// Folds a transaction in. Transactions come in order of position; those not after [`Engine::position`] are skipped.
@@ -193,38 +221,32 @@ impl Engine {
     fn apply_partition(&mut self, partition: u32, changes: &[&Change], previous: Position) {
         let more = changes.len() > 1;
         let mut effects = std::mem::take(&mut self.effects);
-        let mut touched = Vec::new();
-        let mut low = Vec::new();
         for change in changes {
-            self.partitions[partition as usize].change(self.position, change, more, &mut effects);
-            for effect in effects.drain(..) {
-                match effect {
-                    Effect::Deltas(slot, deltas) => self.emit(ViewRef { partition, slot }, self.position, deltas),
-                    Effect::Touched(slot) => touched.push(slot),
-                    Effect::Low(slot) => low.push(slot),
-                }
-            }
+            let views = &mut self.partitions[partition as usize];
+            views.change(self.position, change, more, self.bounds, &mut self.out, &mut effects);
         }
-        self.effects = effects;
-        touched.sort_unstable();
-        touched.dedup();
-        for slot in touched {
+        let Effects { touched, low } = &mut effects;
+        if more {
+            touched.sort_unstable();
+            touched.dedup();
+        }
+        for slot in touched.drain(..) {
             let at = ViewRef { partition, slot };
             let view = &mut self.partitions[partition as usize].views[slot as usize];
             let was_held = view.held.is_some();
             let deltas = view.finish(previous);
             self.note_held(at, was_held);
-            self.emit(at, self.position, deltas);
+            self.emit(at, deltas);
             low.push(slot);
         }
-        low.sort_unstable();
-        low.dedup();
-        for slot in low {
+        for slot in low.drain(..) {
+            // Asking twice is no harm: the second finds the scan under way.
             self.refill(ViewRef { partition, slot });
         }
+        self.effects = effects;
     }
 
-    pub(crate) fn view(&mut self, at: ViewRef) -> &mut crate::view::ViewState {
+    pub(crate) fn view(&mut self, at: ViewRef) -> &mut ViewState {
         &mut self.partitions[at.partition as usize].views[at.slot as usize]
     }
 
@@ -242,19 +264,9 @@ impl Engine {
         self.held.retain(|other| *other != at);
     }
 
-    /// Records a batch and hands it to every subscriber of the view.
-    fn emit(&mut self, at: ViewRef, position: Position, deltas: Deltas) {
-        if deltas.is_empty() {
-            return;
-        }
-        let bounds = Bounds { batches: self.limits.log_batches, bytes: self.limits.log_bytes };
+    fn emit(&mut self, at: ViewRef, deltas: Deltas) {
         let view = &mut self.partitions[at.partition as usize].views[at.slot as usize];
-        self.emitted.0 += 1;
-        self.emitted.1 += deltas.len() as u64;
-        let batch = view.record(position, deltas, bounds);
-        for subscriber in &view.subscribers {
-            self.outputs.push(Output::Deliver(*subscriber, view.delivery(&batch, 0)));
-        }
+        self.out.emit(view, self.position, deltas, self.bounds);
     }
 
     /// Asks for rows past the horizon where the window wants them and no scan is under way.
@@ -282,7 +294,7 @@ impl Engine {
         self.tickets.insert(ticket, at);
         self.metrics.scans.add(1);
         self.partitions[at.partition as usize].refresh(at.slot);
-        self.outputs.push(Output::Scan(ticket, Box::new(request)));
+        self.out.push(Output::Scan(ticket, Box::new(request)));
     }
 
     /// Takes the answer to a scan. A page ahead of the stream waits for it; a failed scan ends the view's subscriptions.
@@ -348,7 +360,7 @@ impl Engine {
         if view.held.is_some() {
             let deltas = view.finish(position);
             self.note_held(at, true);
-            self.emit(at, position, deltas);
+            self.emit(at, deltas);
             self.deliver_synced_of(at);
         }
         self.complete(at);
@@ -378,7 +390,7 @@ impl Engine {
         let position = self.position;
         let view = self.view(at);
         if view.is_exact() && view.subscribers.contains(&subscriber) {
-            self.outputs.push(Output::Deliver(subscriber, Delivery::Synced { position }));
+            self.out.push(Output::Deliver(subscriber, Delivery::Synced { position }));
         }
     }
 }

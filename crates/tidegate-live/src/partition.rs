@@ -8,14 +8,14 @@ use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 use rustc_hash::FxBuildHasher;
 use slab::Slab;
-use smallvec::SmallVec;
 use tidegate_model::{Change, Key, Order, Position, Row};
 
 use crate::View;
-use crate::diff::Deltas;
+use crate::engine::Emitter;
 use crate::index::{Index, places};
+use crate::log::Bounds;
 use crate::view::{RowChange, ViewState};
-use crate::window::{Held, Image, Keyed};
+use crate::window::{Held, Image, Keyed, prefix};
 
 /// Column lists remembered for sharing; past it they are forgotten.
 const SELECTS_MAX: usize = 16;
@@ -47,15 +47,13 @@ struct OrderState {
     rows_swept: usize,
 }
 
-/// Something that a change did to a view.
-#[derive(Debug)]
-pub(crate) enum Effect {
-    /// Deltas to record and deliver.
-    Deltas(u32, Deltas),
-    /// [`ViewState::finish`] at the end of the transaction.
-    Touched(u32),
+/// What is left to do at the end of a transaction, by slot.
+#[derive(Debug, Default)]
+pub(crate) struct Effects {
+    /// [`ViewState::finish`] is due; a slot may come again.
+    pub(crate) touched: Vec<u32>,
     /// A refill may be due.
-    Low(u32),
+    pub(crate) low: Vec<u32>,
 }
 
 #[derive(Debug)]
@@ -160,7 +158,15 @@ impl Partition {
     }
 
     /// Folds one change into every view that it concerns. `more`: the transaction has other changes here.
-    pub(crate) fn change(&mut self, position: Position, change: &Change, more: bool, effects: &mut Vec<Effect>) {
+    pub(crate) fn change(
+        &mut self,
+        position: Position,
+        change: &Change,
+        more: bool,
+        bounds: Bounds,
+        out: &mut Emitter,
+        effects: &mut Effects,
+    ) {
         let (old_row, new_row) = (change.old.as_ref(), change.new.as_ref());
         self.next_stamp();
         let mut candidates = std::mem::take(&mut self.candidates);
@@ -195,15 +201,13 @@ impl Partition {
                 _ => u128::MAX,
             };
             let outcome = view.change(RowChange { position, old, new, columns, more });
-            if !outcome.deltas.is_empty() {
-                effects.push(Effect::Deltas(slot, outcome.deltas));
-            }
+            out.emit(view, position, outcome.deltas, bounds);
             if outcome.touched {
-                effects.push(Effect::Touched(slot));
+                effects.touched.push(slot);
             }
             if outcome.moved {
                 self.refresh(slot);
-                effects.push(Effect::Low(slot));
+                effects.low.push(slot);
             }
         }
         self.candidates = candidates;
@@ -244,7 +248,7 @@ impl OrderState {
         }
         let share = |(key, row): (Key, Arc<Row>)| {
             let entry = self.rows.entry(hash(&key), |held| held.key[..] == *key, |held| hash(&held.key));
-            let fresh = |row| Arc::new(Keyed { key: SmallVec::from_slice(&key), row });
+            let fresh = |row| Keyed::new(&key, row);
             match entry {
                 Entry::Occupied(mut entry) => {
                     if entry.get().row.version() != row.version() {
@@ -270,19 +274,6 @@ impl OrderState {
             if let Some(row) = row {
                 self.order.encode(row, key);
             }
-        }
-    }
-}
-
-/// The first eight bytes: not greater for a smaller key.
-#[inline]
-fn prefix(key: &[u8]) -> u64 {
-    match key.first_chunk() {
-        Some(chunk) => u64::from_be_bytes(*chunk),
-        None => {
-            let mut bytes = [0; 8];
-            bytes[..key.len()].copy_from_slice(key);
-            u64::from_be_bytes(bytes)
         }
     }
 }

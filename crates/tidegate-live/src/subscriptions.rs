@@ -16,7 +16,7 @@ impl Engine {
     pub fn subscribe(&mut self, subscriber: Subscriber, request: Request) {
         let Request { query, tenant, resume, synced, request } = request;
         let Some(at) = self.find_or_insert(&query, tenant, None) else {
-            self.outputs.push(Output::Deliver(subscriber, Delivery::Ended(EndReason::TooManyViews)));
+            self.out.push(Output::Deliver(subscriber, Delivery::Ended(EndReason::TooManyViews)));
             return;
         };
         self.subscribers.insert(subscriber, SubscriberState { view: at, synced });
@@ -32,7 +32,7 @@ impl Engine {
             let view = &self.partitions[at.partition as usize].views[at.slot as usize];
             for (nth, batch) in missed.iter().enumerate() {
                 let from = if nth == 0 { applied } else { 0 };
-                self.outputs.push(Output::Deliver(subscriber, view.delivery(batch, from)));
+                self.out.push(Output::Deliver(subscriber, view.delivery(batch, from)));
             }
             return;
         }
@@ -84,7 +84,7 @@ impl Engine {
         self.started(subscriber, request, true, net.position);
         if !net.deltas.is_empty() {
             let delivery = self.view(at).delivery(&Arc::new(net), 0);
-            self.outputs.push(Output::Deliver(subscriber, delivery));
+            self.out.push(Output::Deliver(subscriber, delivery));
         }
     }
 
@@ -173,7 +173,7 @@ impl Engine {
         for (subscriber, request) in self.view(at).waiting.take().into_iter().flat_map(|waiting| *waiting) {
             self.join(at, subscriber, request, false);
             let delivery = self.view(at).delivery(&batch, 0);
-            self.outputs.push(Output::Deliver(subscriber, delivery));
+            self.out.push(Output::Deliver(subscriber, delivery));
         }
         self.partitions[at.partition as usize].refresh(at.slot);
     }
@@ -189,7 +189,7 @@ impl Engine {
 
     fn started(&mut self, subscriber: Subscriber, request: u64, resumed: bool, position: Position) {
         let delivery = Delivery::Started { request, resumed, position };
-        self.outputs.push(Output::Deliver(subscriber, delivery));
+        self.out.push(Output::Deliver(subscriber, delivery));
     }
 
     /// Takes a subscriber out of a view.
@@ -203,7 +203,7 @@ impl Engine {
     }
 
     fn end_subscriber(&mut self, subscriber: Subscriber, reason: &EndReason, now_ms: u64) {
-        self.outputs.push(Output::Deliver(subscriber, Delivery::Ended(reason.clone())));
+        self.out.push(Output::Deliver(subscriber, Delivery::Ended(reason.clone())));
         self.unsubscribe(subscriber, now_ms);
     }
 
@@ -213,7 +213,7 @@ impl Engine {
         let waiting = view.waiting.iter().flat_map(|waiting| waiting.iter()).map(|(subscriber, _)| *subscriber);
         let all: Vec<Subscriber> = view.subscribers.iter().copied().chain(waiting).collect();
         for subscriber in all {
-            self.outputs.push(Output::Deliver(subscriber, Delivery::Ended(reason.clone())));
+            self.out.push(Output::Deliver(subscriber, Delivery::Ended(reason.clone())));
             if let Some(state) = self.subscribers.remove(&subscriber) {
                 self.metrics.subscriptions.sub(1);
                 self.synced.retain(|other| !state.synced || *other != subscriber);

@@ -158,27 +158,31 @@ impl ViewState {
     /// Folds one changed row in.
     pub(crate) fn change(&mut self, change: RowChange<'_>) -> Outcome {
         let filter = &self.info.query.filter;
-        let matches = |image: &Image<'_>| filter.matches(image.row);
-        if self.is_streamed() && self.window.is_none() {
+        let Some(window) = &mut self.window else {
+            let matches = |image: &Image<'_>| filter.matches(image.row);
             return self.stream(change.old.filter(matches), change.new.filter(matches), change);
+        };
+        let streamed = self.info.query.mode == Mode::Streamed;
+        let beyond = self.fetch.as_ref().map(|fetch| &*fetch.after);
+        let inner_old = change.old.filter(|image| window.covers(image.key) && filter.matches(image.row));
+        let inner_new = change.new.filter(|image| window.covers(image.key) && filter.matches(image.row));
+        if let Some(after) = beyond {
+            let matches = |image: &Image<'_>| (after < image.key) && filter.matches(image.row);
+            let (outer_old, outer_new) = (change.old.filter(matches), change.new.filter(matches));
+            if let Some(fetch) = &mut self.fetch {
+                fetch.remember(change.position, outer_old, outer_new);
+            }
         }
-        let Some(window) = &mut self.window else { return Outcome::default() };
-        let beyond = |image: &Image<'_>| self.fetch.as_ref().is_some_and(|fetch| *fetch.after < *image.key);
-        let near =
-            |image: &Image<'_>| self.info.query.mode == Mode::Streamed || window.covers(image.key) || beyond(image);
-        let old = change.old.filter(near).filter(matches);
-        let new = change.new.filter(near).filter(matches);
-        if old.is_none() && new.is_none() {
-            return Outcome::default();
-        }
-        if let Some(fetch) = &mut self.fetch {
-            fetch.remember(change.position, old, new);
-        }
-        let inside = |image: &Image<'_>| window.covers(image.key);
-        let (inner_old, inner_new) = (old.filter(inside), new.filter(inside));
-        if self.info.query.mode == Mode::Streamed {
+        if streamed {
             window.fold(inner_old, inner_new);
-            return Outcome { moved: true, ..self.stream(old, new, change) };
+            let matches = |image: &Image<'_>| filter.matches(image.row);
+            return Outcome {
+                moved: true,
+                ..self.stream(change.old.filter(matches), change.new.filter(matches), change)
+            };
+        }
+        if inner_old.is_none() && inner_new.is_none() {
+            return Outcome::default();
         }
         // Several changes, or rows that may have to be fetched first: the deltas are the difference at the end.
         let slow = change.more
@@ -331,9 +335,8 @@ impl ViewState {
 }
 
 impl Fetch {
+    /// Takes note of images past the horizon.
     fn remember(&mut self, position: Position, old: Option<Image<'_>>, new: Option<Image<'_>>) {
-        let beyond = |image: &Image<'_>| *self.after < *image.key;
-        let (old, new) = (old.filter(beyond), new.filter(beyond));
         if self.stale || (old.is_none() && new.is_none()) {
             return;
         }

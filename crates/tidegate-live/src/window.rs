@@ -13,8 +13,29 @@ use tidegate_model::{Key, Row};
 /// A row with its key under one order, shared by the windows of that order that hold it.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Keyed {
+    /// The first bytes of the key: most searches look at nothing else.
+    prefix: u64,
     pub(crate) key: SmallVec<[u8; 40]>,
     pub(crate) row: Arc<Row>,
+}
+
+impl Keyed {
+    pub(crate) fn new(key: &[u8], row: Arc<Row>) -> Held {
+        Arc::new(Self { prefix: prefix(key), key: SmallVec::from_slice(key), row })
+    }
+}
+
+/// The first eight bytes of a key: not greater for a smaller key.
+#[inline]
+pub(crate) fn prefix(key: &[u8]) -> u64 {
+    match key.first_chunk() {
+        Some(chunk) => u64::from_be_bytes(*chunk),
+        None => {
+            let mut bytes = [0; 8];
+            bytes[..key.len()].copy_from_slice(key);
+            u64::from_be_bytes(bytes)
+        }
+    }
 }
 
 /// A row of a window.
@@ -73,8 +94,7 @@ pub(crate) struct Image<'a> {
 
 impl Image<'_> {
     pub(crate) fn held(&self) -> Held {
-        let keyed = || Arc::new(Keyed { key: SmallVec::from_slice(self.key), row: self.row.clone() });
-        self.shared.get_or_init(keyed).clone()
+        self.shared.get_or_init(|| Keyed::new(self.key, self.row.clone())).clone()
     }
 }
 
@@ -146,7 +166,8 @@ impl Window {
 
     #[inline]
     fn search(&self, key: &[u8]) -> Result<usize, usize> {
-        self.rows.binary_search_by(|held| held.key[..].cmp(key))
+        let prefix = prefix(key);
+        self.rows.binary_search_by(|held| held.prefix.cmp(&prefix).then_with(|| held.key[..].cmp(key)))
     }
 
     /// Folds one change in: takes out the row of the old image and puts in that of the new one. Images that do not

@@ -7,6 +7,10 @@ use tidegate_model::{
     Catalog, Change, Entity, EntityBuilder, EntityId, Page, Position, Query, Row, Tenant, Transaction, Type, Value,
 };
 
+/// The allocator of the `tidegate` binary.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// `id`, `kind`, `temp`, `name`, `note`.
 pub fn entity() -> Arc<Entity> {
     let columns =
