@@ -251,7 +251,7 @@ impl Protocol for Events {
                 message.extend_from_slice(b"}}");
                 out.push(message);
             }
-            Item::Synced { subscription, position, .. } => {
+            Item::Synced { subscription, position } => {
                 let Some(watched) = self.watched.get(&subscription) else { return Ok(()) };
                 let mut message = Vec::new();
                 let sub = &watched.name;

@@ -1,6 +1,6 @@
 //! `GET /v1/live/ws`: one subscription a connection, one frame a message.
 //!
-//! With `"synced":true` in the subscribe the client also gets `{"seq":9,"op":"synced","position":"17"}` after each
+//! With `"synced":true` in the subscribe the client also gets `{"op":"synced","position":"17"}` after each
 //! transaction and on an idle view: everything up to that position has been sent.
 
 use std::sync::Arc;
@@ -125,9 +125,9 @@ impl Protocol for LiveWs {
                     out.push(message);
                 }
             }
-            Item::Synced { seq, position, .. } => {
+            Item::Synced { position, .. } => {
                 let mut message = Vec::new();
-                put(&mut message, format_args!("{{\"seq\":{seq},\"op\":\"synced\",\"position\":\"{position}\"}}"));
+                put(&mut message, format_args!("{{\"op\":\"synced\",\"position\":\"{position}\"}}"));
                 out.push(message);
             }
             Item::Ended(_, reason) => {

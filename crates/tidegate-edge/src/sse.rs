@@ -2,7 +2,7 @@
 //!
 //! The response's body pulls from the session each time hyper has room, so there is no buffer in between that a slow
 //! reader could fill. `Last-Event-ID`, or `resume_from` (`last_event_id`) in the address, resumes; `synced=true` in the
-//! address asks for `event: synced` with `{"seq","op","position"}` after each transaction, without an id of its own.
+//! address asks for `event: synced` with `{"op","position"}` after each transaction, without an id of its own.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -153,8 +153,8 @@ impl Events {
                     let body = batch.body(|batch| frames::encode(&view, batch));
                     events += frames::write_events(&view, &batch, body, from, seq, out);
                 }
-                Item::Synced { seq, position, .. } => {
-                    let data = format_args!("{{\"seq\":{seq},\"op\":\"synced\",\"position\":\"{position}\"}}");
+                Item::Synced { position, .. } => {
+                    let data = format_args!("{{\"op\":\"synced\",\"position\":\"{position}\"}}");
                     put(out, format_args!("event: synced\ndata: {data}\n\n"));
                     events += 1;
                 }

@@ -11,6 +11,8 @@ pub enum CloseReason {
     GoingAway,
     /// The client broke the WebSocket protocol.
     Protocol,
+    /// A text message that is no UTF-8.
+    InvalidText,
     /// The first message was not the one the endpoint needs.
     FirstMessage,
     /// No or bad credentials.
@@ -33,11 +35,12 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// All of them: the index of each is `reason as usize`.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Normal,
         Self::Gone,
         Self::GoingAway,
         Self::Protocol,
+        Self::InvalidText,
         Self::FirstMessage,
         Self::Unauthenticated,
         Self::Refused,
@@ -57,6 +60,7 @@ impl CloseReason {
             Self::Gone => "gone",
             Self::GoingAway => "going_away",
             Self::Protocol => "protocol",
+            Self::InvalidText => "invalid_text",
             Self::FirstMessage => "first_message",
             Self::Unauthenticated => "unauthenticated",
             Self::Refused => "refused",
@@ -76,6 +80,7 @@ impl CloseReason {
             Self::Normal | Self::Gone => 1000,
             Self::GoingAway | Self::IdleTimeout => 1001,
             Self::Protocol => 1002,
+            Self::InvalidText => 1007,
             // To clients 1008 means that coming back is of no use; a slow one is to come back.
             Self::FirstMessage | Self::Unauthenticated | Self::Refused => 1008,
             Self::TooBig => 1009,

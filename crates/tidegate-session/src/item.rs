@@ -38,12 +38,10 @@ pub enum Item {
         /// The first frame for this subscriber.
         from: usize,
     },
-    /// Everything up to a position has been handed over.
+    /// Everything up to a position has been handed over. No frame of the list, so it has no number.
     Synced {
         /// Whose.
         subscription: SubscriptionId,
-        /// Its number in the subscription, as it is a frame like the others.
-        seq: u64,
         /// The position.
         position: Position,
     },

@@ -213,11 +213,7 @@ impl Outbox {
             Queued::Ended(id, reason) => Item::Ended(id, reason),
             Queued::TooLarge(id, bytes) => Item::TooLarge(id, bytes),
             Queued::Reply(bytes) => Item::Reply(bytes),
-            Queued::Synced { subscription, position } => {
-                let lane = self.lanes.get_mut(&subscription)?;
-                lane.seq += 1;
-                Item::Synced { subscription, seq: lane.seq, position }
-            }
+            Queued::Synced { subscription, position } => Item::Synced { subscription, position },
             Queued::Batch { subscription, view, batch, from, list, .. } => {
                 let lane = self.lanes.get_mut(&subscription)?;
                 let seq = lane.seq + 1;

@@ -8,7 +8,7 @@ mod ws;
 use std::future::Future;
 use std::time::Duration;
 
-pub use http::{Response, get, page, post, request, urlencoded, write};
+pub use http::{API_KEY, Response, get, page, post, request, urlencoded, write};
 pub use list::{Entry, Frame, ModelList};
 pub use sse::{SseEvent, SseStream};
 pub use ws::{EventSocket, LiveSocket, Message};

@@ -10,6 +10,9 @@ use tokio::net::TcpStream;
 use super::list::Entry;
 use super::within;
 
+/// The key that a test's gateway is configured with, where it has one.
+pub const API_KEY: &str = "a-key-for-the-tests";
+
 /// An answer, read whole.
 #[derive(Debug, Clone)]
 pub struct Response {
@@ -79,21 +82,21 @@ pub async fn request(
     parse(&answer).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "no whole HTTP answer"))
 }
 
-/// GET, with an API key of `k`.
+/// GET, with [`API_KEY`].
 ///
 /// # Panics
 /// Where there is no answer.
 pub async fn get(address: SocketAddr, path: &str) -> Response {
-    let answer = request(address, "GET", path, &[("x-api-key", "k")], b"");
+    let answer = request(address, "GET", path, &[("x-api-key", API_KEY)], b"");
     within(path, answer).await.unwrap_or_else(|error| panic!("GET {path}: {error}"))
 }
 
-/// POST of JSON, with an API key of `k`.
+/// POST of JSON, with [`API_KEY`].
 ///
 /// # Panics
 /// Where there is no answer.
 pub async fn post(address: SocketAddr, path: &str, body: &Value) -> Response {
-    let headers = [("x-api-key", "k"), ("content-type", "application/json")];
+    let headers = [("x-api-key", API_KEY), ("content-type", "application/json")];
     let body = body.to_string();
     let answer = request(address, "POST", path, &headers, body.as_bytes());
     within(path, answer).await.unwrap_or_else(|error| panic!("POST {path}: {error}"))

@@ -104,11 +104,6 @@ impl ModelList {
         self.synced
     }
 
-    /// What a message says that is no frame of this subscription: everything up to `position` has been sent.
-    pub fn note_synced(&mut self, position: u64) {
-        self.synced = Some(position);
-    }
-
     /// Compares with a page: same rows, versions and cursors, in the same order. A streamed set is compared as one.
     ///
     /// # Errors
@@ -132,6 +127,7 @@ impl ModelList {
     /// A new connection: numbers start again at 1. What comes first is a `reset` or goes on from the token.
     pub fn reconnected(&mut self) {
         self.seq = 0;
+        self.synced = None;
     }
 
     /// Applies one frame that carries its own number.
@@ -139,8 +135,24 @@ impl ModelList {
     /// # Errors
     /// The rule that it breaks.
     pub fn apply(&mut self, frame: &Frame) -> Result<(), String> {
+        if frame.op == "synced" {
+            return self.synced_to(frame);
+        }
         let seq = frame.seq.ok_or_else(|| format!("a frame without seq: {frame:?}"))?;
         self.apply_numbered(seq, frame)
+    }
+
+    /// Takes note of a `synced`, which is between the frames and has no number.
+    ///
+    /// # Errors
+    /// Where it names no position, or goes back.
+    pub fn synced_to(&mut self, frame: &Frame) -> Result<(), String> {
+        let position = frame.position.as_deref().and_then(|position| position.parse().ok());
+        match position.filter(|position| Some(*position) >= self.synced && !self.inside && frame.seq.is_none()) {
+            Some(position) => self.synced = Some(position),
+            None => return Err(format!("no synced of this moment: {frame:?} for {self:?}")),
+        }
+        Ok(())
     }
 
     /// Applies one frame that is the `seq`-th of its subscription.
@@ -151,14 +163,6 @@ impl ModelList {
         let wrong = |rule: &str| Err(format!("{rule}: frame {frame:?} after {} of {:?}", self.seq, self.entries));
         if seq != self.seq + 1 {
             return wrong("a gap in seq");
-        }
-        if frame.op == "synced" {
-            let Some(position) = frame.position.as_deref().and_then(|position| position.parse().ok()) else {
-                return wrong("synced without a position");
-            };
-            self.seq = seq;
-            self.synced = Some(position);
-            return Ok(());
         }
         if frame.op == "error" {
             return wrong("an error");

@@ -198,8 +198,8 @@ impl EventSocket {
                     }
                 }
                 "live.synced" => {
-                    let position = message.data["position"].as_str().and_then(|position| position.parse().ok());
-                    list.note_synced(position.unwrap_or_else(|| panic!("no position: {message:?}")));
+                    let frame: Frame = serde_json::from_value(message.data.clone()).expect("a live.synced");
+                    list.synced_to(&frame).unwrap_or_else(|rule| panic!("{sub}: {rule}"));
                 }
                 "live.error" => panic!("{message:?}"),
                 _ => {}
