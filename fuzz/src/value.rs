@@ -22,10 +22,6 @@ pub fn value(data: &[u8]) {
         let mut written = Vec::new();
         json::write_value(&value, &mut written);
         let written = String::from_utf8_lossy(&written).into_owned();
-        if written == "null" {
-            // The document `null` is written as the absence of one is: the only two values with one form.
-            continue;
-        }
         let again = Value::from_json(kind, &written);
         assert_eq!(again.as_ref(), Ok(&value), "{written}");
         assert_eq!(again.map(|again| key::encoded(&again)), Ok(key::encoded(&value)), "{written}");

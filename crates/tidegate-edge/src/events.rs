@@ -19,7 +19,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use futures_util::task::AtomicWaker;
 use tidegate_live::SubscriptionId;
-use tidegate_model::Query;
+use tidegate_model::{Position, Query};
 use tidegate_session::{CloseReason, Credential, Item, Principal, Session, Started};
 use tokio::time::Instant;
 
@@ -268,6 +268,12 @@ impl Protocol for Events {
             Item::Reply(bytes) => out.push(bytes.into()),
         }
         Ok(())
+    }
+
+    fn synced(&mut self, position: Position, out: &mut Messages) {
+        let mut message = Vec::new();
+        put(&mut message, format_args!("{{\"event\":\"live.synced\",\"data\":{{\"position\":\"{position}\"}}}}"));
+        out.push(message);
     }
 
     fn missing(&self) -> Option<CloseReason> {

@@ -10,7 +10,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use futures_util::task::AtomicWaker;
 use tidegate_live::SubscriptionId;
-use tidegate_model::Query;
+use tidegate_model::{Position, Query};
 use tidegate_session::{CloseReason, Item, Principal, Session};
 use tokio::time::Instant;
 
@@ -142,6 +142,9 @@ impl Protocol for LiveWs {
         }
         Ok(())
     }
+
+    /// This protocol says it only to those who ask: to others an unknown op would be a surprise.
+    fn synced(&mut self, _position: Position, _out: &mut Messages) {}
 
     fn missing(&self) -> Option<CloseReason> {
         self.watched.is_none().then_some(CloseReason::FirstMessage)

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use futures_util::task::AtomicWaker;
 use futures_util::{Sink as _, SinkExt as _, Stream as _, StreamExt as _};
+use tidegate_model::Position;
 use tidegate_session::{CloseReason, Item, Session};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
@@ -44,6 +45,9 @@ pub(crate) trait Protocol: Send {
 
     /// Writes an item as messages. `Err` closes, after them.
     fn item(&mut self, item: Item, out: &mut Messages) -> Result<(), CloseReason>;
+
+    /// Writes, on an idle connection, how far its subscriptions are.
+    fn synced(&mut self, position: Position, out: &mut Messages);
 
     /// Why to close if, `auth_timeout` after the start, nothing more has been said; `None` if enough was.
     fn missing(&self) -> Option<CloseReason>;
@@ -261,10 +265,22 @@ impl<P: Protocol> Connection<P> {
             // Where bytes wait for the socket a ping would wait behind them; the write timeout watches over those.
             if !self.is_flushing {
                 self.start(Message::ping(""))?;
+                self.tell_position(admitted)?;
             }
         }
         self.set_timer();
         Ok(())
+    }
+
+    /// A client whose rows do not change learns that it misses nothing. The position is read first: whatever was
+    /// delivered up to it is in the session by then.
+    fn tell_position(&mut self, admitted: &Admitted) -> Result<(), CloseReason> {
+        let position = admitted.edge.live().position();
+        let mut messages = Messages::new();
+        if self.session.is_caught_up() {
+            self.protocol.synced(position, &mut messages);
+        }
+        messages.into_iter().try_for_each(|message| self.start(Message::text(message)))
     }
 
     fn set_timer(&mut self) {

@@ -380,9 +380,13 @@ impl Engine {
 
     fn deliver_synced_of(&mut self, at: ViewRef) {
         for subscriber in self.view(at).subscribers.clone() {
-            if self.subscribers.get(&subscriber).is_some_and(|state| state.synced) {
-                self.deliver_synced_to(at, subscriber);
-            }
+            self.deliver_synced_if_asked(at, subscriber);
+        }
+    }
+
+    pub(crate) fn deliver_synced_if_asked(&mut self, at: ViewRef, subscriber: Subscriber) {
+        if self.subscribers.get(&subscriber).is_some_and(|state| state.synced) {
+            self.deliver_synced_to(at, subscriber);
         }
     }
 

@@ -34,6 +34,7 @@ impl Engine {
                 let from = if nth == 0 { applied } else { 0 };
                 self.out.push(Output::Deliver(subscriber, view.delivery(batch, from)));
             }
+            self.deliver_synced_if_asked(at, subscriber);
             return;
         }
         if resume.is_some() {
@@ -86,6 +87,7 @@ impl Engine {
             let delivery = self.view(at).delivery(&Arc::new(net), 0);
             self.out.push(Output::Deliver(subscriber, delivery));
         }
+        self.deliver_synced_if_asked(at, subscriber);
     }
 
     /// Takes a subscriber away. Its view stays for a while, so that whoever comes back finds its log.
@@ -174,6 +176,7 @@ impl Engine {
             self.join(at, subscriber, request, false);
             let delivery = self.view(at).delivery(&batch, 0);
             self.out.push(Output::Deliver(subscriber, delivery));
+            self.deliver_synced_if_asked(at, subscriber);
         }
         self.partitions[at.partition as usize].refresh(at.slot);
     }

@@ -193,7 +193,6 @@ impl Value {
     pub fn from_json(kind: Type, raw: &str) -> Result<Self, ValueError> {
         let raw = raw.trim();
         match raw.as_bytes().first() {
-            Some(b'n') if raw == "null" && kind != Type::Json => Ok(Value::Null),
             Some(b'n') if raw == "null" => Ok(Value::Null),
             _ if kind == Type::Json => Ok(Value::Json(Arc::new(raw.parse()?))),
             Some(b't' | b'f') if kind == Type::Bool => match raw {
@@ -236,6 +235,8 @@ impl Value {
             Type::Uuid => Value::Uuid(uuid::Uuid::try_parse(text).map_err(|_| wrong())?.into_bytes()),
             Type::Timestamp => Value::Timestamp(temporal::parse_timestamp(text).ok_or_else(wrong)?),
             Type::Date => Value::Date(temporal::parse_date(text).ok_or_else(wrong)?),
+            // One null: a document that is `null` would look like an absent one and not match `isnull`.
+            Type::Json if text.trim() == "null" => Value::Null,
             Type::Json => Value::Json(Arc::new(text.parse()?)),
         })
     }

@@ -159,6 +159,11 @@ impl Outbox {
         !self.queue.is_empty() || (self.rescuing.is_none() && !self.lagging.is_empty())
     }
 
+    /// Whether there are subscriptions and each has been handed all that was delivered for it.
+    pub(crate) fn is_caught_up(&self) -> bool {
+        !self.lanes.is_empty() && self.queue.is_empty() && self.lanes.values().all(|lane| lane.phase == Phase::Live)
+    }
+
     /// Takes one delivery.
     pub(crate) fn deliver(
         &mut self,

@@ -168,6 +168,13 @@ impl Session {
         state.closed.is_some() || state.outbox.is_ready()
     }
 
+    /// Whether there are subscriptions and everything delivered for them has been drained: then the client has been
+    /// sent everything up to any [`Live::position`] read before.
+    #[must_use]
+    pub fn is_caught_up(&self) -> bool {
+        self.0.lock().outbox.is_caught_up()
+    }
+
     /// Takes what waits: whole items until `max_bytes` are exceeded, at least one if there is any. To be called again
     /// when the socket has taken them: what is not drained is what a slow client is measured by.
     #[must_use]

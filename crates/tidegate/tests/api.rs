@@ -2,7 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
 use serde_json::{Value, json};
-use tidegate_testkit::clients::{LiveSocket, ModelList, get, page, post, request, urlencoded, within, write};
+use tidegate_testkit::clients::{API_KEY, LiveSocket, ModelList, get, page, post, request, urlencoded, within, write};
 use tidegate_testkit::gateway::Gateway;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -13,7 +13,7 @@ drain_window_ms = 100
 
 [identity]
 anonymous = true
-api_keys = ["k"]
+api_keys = ["a-key-for-the-tests"]
 
 [[permission]]
 roles = ["*"]
@@ -105,7 +105,7 @@ async fn asking_again_with_the_same_key_answers_the_same() {
     let at = gateway.address();
     let send = |key: &'static str, id: &'static str| async move {
         let body = json!({"changes": [{"upsert": {"id": id}}]}).to_string();
-        let headers = [("x-api-key", "k"), ("idempotency-key", key)];
+        let headers = [("x-api-key", API_KEY), ("idempotency-key", key)];
         within("a write", request(at, "POST", "/v1/entities/asset/changes", &headers, body.as_bytes())).await.unwrap()
     };
     let first = send("once", "a").await.ok();
@@ -221,7 +221,7 @@ async fn a_body_that_does_not_come_holds_its_room_for_a_while_only() {
     );
     let at = gateway.address();
     let mut slow = TcpStream::connect(at).await.unwrap();
-    let head = "POST /v1/entities/asset/changes HTTP/1.1\r\nhost: x\r\nx-api-key: k\r\ncontent-length: 2048\r\n\
+    let head = "POST /v1/entities/asset/changes HTTP/1.1\r\nhost: x\r\nx-api-key: a-key-for-the-tests\r\ncontent-length: 2048\r\n\
                 expect: 100-continue\r\n\r\n";
     slow.write_all(head.as_bytes()).await.unwrap();
     // Asked for the body: its room is taken.

@@ -240,7 +240,7 @@ async fn json_lines_are_imported_by_tenant() {
     tenant = "customer"
     columns = { customer = "text", number = "int", paid = "bool", tags = "json" }
     "#);
-    fs::write(at.join("c.toml"), format!("[identity]\napi_keys = [\"k\"]\n{definition}")).unwrap();
+    fs::write(at.join("c.toml"), format!("[identity]\napi_keys = [\"a-key-for-the-tests\"]\n{definition}")).unwrap();
     let serving = Serving::start(tidegate(at).args([
         "serve",
         "--listen",

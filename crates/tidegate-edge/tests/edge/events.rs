@@ -170,8 +170,30 @@ async fn synced_names_the_subscription_and_the_position() {
     client.send(&SUBSCRIBE.replace("\"sub\"", "\"synced\":true,\"sub\"")).await;
     client.json().await;
     client.json().await;
+    // The snapshot is the first thing to be in step with.
+    assert_eq!(client.json().await["event"], "live.synced");
     let position = gateway.write(&[("1", "a", 0.0)]);
     assert_eq!(client.json().await["event"], "live.delta");
     let synced = format!(r#"{{"event":"live.synced","data":{{"sub":"s","position":"{position}"}}}}"#);
     assert_eq!(client.text().await, synced);
+}
+
+#[tokio::test]
+async fn an_idle_connection_learns_its_position_with_each_ping() {
+    let gateway =
+        Gateway::start(EdgeConfig { ping_interval: Duration::from_millis(20), ..EdgeConfig::default() }).await;
+    let mut client = gateway.ws("/ws").await;
+    client.send(SUBSCRIBE).await;
+    assert_eq!(client.json().await["event"], "reply");
+    assert_eq!(client.json().await["event"], "live.delta");
+    let position = gateway.write(&[("1", "elsewhere", 0.0)]);
+    loop {
+        let message = client.json().await;
+        if message["event"] == "live.synced" {
+            assert_eq!(message["data"].get("sub"), None);
+            if message["data"]["position"] == position.to_string() {
+                return;
+            }
+        }
+    }
 }
