@@ -141,6 +141,7 @@ async fn synced_follows_each_transaction_where_asked_for() {
         )
         .await;
     client.batch().await;
+    assert_eq!(client.text().await, r#"{"op":"synced","position":"10"}"#, "with the snapshot");
     let position = gateway.write(&[("1", "a", 0.0)]);
     assert_eq!(client.text().await, format!(r#"{{"op":"synced","position":"{position}"}}"#));
 }
