@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use hashbrown::{Equivalent, HashMap, HashTable};
-use rustc_hash::{FxBuildHasher, FxHashMap};
+use rustc_hash::{FxBuildHasher, FxHashMap, FxHashSet};
 use slab::Slab;
 use tidegate_model::{
     Change, EntityId, Page, Position, Predicate, Query, ScanError, ScanRequest, Tenant, Token, Transaction,
@@ -81,6 +81,8 @@ pub(crate) struct ViewRef {
 pub(crate) struct SubscriberState {
     pub(crate) view: ViewRef,
     pub(crate) synced: bool,
+    /// It has the view's list and gets its batches; not while it waits for a snapshot.
+    pub(crate) joined: bool,
 }
 
 /// The name of a partition, borrowed: looking one up clones nothing.
@@ -106,7 +108,7 @@ pub struct Engine {
     pub(crate) by_fingerprint: HashTable<ViewRef>,
     pub(crate) subscribers: FxHashMap<Subscriber, SubscriberState>,
     /// Subscribers that want to hear of every transaction.
-    pub(crate) synced: Vec<Subscriber>,
+    pub(crate) synced: FxHashSet<Subscriber>,
     /// Scans under way.
     pub(crate) tickets: FxHashMap<u64, ViewRef>,
     pub(crate) next_ticket: u64,
@@ -135,7 +137,7 @@ impl Engine {
             by_name: HashMap::default(),
             by_fingerprint: HashTable::new(),
             subscribers: FxHashMap::default(),
-            synced: Vec::new(),
+            synced: FxHashSet::default(),
             tickets: FxHashMap::default(),
             next_ticket: 0,
             ahead: Vec::new(),
@@ -224,6 +226,7 @@ impl Engine {
         for change in changes {
             let views = &mut self.partitions[partition as usize];
             views.change(self.position, change, more, self.bounds, &mut self.out, &mut effects);
+            effects.compact(self.partitions[partition as usize].views.len());
         }
         let Effects { touched, low } = &mut effects;
         if more {
@@ -297,6 +300,18 @@ impl Engine {
         self.out.push(Output::Scan(ticket, Box::new(request)));
     }
 
+    /// Whether the answer to a scan is still wanted.
+    #[must_use]
+    pub fn awaits(&self, ticket: u64) -> bool {
+        self.tickets.contains_key(&ticket)
+    }
+
+    /// Scans whose answer is wanted.
+    #[must_use]
+    pub fn scans(&self) -> usize {
+        self.tickets.len()
+    }
+
     /// Takes the answer to a scan. A page ahead of the stream waits for it; a failed scan ends the view's subscriptions.
     pub fn page(&mut self, ticket: u64, page: Result<Page, ScanError>) {
         let Some(at) = self.tickets.get(&ticket).copied() else { return };
@@ -364,37 +379,5 @@ impl Engine {
             self.deliver_synced_of(at);
         }
         self.complete(at);
-    }
-
-    fn deliver_synced(&mut self) {
-        for subscriber in std::mem::take(&mut self.synced) {
-            if let Some(state) = self.subscribers.get(&subscriber)
-                && state.synced
-            {
-                self.synced.push(subscriber);
-                let at = state.view;
-                self.deliver_synced_to(at, subscriber);
-            }
-        }
-    }
-
-    fn deliver_synced_of(&mut self, at: ViewRef) {
-        for subscriber in self.view(at).subscribers.clone() {
-            self.deliver_synced_if_asked(at, subscriber);
-        }
-    }
-
-    pub(crate) fn deliver_synced_if_asked(&mut self, at: ViewRef, subscriber: Subscriber) {
-        if self.subscribers.get(&subscriber).is_some_and(|state| state.synced) {
-            self.deliver_synced_to(at, subscriber);
-        }
-    }
-
-    fn deliver_synced_to(&mut self, at: ViewRef, subscriber: Subscriber) {
-        let position = self.position;
-        let view = self.view(at);
-        if view.is_exact() && view.subscribers.contains(&subscriber) {
-            self.out.push(Output::Deliver(subscriber, Delivery::Synced { position }));
-        }
     }
 }

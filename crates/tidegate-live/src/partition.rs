@@ -42,9 +42,11 @@ struct OrderState {
     old_shared: OnceCell<Held>,
     new_shared: OnceCell<Held>,
     /// Rows of pages, so that windows which hold the same row share it. An entry may be out of date; rows that no window
-    /// holds any more are swept out when the table has doubled.
+    /// holds any more are swept out when the table has doubled or half of the views have gone.
     rows: HashTable<Held>,
+    /// What there was after the last sweep.
     rows_swept: usize,
+    views_swept: usize,
 }
 
 /// What is left to do at the end of a transaction, by slot.
@@ -54,6 +56,18 @@ pub(crate) struct Effects {
     pub(crate) touched: Vec<u32>,
     /// A refill may be due.
     pub(crate) low: Vec<u32>,
+}
+
+impl Effects {
+    /// A slot comes once a change, and a transaction may have a million of them.
+    pub(crate) fn compact(&mut self, views: usize) {
+        for slots in [&mut self.touched, &mut self.low] {
+            if slots.len() > 2 * views + 1_024 {
+                slots.sort_unstable();
+                slots.dedup();
+            }
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -101,9 +115,15 @@ impl Partition {
     }
 
     pub(crate) fn remove(&mut self, slot: u32) -> ViewState {
-        let view = self.views.remove(slot as usize);
+        let mut view = self.views.remove(slot as usize);
+        view.window = None;
+        view.held = None;
         self.index.remove(slot, &view.places);
-        self.orders[view.order as usize].views -= 1;
+        let order = &mut self.orders[view.order as usize];
+        order.views -= 1;
+        if 2 * order.views < order.views_swept {
+            order.sweep();
+        }
         view
     }
 
@@ -236,16 +256,24 @@ impl OrderState {
             new_shared: OnceCell::new(),
             rows: HashTable::new(),
             rows_swept: 0,
+            views_swept: 0,
         }
+    }
+
+    fn sweep(&mut self) {
+        let hash = |held: &Held| FxBuildHasher.hash_one(&held.key[..]);
+        self.rows.retain(|held| Arc::strong_count(held) > 1);
+        self.rows.shrink_to(2 * self.rows.len(), hash);
+        (self.rows_swept, self.views_swept) = (self.rows.len(), self.views);
     }
 
     /// The rows of a page in the form that windows keep, those taken that other windows have already.
     fn share(&mut self, rows: Vec<(Key, Arc<Row>)>) -> Vec<Held> {
         let hash = |key: &[u8]| FxBuildHasher.hash_one(key);
         if self.rows.len() > 2 * self.rows_swept + 1_024 {
-            self.rows.retain(|held| Arc::strong_count(held) > 1);
-            self.rows_swept = self.rows.len();
+            self.sweep();
         }
+        self.views_swept = self.views_swept.max(self.views);
         let share = |(key, row): (Key, Arc<Row>)| {
             let entry = self.rows.entry(hash(&key), |held| held.key[..] == *key, |held| hash(&held.key));
             let fresh = |row| Keyed::new(&key, row);

@@ -19,9 +19,9 @@ impl Engine {
             self.out.push(Output::Deliver(subscriber, Delivery::Ended(EndReason::TooManyViews)));
             return;
         };
-        self.subscribers.insert(subscriber, SubscriberState { view: at, synced });
+        self.subscribers.insert(subscriber, SubscriberState { view: at, synced, joined: false });
         if synced {
-            self.synced.push(subscriber);
+            self.synced.insert(subscriber);
         }
         self.metrics.subscriptions.add(1);
         let position = self.position;
@@ -34,7 +34,7 @@ impl Engine {
                 let from = if nth == 0 { applied } else { 0 };
                 self.out.push(Output::Deliver(subscriber, view.delivery(batch, from)));
             }
-            self.deliver_synced_if_asked(at, subscriber);
+            self.deliver_synced_to(subscriber);
             return;
         }
         if resume.is_some() {
@@ -87,13 +87,13 @@ impl Engine {
             let delivery = self.view(at).delivery(&Arc::new(net), 0);
             self.out.push(Output::Deliver(subscriber, delivery));
         }
-        self.deliver_synced_if_asked(at, subscriber);
+        self.deliver_synced_to(subscriber);
     }
 
     /// Takes a subscriber away. Its view stays for a while, so that whoever comes back finds its log.
     pub fn unsubscribe(&mut self, subscriber: Subscriber, now_ms: u64) {
         let Some(state) = self.subscribers.remove(&subscriber) else { return };
-        self.synced.retain(|other| !state.synced || *other != subscriber);
+        self.synced.remove(&subscriber);
         self.metrics.subscriptions.sub(1);
         self.part(state.view, subscriber);
         self.rest_if_unused(state.view, now_ms);
@@ -124,6 +124,7 @@ impl Engine {
         let slot = views.insert(view, fingerprint, cushion, self.position);
         if let Some(from) = from.filter(|from| from.partition == partition)
             && let Some((new, old)) = views.views.get2_mut(slot as usize, from.slot as usize)
+            && new.shows_rows_of(old)
             && let (Some(new), Some(old)) = (&mut new.window, &old.window)
         {
             new.seed_from(old);
@@ -138,10 +139,10 @@ impl Engine {
     }
 
     fn await_snapshot(&mut self, at: ViewRef, subscriber: Subscriber, request: u64) {
+        self.wake(at);
         let limit = self.view(at).info.query.limit;
         let view = self.view(at);
         view.waiting.get_or_insert_default().push((subscriber, request));
-        view.idle = None;
         if view.is_streamed() && view.window.is_none() {
             view.window = Some(Window::new(view.info.query.after.clone(), limit, 0));
         }
@@ -176,17 +177,20 @@ impl Engine {
             self.join(at, subscriber, request, false);
             let delivery = self.view(at).delivery(&batch, 0);
             self.out.push(Output::Deliver(subscriber, delivery));
-            self.deliver_synced_if_asked(at, subscriber);
+            self.deliver_synced_to(subscriber);
         }
         self.partitions[at.partition as usize].refresh(at.slot);
     }
 
     fn join(&mut self, at: ViewRef, subscriber: Subscriber, request: u64, resumed: bool) {
+        self.wake(at);
+        if let Some(state) = self.subscribers.get_mut(&subscriber) {
+            state.joined = true;
+        }
         let position = self.position;
         let view = self.view(at);
         let position = view.list(position).map_or(position, |(_, position)| position);
         view.subscribers.push(subscriber);
-        view.idle = None;
         self.started(subscriber, request, resumed, position);
     }
 
@@ -197,12 +201,22 @@ impl Engine {
 
     /// Takes a subscriber out of a view.
     fn part(&mut self, at: ViewRef, subscriber: Subscriber) {
+        if let Some(state) = self.subscribers.get_mut(&subscriber) {
+            state.joined = false;
+        }
         let view = self.view(at);
         view.subscribers.retain(|other| *other != subscriber);
         if let Some(waiting) = &mut view.waiting {
             waiting.retain(|(other, _)| *other != subscriber);
         }
         view.waiting.take_if(|waiting| waiting.is_empty());
+        if view.is_streamed() && view.waiting.is_none() {
+            // A page that nobody waits for any more: kept, it would grow with every row that comes to match.
+            view.window = None;
+            if let Some(fetch) = view.fetch.take() {
+                self.tickets.remove(&fetch.ticket);
+            }
+        }
     }
 
     fn end_subscriber(&mut self, subscriber: Subscriber, reason: &EndReason, now_ms: u64) {
@@ -217,16 +231,19 @@ impl Engine {
         let all: Vec<Subscriber> = view.subscribers.iter().copied().chain(waiting).collect();
         for subscriber in all {
             self.out.push(Output::Deliver(subscriber, Delivery::Ended(reason.clone())));
-            if let Some(state) = self.subscribers.remove(&subscriber) {
+            if self.subscribers.remove(&subscriber).is_some() {
                 self.metrics.subscriptions.sub(1);
-                self.synced.retain(|other| !state.synced || *other != subscriber);
+                self.synced.remove(&subscriber);
             }
         }
         self.drop_view(at);
     }
 
     pub(crate) fn drop_view(&mut self, at: ViewRef) {
-        self.forget_held(at);
+        self.wake(at);
+        if self.view(at).held.is_some() {
+            self.forget_held(at);
+        }
         let views = &mut self.partitions[at.partition as usize];
         let view = views.remove(at.slot);
         let empty = views.views.is_empty();

@@ -7,6 +7,7 @@ use tidegate_model::{Batch, BatchKind, Key, Mode, Op, Page, Position, Row, Token
 
 use crate::diff::{self, Deltas, Relation};
 use crate::index::Places;
+use crate::linger::Resting;
 use crate::log::{Bounds, Log};
 use crate::window::{Fold, Held, Image, Window};
 use crate::{Delivery, View};
@@ -80,8 +81,8 @@ pub(crate) struct ViewState {
     touched: Option<Box<Touched>>,
     /// Shared by all who subscribe before the next change.
     snapshot: Weak<Batch>,
-    /// Stamp of when its last subscriber left.
-    pub(crate) idle: Option<u64>,
+    /// Set while it lingers without subscribers.
+    pub(crate) idle: Option<Resting>,
 }
 
 /// One changed row as a partition sees it.
@@ -143,6 +144,11 @@ impl ViewState {
 
     pub(crate) fn is_streamed(&self) -> bool {
         self.info.query.mode == Mode::Streamed
+    }
+
+    /// Whether both are windows on the same list.
+    pub(crate) fn shows_rows_of(&self, other: &Self) -> bool {
+        self.order == other.order && self.info.query.filter == other.info.query.filter
     }
 
     /// Whether any change of a row is worth a frame.

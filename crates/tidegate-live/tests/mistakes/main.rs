@@ -2,6 +2,7 @@
 
 #![allow(clippy::expect_used)]
 
+mod bounded;
 mod scenario;
 
 use std::sync::{Arc, Weak};

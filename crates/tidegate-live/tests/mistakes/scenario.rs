@@ -30,10 +30,12 @@ pub(crate) struct Ask {
     /// `n` and `id` of the row that the window starts after.
     pub(crate) after: Option<(i64, i64)>,
     pub(crate) mode: &'static str,
+    /// Whether to be told of every transaction.
+    pub(crate) synced: bool,
 }
 
 pub(crate) fn head(limit: u32) -> Ask {
-    Ask { limit, after: None, mode: "maintained" }
+    Ask { limit, after: None, mode: "maintained", synced: false }
 }
 
 #[derive(Debug)]
@@ -220,7 +222,7 @@ impl Scenario {
             token: resume,
             ended: None,
         });
-        let request = Request { query, tenant: Tenant::common(), resume, synced: false, request: 1 };
+        let request = Request { query, tenant: Tenant::common(), resume, synced: ask.synced, request: 1 };
         self.engine.subscribe(at as u64, request);
         self.collect();
         at
@@ -307,6 +309,13 @@ impl Scenario {
         let newest = self.states.len() - 1;
         self.states[..newest].iter_mut().for_each(BTreeMap::clear);
         self.committed.iter_mut().for_each(|transaction| transaction.changes.clear());
+    }
+
+    /// Lets every row of the store go: what is alive now, the engine holds.
+    pub(crate) fn forget_store(&mut self) {
+        self.forget_history();
+        self.states.iter_mut().for_each(BTreeMap::clear);
+        self.clients.clear();
     }
 
     /// The ids that a client shows.
