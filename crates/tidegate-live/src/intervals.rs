@@ -7,11 +7,9 @@
 
 /// Intervals that wait unsorted.
 const BUFFER_MAX: usize = 64;
-/// A slot number that stands for a removed interval.
-const DEAD: u32 = u32::MAX;
 
 /// `low <= point <= high` concerns `slot`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Interval {
     pub(crate) low: u64,
     pub(crate) high: u64,
@@ -20,8 +18,10 @@ pub(crate) struct Interval {
 
 #[derive(Debug, Default)]
 struct Run {
-    /// Sorted by `low`.
+    /// Sorted, by `low` first; of those with one `low` (all that have no lower bound) each is found as fast.
     intervals: Vec<Interval>,
+    /// Which of them have been removed.
+    is_dead: Vec<bool>,
     /// The greatest `high` in the subtree whose root is here.
     highest: Vec<u64>,
     dead: usize,
@@ -46,7 +46,7 @@ impl Intervals {
         }
         let mut all = std::mem::take(&mut self.buffer);
         while let Some(run) = self.runs.pop_if(|run| run.intervals.len() <= 2 * all.len()) {
-            all.extend(run.intervals.into_iter().filter(|interval| interval.slot != DEAD));
+            all.extend(run.live());
         }
         self.runs.push(Run::new(all));
     }
@@ -60,8 +60,7 @@ impl Intervals {
             if self.runs[index].kill(interval) {
                 let run = &self.runs[index];
                 if 2 * run.dead > run.intervals.len() {
-                    let live = run.intervals.iter().copied().filter(|interval| interval.slot != DEAD).collect();
-                    self.runs[index] = Run::new(live);
+                    self.runs[index] = Run::new(run.live().collect());
                     self.runs.retain(|run| !run.intervals.is_empty());
                     self.runs.sort_by_key(|run| std::cmp::Reverse(run.intervals.len()));
                 }
@@ -84,8 +83,9 @@ impl Intervals {
 
 impl Run {
     fn new(mut intervals: Vec<Interval>) -> Self {
-        intervals.sort_unstable_by_key(|interval| interval.low);
-        let mut run = Self { highest: vec![0; intervals.len()], intervals, dead: 0 };
+        intervals.sort_unstable();
+        let len = intervals.len();
+        let mut run = Self { highest: vec![0; len], is_dead: vec![false; len], intervals, dead: 0 };
         run.raise(0, run.intervals.len());
         run
     }
@@ -100,17 +100,20 @@ impl Run {
         self.highest[middle]
     }
 
+    fn live(&self) -> impl Iterator<Item = Interval> {
+        self.intervals.iter().zip(&self.is_dead).filter(|(_, is_dead)| !**is_dead).map(|(interval, _)| *interval)
+    }
+
     fn kill(&mut self, interval: Interval) -> bool {
-        let from = self.intervals.partition_point(|other| other.low < interval.low);
-        let same_low = self.intervals[from..].iter_mut().take_while(|other| other.low == interval.low);
-        match same_low.into_iter().find(|other| **other == interval) {
-            Some(other) => {
-                other.slot = DEAD;
-                self.dead += 1;
-                true
-            }
-            None => false,
+        let from = self.intervals.partition_point(|other| *other < interval);
+        // A view may be filed under the same interval twice, and an `or` has at most a few branches.
+        let same = self.intervals[from..].iter().take_while(|other| **other == interval).count();
+        let at = (from..from + same).find(|at| !self.is_dead[*at]);
+        if let Some(at) = at {
+            self.is_dead[at] = true;
+            self.dead += 1;
         }
+        at.is_some()
     }
 
     /// Recursion is as deep as the logarithm of the run's length.
@@ -125,7 +128,7 @@ impl Run {
         self.find(point, from, middle, found);
         let interval = self.intervals[middle];
         if interval.low <= point {
-            if point <= interval.high && interval.slot != DEAD {
+            if point <= interval.high && !self.is_dead[middle] {
                 found(interval.slot);
             }
             self.find(point, middle + 1, to, found);

@@ -101,6 +101,18 @@ struct Shared {
     next_subscriber: AtomicU64,
 }
 
+impl Shared {
+    fn try_send(&self, worker: usize, command: Command) -> Result<(), Busy> {
+        match self.workers[worker].commands.try_send(command) {
+            Ok(()) => Ok(()),
+            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
+                self.metrics.busy.add(1);
+                Err(Busy)
+            }
+        }
+    }
+}
+
 /// How far each worker is, and who is told.
 struct Progress {
     exact: Vec<AtomicU64>,
@@ -187,9 +199,9 @@ impl Live {
         let worker = self.worker_of(query.entity.id(), &tenant);
         let subscriber = self.shared.next_subscriber.fetch_add(1, Ordering::Relaxed);
         let request = Request { query, tenant, resume, synced, request };
-        let subscription = Subscription { shared: self.shared.clone(), worker, subscriber };
-        subscription.try_send(Command::Subscribe { subscriber, request, id, sink })?;
-        Ok(subscription)
+        self.shared.try_send(worker, Command::Subscribe { subscriber, request, id, sink })?;
+        // Made only now: dropping one waits for room in the queue.
+        Ok(Subscription { shared: self.shared.clone(), worker, subscriber })
     }
 
     /// The position up to which every subscriber has been handed everything.
@@ -230,7 +242,7 @@ impl Subscription {
     /// # Errors
     /// [`Busy`] if the worker has too many commands waiting.
     pub fn reanchor(&self, query: Arc<Query>, request: u64) -> Result<(), Busy> {
-        self.try_send(Command::Reanchor { subscriber: self.subscriber, query, request })
+        self.shared.try_send(self.worker, Command::Reanchor { subscriber: self.subscriber, query, request })
     }
 
     /// The subscriber dropped what was queued after `sent` (the position of the last batch that it passed on, `None` if
@@ -239,16 +251,6 @@ impl Subscription {
     /// before that answer is to be ignored.
     pub fn catch_up(&self, sent: Option<Position>, reset: bool, request: u64) {
         self.send(Command::CatchUp { subscriber: self.subscriber, sent, reset, request });
-    }
-
-    fn try_send(&self, command: Command) -> Result<(), Busy> {
-        match self.shared.workers[self.worker].commands.try_send(command) {
-            Ok(()) => Ok(()),
-            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
-                self.shared.metrics.busy.add(1);
-                Err(Busy)
-            }
-        }
     }
 
     fn send(&self, command: Command) {
@@ -265,6 +267,25 @@ impl Drop for Subscription {
 
 type PageAnswer = (u64, Result<Page, ScanError>);
 
+/// The way back for the answer to one scan. Dropped unused, by a store that broke down or stops, it answers too: a view
+/// never waits in vain.
+struct Answer(Option<(u64, Sender<PageAnswer>)>);
+
+impl Answer {
+    fn give(&mut self, page: Result<Page, ScanError>) {
+        if let Some((ticket, pages)) = self.0.take() {
+            // There is room: no more scans are under way than the channel holds. It fails only when the worker is gone.
+            let _ = pages.send((ticket, page));
+        }
+    }
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        self.give(Err(ScanError::Store("a scan was given up".to_owned())));
+    }
+}
+
 struct Worker {
     number: usize,
     engine: Engine,
@@ -272,7 +293,7 @@ struct Worker {
     rows: Arc<dyn RowSource>,
     pages: Sender<PageAnswer>,
     scans_free: usize,
-    /// Bounded by the number of views: each has one scan at most.
+    /// Bounded by the number of views: each has one scan at most, and those of views that are gone are taken out.
     scans_waiting: VecDeque<(u64, Box<ScanRequest>)>,
     metrics: Arc<Metrics>,
     progress: Arc<Progress>,
@@ -357,15 +378,17 @@ impl Worker {
                 Output::Scan(ticket, request) => self.scans_waiting.push_back((ticket, request)),
             }
         }
+        if self.scans_waiting.len() > 2 * self.engine.scans() + 64 {
+            self.scans_waiting.retain(|(ticket, _)| self.engine.awaits(*ticket));
+        }
         while self.scans_free > 0
             && let Some((ticket, request)) = self.scans_waiting.pop_front()
         {
-            self.scans_free -= 1;
-            let pages = self.pages.clone();
-            // There is room for the answer: no more scans are under way than the channel holds. It fails only when the
-            // worker is gone.
-            let reply = move |page| drop(pages.send((ticket, page)));
-            self.rows.scan(*request, Box::new(reply));
+            if self.engine.awaits(ticket) {
+                self.scans_free -= 1;
+                let mut answer = Answer(Some((ticket, self.pages.clone())));
+                self.rows.scan(*request, Box::new(move |page| answer.give(page)));
+            }
         }
         self.progress.report(self.number, self.engine.exact());
     }

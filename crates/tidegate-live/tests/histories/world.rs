@@ -32,9 +32,11 @@ pub(crate) enum Step {
         plan: Index,
         tenant: Index,
     },
+    /// To another anchor, and to another limit where that is at least 3.
     Reanchor {
         client: Index,
         cursor: Index,
+        limit: u32,
     },
     /// A client reads what was delivered to it.
     Read(Index),
@@ -201,7 +203,7 @@ impl<'a> World<'a> {
                 self.engine.page(ticket, Ok(page));
             }
             Step::Subscribe { plan, tenant } => self.subscribe(plan, tenant),
-            Step::Reanchor { client, cursor } => self.reanchor(client, cursor),
+            Step::Reanchor { client, cursor, limit } => self.reanchor(client, cursor, *limit),
             Step::Read(client) => {
                 if let Some(at) = self.pick(client, true) {
                     return self.read(at);
@@ -376,14 +378,15 @@ impl<'a> World<'a> {
         (!fitting.is_empty()).then(|| fitting[index.index(fitting.len())])
     }
 
-    fn reanchor(&mut self, client: &Index, cursor: &Index) {
+    fn reanchor(&mut self, client: &Index, cursor: &Index, limit: u32) {
         let Some(at) = self.pick(client, true) else { return };
         let rows = &self.newest().1;
         let client = &self.clients[at];
         let row = (!rows.is_empty() && cursor.index(3) > 0).then(|| &rows[cursor.index(rows.len())]);
         let cursor = row.map(|row| naive::cursor_at(row, client.query.order.terms()));
         let after = cursor.as_ref().map(|values| client.query.order.key_of_values(values));
-        let query = Arc::new(Query { after, ..(*client.query).clone() });
+        let limit = if limit < 3 { client.query.limit } else { limit };
+        let query = Arc::new(Query { after, limit, ..(*client.query).clone() });
         self.note_cursor(&query, cursor);
         let client = &mut self.clients[at];
         client.request += 1;

@@ -1,0 +1,99 @@
+//! The shell when it can't: a queue that is full, a store that answers nothing.
+
+#![allow(clippy::expect_used)]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::Duration;
+
+use tidegate_live::{Config, Delivery, EndReason, Live, Sink, Subscribe, Subscription, SubscriptionId};
+use tidegate_model::{Catalog, EntityBuilder, Page, Position, Query, RowSource, ScanReply, ScanRequest, Tenant, Type};
+
+/// Far longer than anything here takes.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Answers with an empty page, or drops the question.
+struct Store {
+    is_broken: AtomicBool,
+}
+
+impl RowSource for Store {
+    fn scan(&self, _: ScanRequest, reply: ScanReply) {
+        if !self.is_broken.load(Ordering::SeqCst) {
+            reply(Ok(Page { rows: Vec::new(), upto: None, position: Position(1) }));
+        }
+    }
+}
+
+/// Passes deliveries on, each only when the test lets it.
+struct Gate {
+    out: SyncSender<Delivery>,
+    /// Says that the worker is inside.
+    entered: SyncSender<()>,
+    open: std::sync::Mutex<Receiver<()>>,
+}
+
+impl Sink for Gate {
+    fn deliver(&self, _: SubscriptionId, delivery: Delivery) {
+        let _ = self.entered.send(());
+        let _ = self.open.lock().expect("not poisoned").recv();
+        let _ = self.out.send(delivery);
+    }
+}
+
+fn start(is_broken: bool) -> (Live, Arc<Query>) {
+    let entity = EntityBuilder {
+        name: "row".into(),
+        columns: vec![("id".into(), Type::Int)],
+        key: vec!["id".into()],
+        ..EntityBuilder::default()
+    };
+    let catalog = Catalog::build(&[entity]).expect("a valid description");
+    let query = Arc::new(Query::from_json(&catalog, "{\"entity\":\"row\"}").expect("a valid query"));
+    let config = Config { workers: 1, commands_queued: 1, ..Config::default() };
+    let store: Arc<dyn RowSource> = Arc::new(Store { is_broken: AtomicBool::new(is_broken) });
+    let live = Live::start(&config, 1, Position(1), &store, Box::new(|_| {})).expect("a thread");
+    (live, query)
+}
+
+fn subscribe(live: &Live, query: &Arc<Query>, sink: &Arc<dyn Sink>) -> Option<Subscription> {
+    let (query, tenant, sink) = (query.clone(), Tenant::common(), sink.clone());
+    let subscribe = Subscribe { query, tenant, resume: None, synced: false, request: 1, id: SubscriptionId(1), sink };
+    live.subscribe(subscribe).ok()
+}
+
+#[test]
+fn a_subscribe_that_finds_the_queue_full_is_refused_at_once() {
+    let (live, query) = start(false);
+    let (out, _deliveries) = sync_channel(16);
+    let (entered, is_inside) = sync_channel(16);
+    let (open, gate) = sync_channel(16);
+    let sink: Arc<dyn Sink> = Arc::new(Gate { out, entered, open: gate.into() });
+    let first = subscribe(&live, &query, &sink);
+    is_inside.recv_timeout(PATIENCE).expect("the worker delivers");
+    // The worker stands at the gate: one more fits into its queue.
+    let second = subscribe(&live, &query, &sink);
+    assert!(first.is_some() && second.is_some());
+    let (told, answer) = sync_channel(16);
+    let asking = std::thread::spawn(move || {
+        let refused = subscribe(&live, &query, &sink).is_none();
+        let _ = told.send(refused);
+    });
+    assert_eq!(answer.recv_timeout(PATIENCE), Ok(true), "refused, and not waiting for room");
+    drop(open);
+    asking.join().expect("no panic");
+}
+
+#[test]
+fn a_scan_that_the_store_drops_ends_the_subscription() {
+    let (live, query) = start(true);
+    let (out, deliveries) = sync_channel(16);
+    let (entered, _is_inside) = sync_channel(16);
+    let (open, gate) = sync_channel(16);
+    drop(open);
+    let sink: Arc<dyn Sink> = Arc::new(Gate { out, entered, open: gate.into() });
+    let _subscription = subscribe(&live, &query, &sink).expect("room");
+    let delivery = deliveries.recv_timeout(PATIENCE).expect("an answer");
+    assert!(matches!(delivery, Delivery::Ended(EndReason::StoreFailed)));
+}
