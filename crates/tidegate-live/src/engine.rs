@@ -226,7 +226,7 @@ impl Engine {
         for change in changes {
             let views = &mut self.partitions[partition as usize];
             views.change(self.position, change, more, self.bounds, &mut self.out, &mut effects);
-            effects.bound(2 * views.views.len() + 1_024);
+            effects.compact(self.partitions[partition as usize].views.len());
         }
         let Effects { touched, low } = &mut effects;
         if more {
@@ -379,28 +379,5 @@ impl Engine {
             self.deliver_synced_of(at);
         }
         self.complete(at);
-    }
-
-    fn deliver_synced(&mut self) {
-        let synced = std::mem::take(&mut self.synced);
-        synced.iter().for_each(|subscriber| self.deliver_synced_to(*subscriber));
-        self.synced = synced;
-    }
-
-    fn deliver_synced_of(&mut self, at: ViewRef) {
-        for subscriber in self.view(at).subscribers.clone() {
-            self.deliver_synced_to(subscriber);
-        }
-    }
-
-    pub(crate) fn deliver_synced_to(&mut self, subscriber: Subscriber) {
-        let position = self.position;
-        let Some(state) = self.subscribers.get(&subscriber).filter(|state| state.synced && state.joined) else {
-            return;
-        };
-        let at = state.view;
-        if self.view(at).is_exact() {
-            self.out.push(Output::Deliver(subscriber, Delivery::Synced { position }));
-        }
     }
 }

@@ -26,6 +26,7 @@ mod log;
 mod metrics;
 mod partition;
 mod subscriptions;
+mod synced;
 mod view;
 mod window;
 mod workers;

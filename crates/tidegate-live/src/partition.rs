@@ -59,11 +59,13 @@ pub(crate) struct Effects {
 }
 
 impl Effects {
-    /// A slot comes once a change, and a transaction may have a million of them: past `slots_max` repetitions go.
-    pub(crate) fn bound(&mut self, slots_max: usize) {
-        for slots in [&mut self.touched, &mut self.low].into_iter().filter(|slots| slots.len() > slots_max) {
-            slots.sort_unstable();
-            slots.dedup();
+    /// A slot comes once a change, and a transaction may have a million of them.
+    pub(crate) fn compact(&mut self, views: usize) {
+        for slots in [&mut self.touched, &mut self.low] {
+            if slots.len() > 2 * views + 1_024 {
+                slots.sort_unstable();
+                slots.dedup();
+            }
         }
     }
 }
