@@ -6,7 +6,7 @@
 mod world;
 
 use divan::{Bencher, black_box};
-use tidegate_model::{Catalog, EntityBuilder, Predicate, Query, Type};
+use tidegate_model::{Catalog, EntityBuilder, Predicate, Query, Transaction, Type};
 use world::{World, row};
 
 fn main() {
@@ -38,13 +38,9 @@ fn window_update(bencher: Bencher<'_, '_>, window: i64) {
     let mut world = World::new((0..5_000).map(|id| row(id, "pump", id as f64, 0)).collect(), Some(16));
     world.subscribe(&format!(r#"{{"entity":"asset","sort":[{{"column":"temp"}}],"limit":{window}}}"#));
     let images = [row(window / 2, "pump", (window / 2) as f64, 0), row(window / 2, "pump", (window / 2) as f64, 1)];
-    let mut forth = world.change(Some(images[0].clone()), Some(images[1].clone()));
-    let mut back = world.change(Some(images[1].clone()), Some(images[0].clone()));
-    let mut turn = false;
-    bencher.bench_local(|| {
-        turn = !turn;
-        world.apply(if turn { &mut forth } else { &mut back }, 1);
-    });
+    let forth = world.change(Some(images[0].clone()), Some(images[1].clone()));
+    let back = world.change(Some(images[1].clone()), Some(images[0].clone()));
+    toggle(bencher, world, forth, back, 1);
 }
 
 /// A row enters in mid-window and leaves again; each time another is displaced or handed up. One iteration is both.
@@ -73,13 +69,9 @@ fn one_change_many_views(bencher: Bencher<'_, '_>, views: usize) {
         world.subscribe(&query);
     }
     let images = [row(5, "pump", 5.0, 0), row(5, "pump", 5.0, 1)];
-    let mut forth = world.change(Some(images[0].clone()), Some(images[1].clone()));
-    let mut back = world.change(Some(images[1].clone()), Some(images[0].clone()));
-    let mut turn = false;
-    bencher.bench_local(|| {
-        turn = !turn;
-        world.apply(if turn { &mut forth } else { &mut back }, views);
-    });
+    let forth = world.change(Some(images[0].clone()), Some(images[1].clone()));
+    let back = world.change(Some(images[1].clone()), Some(images[0].clone()));
+    toggle(bencher, world, forth, back, views);
 }
 
 /// Distinct equality views, of which one change concerns ten.
@@ -118,11 +110,26 @@ fn route(bencher: Bencher<'_, '_>, mut world: World, note: i64) {
     let first = row(1, "pump", 1.0, note);
     world.apply(&mut world.change(None, Some(first.clone())), 10);
     let second = row(1, "pump", 2.0, note);
-    let mut forth = world.change(Some(first.clone()), Some(second.clone()));
-    let mut back = world.change(Some(second), Some(first));
+    let forth = world.change(Some(first.clone()), Some(second.clone()));
+    let back = world.change(Some(second), Some(first));
+    toggle(bencher, world, forth, back, 10);
+}
+
+/// One change forth, the next back, in the steady state: the logs are full, as they are after a while.
+fn toggle(
+    bencher: Bencher<'_, '_>,
+    mut world: World,
+    mut forth: Transaction,
+    mut back: Transaction,
+    deliveries: usize,
+) {
+    for _ in 0..150 {
+        world.apply(&mut forth, deliveries);
+        world.apply(&mut back, deliveries);
+    }
     let mut turn = false;
     bencher.bench_local(|| {
         turn = !turn;
-        world.apply(if turn { &mut forth } else { &mut back }, 10);
+        world.apply(if turn { &mut forth } else { &mut back }, deliveries);
     });
 }

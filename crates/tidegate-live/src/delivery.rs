@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tidegate_model::{Batch, Position, Query, Tenant, Token};
+use tidegate_model::{Batch, Position, Query, Token};
 
 /// The number of a subscription, chosen by its owner and unique within its [`Sink`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -13,8 +13,6 @@ pub struct SubscriptionId(pub u64);
 pub struct View {
     /// The effective query.
     pub query: Query,
-    /// Whose rows.
-    pub tenant: Tenant,
     /// Of the store.
     pub incarnation: u64,
     /// Of the query, as tokens carry it.

@@ -275,7 +275,8 @@ impl Engine {
     /// Asks for rows past the horizon where the window wants them and no scan is under way.
     pub(crate) fn refill(&mut self, at: ViewRef) {
         let ticket = self.next_ticket;
-        let view = self.view(at);
+        let Partition { tenant, views, .. } = &mut self.partitions[at.partition as usize];
+        let view = &mut views[at.slot as usize];
         let due = view
             .window
             .as_ref()
@@ -287,7 +288,7 @@ impl Engine {
         let query = &view.info.query;
         let request = ScanRequest {
             entity: query.entity.id(),
-            tenant: view.info.tenant.clone(),
+            tenant: tenant.clone(),
             order: query.order.clone(),
             predicate: Arc::new(Predicate::new(query.filter.clone())),
             after: (!after.is_empty()).then_some(after),

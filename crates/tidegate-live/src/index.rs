@@ -30,9 +30,20 @@ pub(crate) enum Place {
 /// The places of one view: none where its filter can't be true.
 pub(crate) type Places = SmallVec<[Place; 1]>;
 
+/// The views under one hash: mostly a single one, which costs no allocation.
+#[derive(Debug, Default)]
+enum Slots {
+    #[default]
+    None,
+    One(u32),
+    // A box keeps the table's entries small.
+    #[allow(clippy::box_collection)]
+    Many(Box<Vec<u32>>),
+}
+
 #[derive(Debug, Default)]
 pub(crate) struct Index {
-    values: HashMap<u64, SmallVec<[u32; 2]>, FxBuildHasher>,
+    values: HashMap<u64, Slots, FxBuildHasher>,
     /// How many views are filed under values of each column.
     value_columns: Vec<(u16, usize)>,
     /// The same for prefixes, by column and length.
@@ -70,8 +81,8 @@ impl Index {
             match *place {
                 Place::Value { hash, .. } | Place::Prefix { hash, .. } => {
                     if let Some(slots) = self.values.get_mut(&hash) {
-                        take(slots, slot);
-                        if slots.is_empty() {
+                        slots.remove(slot);
+                        if slots.as_slice().is_empty() {
                             self.values.remove(&hash);
                         }
                     }
@@ -133,7 +144,7 @@ impl Index {
 
     fn find_hash(&self, hash: u64, found: &mut impl FnMut(u32)) {
         if let Some(slots) = self.values.get(&hash) {
-            slots.iter().copied().for_each(found);
+            slots.as_slice().iter().copied().for_each(found);
         }
     }
 }
@@ -150,9 +161,33 @@ fn count<K: PartialEq>(counts: &mut Vec<(K, usize)>, key: K, by: isize) {
     }
 }
 
-fn take(slots: &mut SmallVec<[u32; 2]>, slot: u32) {
-    if let Some(at) = slots.iter().position(|other| *other == slot) {
-        slots.swap_remove(at);
+impl Slots {
+    fn as_slice(&self) -> &[u32] {
+        match self {
+            Slots::None => &[],
+            Slots::One(slot) => std::slice::from_ref(slot),
+            Slots::Many(slots) => slots,
+        }
+    }
+
+    fn push(&mut self, slot: u32) {
+        match self {
+            Slots::None => *self = Slots::One(slot),
+            Slots::One(first) => *self = Slots::Many(Box::new(vec![*first, slot])),
+            Slots::Many(slots) => slots.push(slot),
+        }
+    }
+
+    fn remove(&mut self, slot: u32) {
+        match self {
+            Slots::Many(slots) => {
+                if let Some(at) = slots.iter().position(|other| *other == slot) {
+                    slots.swap_remove(at);
+                }
+            }
+            Slots::One(only) if *only == slot => *self = Slots::None,
+            _ => {}
+        }
     }
 }
 

@@ -35,7 +35,7 @@ pub(crate) struct Resting {
 impl Entry {
     fn view<'a>(&self, partitions: &'a mut Slab<Partition>) -> Option<&'a mut ViewState> {
         let view = partitions.get_mut(self.at.partition as usize)?.views.get_mut(self.at.slot as usize)?;
-        (view.idle?.stamp == self.stamp).then_some(view)
+        (view.idle.as_ref()?.stamp == self.stamp).then_some(view)
     }
 }
 
@@ -70,7 +70,7 @@ impl Engine {
             return;
         }
         let bytes = weight(view);
-        view.idle = Some(Resting { stamp, bytes });
+        view.idle = Some(Box::new(Resting { stamp, bytes }));
         let idle = &mut self.idle;
         idle.next_stamp += 1;
         idle.queue.push_back(Entry { at, stamp, since_ms: now_ms });

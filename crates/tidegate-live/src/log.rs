@@ -15,33 +15,43 @@ pub(crate) struct Bounds {
 /// Every batch after `floor`, in order of position.
 #[derive(Debug)]
 pub(crate) struct Log {
+    floor: Position,
+    /// Nothing before the first batch: most views are still.
+    kept: Option<Box<Kept>>,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
     batches: VecDeque<Arc<Batch>>,
     bytes: usize,
-    floor: Position,
 }
 
 impl Log {
     /// A log that begins at `floor`.
     pub(crate) fn new(floor: Position) -> Self {
-        Self { batches: VecDeque::new(), bytes: 0, floor }
+        Self { floor, kept: None }
     }
 
     /// Takes a batch in and lets the oldest go where a bound is passed.
     pub(crate) fn push(&mut self, batch: Arc<Batch>, bounds: Bounds) {
-        debug_assert!(self.batches.back().is_none_or(|last| last.position < batch.position));
-        self.bytes += weight(&batch);
-        self.batches.push_back(batch);
-        while self.batches.len() > bounds.batches || self.bytes > bounds.bytes {
-            let Some(oldest) = self.batches.pop_front() else { break };
-            self.bytes -= weight(&oldest);
+        let kept = self.kept.get_or_insert_default();
+        debug_assert!(kept.batches.back().is_none_or(|last| last.position < batch.position));
+        kept.bytes += weight(&batch);
+        kept.batches.push_back(batch);
+        while kept.batches.len() > bounds.batches || kept.bytes > bounds.bytes {
+            let Some(oldest) = kept.batches.pop_front() else { break };
+            kept.bytes -= weight(&oldest);
             self.floor = oldest.position;
         }
     }
 
     /// The batches after `position`, if every one of them is still here.
     pub(crate) fn after(&self, position: Position) -> Option<impl DoubleEndedIterator<Item = &Arc<Batch>>> {
-        let from = self.batches.partition_point(|batch| batch.position <= position);
-        (position >= self.floor).then(|| self.batches.range(from..))
+        let batches = self.kept.as_deref().into_iter().flat_map(move |kept| {
+            let from = kept.batches.partition_point(|batch| batch.position <= position);
+            kept.batches.range(from..)
+        });
+        (position >= self.floor).then_some(batches)
     }
 
     /// What a subscriber with this token has missed: batches, and how many deltas of the first it has already.
@@ -52,14 +62,15 @@ impl Log {
         if token.kind == BatchKind::Own {
             return None;
         }
-        let at = self.batches.binary_search_by_key(&token.position, |batch| batch.position).ok()?;
-        let applied = usize::try_from(frame).ok().filter(|frame| *frame < self.batches[at].deltas.len())?;
-        Some((self.batches.range(at..).cloned().collect(), applied))
+        let batches = &self.kept.as_deref()?.batches;
+        let at = batches.binary_search_by_key(&token.position, |batch| batch.position).ok()?;
+        let applied = usize::try_from(frame).ok().filter(|frame| *frame < batches[at].deltas.len())?;
+        Some((batches.range(at..).cloned().collect(), applied))
     }
 
     /// Bytes held, rows included: an evicted row may live on in the log alone.
     pub(crate) fn bytes(&self) -> usize {
-        self.bytes
+        self.kept.as_deref().map_or(0, |kept| kept.bytes)
     }
 }
 

@@ -8,7 +8,7 @@ use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 use rustc_hash::FxBuildHasher;
 use slab::Slab;
-use tidegate_model::{Change, Key, Order, Position, Row};
+use tidegate_model::{Change, Key, Order, Position, Row, Tenant};
 
 use crate::View;
 use crate::engine::Emitter;
@@ -72,6 +72,7 @@ impl Effects {
 
 #[derive(Debug)]
 pub(crate) struct Partition {
+    pub(crate) tenant: Tenant,
     pub(crate) views: Slab<ViewState>,
     hot: Vec<Hot>,
     index: Index,
@@ -84,8 +85,9 @@ pub(crate) struct Partition {
 }
 
 impl Partition {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(tenant: Tenant) -> Self {
         Self {
+            tenant,
             views: Slab::new(),
             hot: Vec::new(),
             index: Index::default(),
@@ -98,18 +100,18 @@ impl Partition {
     }
 
     /// Adds a view that knows nothing yet. What its query has in common with others is kept once.
-    pub(crate) fn insert(&mut self, mut view: View, fingerprint: u128, cushion: u32, floor: Position) -> u32 {
+    pub(crate) fn insert(&mut self, mut view: View, fingerprint: u64, cushion: u32, floor: Position) -> u32 {
         let order = self.use_order(&view.query.order);
         view.query.order = self.orders[order as usize].order.clone();
         view.query.select = self.share_select(&view.query.select);
         let places = places(&view.query.filter);
-        let view = ViewState::new(Arc::new(view), fingerprint, order, places, cushion, floor);
+        let view = ViewState::new(Arc::new(view), fingerprint, order, cushion, floor);
         let slot = self.views.insert(view) as u32;
         if self.hot.len() <= slot as usize {
             self.hot.resize(slot as usize + 1, Hot::default());
         }
         self.hot[slot as usize].order = order;
-        self.index.insert(slot, &self.views[slot as usize].places);
+        self.index.insert(slot, &places);
         self.refresh(slot);
         slot
     }
@@ -118,7 +120,7 @@ impl Partition {
         let mut view = self.views.remove(slot as usize);
         view.window = None;
         view.held = None;
-        self.index.remove(slot, &view.places);
+        self.index.remove(slot, &places(&view.info.query.filter));
         let order = &mut self.orders[view.order as usize];
         order.views -= 1;
         if 2 * order.views < order.views_swept {

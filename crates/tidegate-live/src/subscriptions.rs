@@ -47,7 +47,7 @@ impl Engine {
     pub fn reanchor(&mut self, subscriber: Subscriber, query: &Query, request: u64, now_ms: u64) {
         let Some(state) = self.subscribers.get(&subscriber) else { return };
         let from = state.view;
-        let tenant = self.view(from).info.tenant.clone();
+        let tenant = self.partitions[from.partition as usize].tenant.clone();
         let Some(at) = self.find_or_insert(query, tenant, Some(from)) else {
             self.end_subscriber(subscriber, &EndReason::TooManyViews, now_ms);
             return;
@@ -104,8 +104,12 @@ impl Engine {
         let fingerprint = query.fingerprint(&tenant);
         // Half of it, from SHA-256, is as good a hash as any.
         let (short, partitions) = (fingerprint as u64, &self.partitions);
-        let full = |at: &ViewRef| partitions[at.partition as usize].views[at.slot as usize].fingerprint;
-        if let Some(at) = self.by_fingerprint.find(short, |at| full(at) == fingerprint) {
+        let rest = (fingerprint >> 64) as u64;
+        let same = |at: &ViewRef| {
+            let view = &partitions[at.partition as usize].views[at.slot as usize];
+            view.info.fingerprint == short && view.fingerprint == rest
+        };
+        if let Some(at) = self.by_fingerprint.find(short, same) {
             return Some(*at);
         }
         if self.by_fingerprint.len() >= self.limits.views {
@@ -116,12 +120,13 @@ impl Engine {
             return None;
         }
         let name = (query.entity.id(), tenant.clone());
-        let partition = *self.by_name.entry(name).or_insert_with(|| self.partitions.insert(Partition::new()) as u32);
+        let partition =
+            *self.by_name.entry(name).or_insert_with(|| self.partitions.insert(Partition::new(tenant)) as u32);
         let cushion = self.limits.cushion(query.limit);
         // The token carries half of the fingerprint: enough to tell a client's own views apart.
-        let view = View { query: query.clone(), tenant, incarnation: self.incarnation, fingerprint: short };
+        let view = View { query: query.clone(), incarnation: self.incarnation, fingerprint: short };
         let views = &mut self.partitions[partition as usize];
-        let slot = views.insert(view, fingerprint, cushion, self.position);
+        let slot = views.insert(view, rest, cushion, self.position);
         if let Some(from) = from.filter(|from| from.partition == partition)
             && let Some((new, old)) = views.views.get2_mut(slot as usize, from.slot as usize)
             && new.shows_rows_of(old)
@@ -254,8 +259,8 @@ impl Engine {
             entry.remove();
         }
         if empty {
-            self.by_name.remove(&(view.info.query.entity.id(), view.info.tenant.clone()));
-            self.partitions.remove(at.partition as usize);
+            let partition = self.partitions.remove(at.partition as usize);
+            self.by_name.remove(&(view.info.query.entity.id(), partition.tenant));
         }
         self.metrics.views.sub(1);
     }

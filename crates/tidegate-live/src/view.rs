@@ -6,7 +6,6 @@ use smallvec::SmallVec;
 use tidegate_model::{Batch, BatchKind, Key, Mode, Op, Page, Position, Row, Token};
 
 use crate::diff::{self, Deltas, Relation};
-use crate::index::Places;
 use crate::linger::Resting;
 use crate::log::{Bounds, Log};
 use crate::window::{Fold, Held, Image, Window};
@@ -61,10 +60,10 @@ type Waiting = Option<Box<SmallVec<[(Subscriber, u64); 1]>>>;
 #[derive(Debug)]
 pub(crate) struct ViewState {
     pub(crate) info: Arc<View>,
-    /// Of the query, in full.
-    pub(crate) fingerprint: u128,
-    /// Columns whose change is worth a frame, a bit each.
-    columns: u128,
+    /// The half of the query's fingerprint that tokens do not carry.
+    pub(crate) fingerprint: u64,
+    /// Columns whose change is worth a frame, a bit each; `None` is all of them.
+    columns: Option<Box<u128>>,
     /// Number of its order within the partition.
     pub(crate) order: u32,
     /// Maintained: always. Streamed: while a snapshot is being read.
@@ -72,7 +71,6 @@ pub(crate) struct ViewState {
     /// A maintained view's first snapshot is complete (a streamed view has none of its own).
     pub(crate) ready: bool,
     pub(crate) log: Log,
-    pub(crate) places: Places,
     pub(crate) subscribers: SmallVec<[Subscriber; 1]>,
     /// Subscribers that wait for a snapshot, with the number of their command.
     pub(crate) waiting: Waiting,
@@ -82,7 +80,7 @@ pub(crate) struct ViewState {
     /// Shared by all who subscribe before the next change.
     snapshot: Weak<Batch>,
     /// Set while it lingers without subscribers.
-    pub(crate) idle: Option<Resting>,
+    pub(crate) idle: Option<Box<Resting>>,
 }
 
 /// One changed row as a partition sees it.
@@ -109,19 +107,12 @@ pub(crate) struct Outcome {
 }
 
 impl ViewState {
-    pub(crate) fn new(
-        info: Arc<View>,
-        fingerprint: u128,
-        order: u32,
-        places: Places,
-        cushion: u32,
-        floor: Position,
-    ) -> Self {
+    pub(crate) fn new(info: Arc<View>, fingerprint: u64, order: u32, cushion: u32, floor: Position) -> Self {
         let query = &info.query;
         let all = query.select.len() == query.entity.columns().len();
         let selected = query.select.iter().fold(0, |set, column| set | 1 << column);
         let sorted = query.order.terms().iter().fold(0, |set, term| set | 1 << term.column);
-        let columns = if all { u128::MAX } else { selected | sorted | query.filter.columns() };
+        let columns = (!all).then(|| Box::new(selected | sorted | query.filter.columns()));
         let window = (query.mode == Mode::Maintained).then(|| Window::new(query.after.clone(), query.limit, cushion));
         Self {
             fingerprint,
@@ -130,7 +121,6 @@ impl ViewState {
             window,
             ready: false,
             log: Log::new(floor),
-            places,
             subscribers: SmallVec::new(),
             waiting: None,
             fetch: None,
@@ -151,9 +141,13 @@ impl ViewState {
         self.order == other.order && self.info.query.filter == other.info.query.filter
     }
 
+    fn columns(&self) -> u128 {
+        self.columns.as_deref().copied().unwrap_or(u128::MAX)
+    }
+
     /// Whether any change of a row is worth a frame.
     pub(crate) fn shows_every_column(&self) -> bool {
-        self.columns == u128::MAX
+        self.columns.is_none()
     }
 
     /// Whether the subscribers' list is complete at the engine's position.
@@ -207,10 +201,11 @@ impl ViewState {
                 }
             }
         }
+        let columns = self.columns.as_deref().copied().unwrap_or(u128::MAX);
         let fold = window.fold(inner_old, inner_new);
         let mut outcome = Outcome { touched: slow || !self.ready, ..Outcome::default() };
         if !outcome.touched {
-            outcome.deltas = deltas_of(window, &fold, change, self.columns);
+            outcome.deltas = deltas_of(window, &fold, change, columns);
         }
         outcome.moved = trim(window, self.fetch.is_some()) || window.wants_refill();
         outcome
@@ -221,7 +216,7 @@ impl ViewState {
             (None, None) => return Outcome::default(),
             (None, Some(new)) => diff::unplaced(Op::Match, new.row.version(), Some(new.row.clone())),
             (Some(old), None) => diff::unplaced(Op::Unmatch, change.position.0, Some(old.row.clone())),
-            (Some(_), Some(_)) if change.columns & self.columns == 0 => return Outcome::default(),
+            (Some(_), Some(_)) if change.columns & self.columns() == 0 => return Outcome::default(),
             (Some(_), Some(new)) => diff::unplaced(Op::Update, new.row.version(), Some(new.row.clone())),
         };
         if change.more {
@@ -249,7 +244,7 @@ impl ViewState {
             return Deltas::new();
         }
         let before = self.held.take().map_or(touched.before, |held| held.before);
-        before.difference(window.visible(), self.info.query.entity.key(), self.columns)
+        before.difference(window.visible(), self.info.query.entity.key(), self.columns())
     }
 
     /// Takes a fetched page in: `rows` at `position`, which must not be ahead of the stream, complete up to `upto`. Says

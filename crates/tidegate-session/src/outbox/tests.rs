@@ -22,7 +22,7 @@ fn view() -> Arc<View> {
     };
     let catalog = Catalog::build(&[entity]).unwrap();
     let query = Query::from_json(&catalog, "{\"entity\":\"a\"}").unwrap();
-    Arc::new(View { query, tenant: Tenant::common(), incarnation: 1, fingerprint: 1 })
+    Arc::new(View { query, incarnation: 1, fingerprint: 1 })
 }
 
 fn delta(op: Op, from: u64, to: u64, bytes: usize) -> Delta {
