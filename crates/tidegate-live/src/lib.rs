@@ -25,6 +25,7 @@ mod linger;
 mod log;
 mod metrics;
 mod partition;
+mod scans;
 mod subscriptions;
 mod synced;
 mod view;

@@ -8,7 +8,6 @@
 //! refused with [`Busy`]; the end of a subscription and a catch-up wait, which is short because a worker never waits for
 //! a session), pages (as many as scans may be under way).
 
-use std::collections::VecDeque;
 use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,11 +15,12 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use rustc_hash::{FxBuildHasher, FxHashMap};
-use tidegate_model::{EntityId, Page, Position, Query, RowSource, ScanError, ScanRequest, Tenant, Token, Transaction};
+use tidegate_model::{EntityId, Position, Query, RowSource, Tenant, Token, Transaction};
 
 use crate::engine::{Engine, Output, Request};
 use crate::limits::Limits;
 use crate::metrics::Metrics;
+use crate::scans::{PageAnswer, RETRY, Scans};
 use crate::{Delivery, Sink, SubscriptionId};
 
 /// How often idle views are looked at.
@@ -164,10 +164,7 @@ impl Live {
                 number,
                 engine: Engine::new(config.limits.clone(), incarnation, start, metrics.clone()),
                 sinks: FxHashMap::default(),
-                rows: rows.clone(),
-                pages,
-                scans_free: config.scans.max(1),
-                scans_waiting: VecDeque::new(),
+                scans: Scans::new(rows.clone(), pages, config.scans.max(1)),
                 metrics: metrics.clone(),
                 progress: progress.clone(),
                 started: Instant::now(),
@@ -265,36 +262,11 @@ impl Drop for Subscription {
     }
 }
 
-type PageAnswer = (u64, Result<Page, ScanError>);
-
-/// The way back for the answer to one scan. Dropped unused, by a store that broke down or stops, it answers too: a view
-/// never waits in vain.
-struct Answer(Option<(u64, Sender<PageAnswer>)>);
-
-impl Answer {
-    fn give(&mut self, page: Result<Page, ScanError>) {
-        if let Some((ticket, pages)) = self.0.take() {
-            // There is room: no more scans are under way than the channel holds. It fails only when the worker is gone.
-            let _ = pages.send((ticket, page));
-        }
-    }
-}
-
-impl Drop for Answer {
-    fn drop(&mut self) {
-        self.give(Err(ScanError::Store("a scan was given up".to_owned())));
-    }
-}
-
 struct Worker {
     number: usize,
     engine: Engine,
     sinks: FxHashMap<u64, (Arc<dyn Sink>, SubscriptionId)>,
-    rows: Arc<dyn RowSource>,
-    pages: Sender<PageAnswer>,
-    scans_free: usize,
-    /// Bounded by the number of views: each has one scan at most, and those of views that are gone are taken out.
-    scans_waiting: VecDeque<(u64, Box<ScanRequest>)>,
+    scans: Scans,
     metrics: Arc<Metrics>,
     progress: Arc<Progress>,
     started: Instant,
@@ -322,12 +294,13 @@ impl Worker {
                     Err(_) => return,
                 },
                 recv(pages) -> answer => {
-                    if let Ok((ticket, page)) = answer {
-                        self.scans_free += 1;
+                    if let Ok((ticket, page)) = answer
+                        && let Some(page) = self.scans.answered(ticket, page)
+                    {
                         self.engine.page(ticket, page);
                     }
                 },
-                default(TICK) => {}
+                default(if self.scans.is_retrying() { RETRY } else { TICK }) => {}
             }
             if last_tick.elapsed() >= TICK {
                 last_tick = Instant::now();
@@ -375,21 +348,10 @@ impl Worker {
                         self.sinks.remove(&subscriber);
                     }
                 }
-                Output::Scan(ticket, request) => self.scans_waiting.push_back((ticket, request)),
+                Output::Scan(ticket, request) => self.scans.push(ticket, request),
             }
         }
-        if self.scans_waiting.len() > 2 * self.engine.scans() + 64 {
-            self.scans_waiting.retain(|(ticket, _)| self.engine.awaits(*ticket));
-        }
-        while self.scans_free > 0
-            && let Some((ticket, request)) = self.scans_waiting.pop_front()
-        {
-            if self.engine.awaits(ticket) {
-                self.scans_free -= 1;
-                let mut answer = Answer(Some((ticket, self.pages.clone())));
-                self.rows.scan(*request, Box::new(move |page| answer.give(page)));
-            }
-        }
+        self.scans.start(&self.engine);
         self.progress.report(self.number, self.engine.exact());
     }
 }

@@ -3,24 +3,31 @@
 #![allow(clippy::expect_used)]
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
 use tidegate_live::{Config, Delivery, EndReason, Live, Sink, Subscribe, Subscription, SubscriptionId};
-use tidegate_model::{Catalog, EntityBuilder, Page, Position, Query, RowSource, ScanReply, ScanRequest, Tenant, Type};
+use tidegate_model::{
+    Catalog, EntityBuilder, Page, Position, Query, RowSource, ScanError, ScanReply, ScanRequest, Tenant, Type,
+};
 
 /// Far longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Answers with an empty page, or drops the question.
+/// Answers with an empty page, or drops the question; the first few times it may have no room.
 struct Store {
-    is_broken: AtomicBool,
+    is_broken: bool,
+    refusals: AtomicU64,
 }
 
 impl RowSource for Store {
     fn scan(&self, _: ScanRequest, reply: ScanReply) {
-        if !self.is_broken.load(Ordering::SeqCst) {
+        let had_room =
+            self.refusals.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_err();
+        if !had_room {
+            reply(Err(ScanError::Busy));
+        } else if !self.is_broken {
             reply(Ok(Page { rows: Vec::new(), upto: None, position: Position(1) }));
         }
     }
@@ -42,7 +49,7 @@ impl Sink for Gate {
     }
 }
 
-fn start(is_broken: bool) -> (Live, Arc<Query>) {
+fn start(is_broken: bool, refusals: u64) -> (Live, Arc<Query>) {
     let entity = EntityBuilder {
         name: "row".into(),
         columns: vec![("id".into(), Type::Int)],
@@ -52,7 +59,7 @@ fn start(is_broken: bool) -> (Live, Arc<Query>) {
     let catalog = Catalog::build(&[entity]).expect("a valid description");
     let query = Arc::new(Query::from_json(&catalog, "{\"entity\":\"row\"}").expect("a valid query"));
     let config = Config { workers: 1, commands_queued: 1, ..Config::default() };
-    let store: Arc<dyn RowSource> = Arc::new(Store { is_broken: AtomicBool::new(is_broken) });
+    let store: Arc<dyn RowSource> = Arc::new(Store { is_broken, refusals: refusals.into() });
     let live = Live::start(&config, 1, Position(1), &store, Box::new(|_| {})).expect("a thread");
     (live, query)
 }
@@ -65,7 +72,7 @@ fn subscribe(live: &Live, query: &Arc<Query>, sink: &Arc<dyn Sink>) -> Option<Su
 
 #[test]
 fn a_subscribe_that_finds_the_queue_full_is_refused_at_once() {
-    let (live, query) = start(false);
+    let (live, query) = start(false, 0);
     let (out, _deliveries) = sync_channel(16);
     let (entered, is_inside) = sync_channel(16);
     let (open, gate) = sync_channel(16);
@@ -87,7 +94,7 @@ fn a_subscribe_that_finds_the_queue_full_is_refused_at_once() {
 
 #[test]
 fn a_scan_that_the_store_drops_ends_the_subscription() {
-    let (live, query) = start(true);
+    let (live, query) = start(true, 0);
     let (out, deliveries) = sync_channel(16);
     let (entered, _is_inside) = sync_channel(16);
     let (open, gate) = sync_channel(16);
@@ -96,4 +103,17 @@ fn a_scan_that_the_store_drops_ends_the_subscription() {
     let _subscription = subscribe(&live, &query, &sink).expect("room");
     let delivery = deliveries.recv_timeout(PATIENCE).expect("an answer");
     assert!(matches!(delivery, Delivery::Ended(EndReason::StoreFailed)));
+}
+
+#[test]
+fn a_store_that_has_no_room_is_asked_again() {
+    let (live, query) = start(false, 3);
+    let (out, deliveries) = sync_channel(16);
+    let (entered, _is_inside) = sync_channel(16);
+    let (open, gate) = sync_channel(16);
+    drop(open);
+    let sink: Arc<dyn Sink> = Arc::new(Gate { out, entered, open: gate.into() });
+    let _subscription = subscribe(&live, &query, &sink).expect("room");
+    let delivery = deliveries.recv_timeout(PATIENCE).expect("an answer");
+    assert!(matches!(delivery, Delivery::Started { .. }), "{delivery:?}");
 }

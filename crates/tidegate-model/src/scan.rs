@@ -33,13 +33,13 @@ pub struct Page {
     pub position: Position,
 }
 
-/// A scan that failed. Subscriptions that wait for it end with a retryable error.
+/// A scan that failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ScanError {
-    /// Too many scans are waiting; try again.
+    /// Too many scans are waiting: the live engine asks again in a moment.
     #[error("too many scans are waiting; try again")]
     Busy,
-    /// The store failed.
+    /// The store failed. Subscriptions that wait for the scan end with a retryable error.
     #[error("the store failed: {0}")]
     Store(String),
 }
