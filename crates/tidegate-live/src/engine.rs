@@ -81,9 +81,12 @@ pub(crate) struct ViewRef {
 pub(crate) struct SubscriberState {
     pub(crate) view: ViewRef,
     pub(crate) synced: bool,
-    /// It has the view's list and gets its batches; not while it waits for a snapshot.
-    pub(crate) joined: bool,
+    /// Its place among the view's subscribers; [`WAITING`] while it waits for a snapshot.
+    pub(crate) place: u32,
 }
+
+/// No place: not a subscriber of its view yet.
+pub(crate) const WAITING: u32 = u32::MAX;
 
 /// The name of a partition, borrowed: looking one up clones nothing.
 #[derive(Hash)]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tidegate_model::{Position, Query, Tenant};
 
-use crate::engine::{Engine, Output, Request, SubscriberState, ViewRef};
+use crate::engine::{Engine, Output, Request, SubscriberState, ViewRef, WAITING};
 use crate::log::Log;
 use crate::partition::Partition;
 use crate::view::Subscriber;
@@ -19,7 +19,7 @@ impl Engine {
             self.out.push(Output::Deliver(subscriber, Delivery::Ended(EndReason::TooManyViews)));
             return;
         };
-        self.subscribers.insert(subscriber, SubscriberState { view: at, synced, joined: false });
+        self.subscribers.insert(subscriber, SubscriberState { view: at, synced, place: WAITING });
         if synced {
             self.synced.insert(subscriber);
         }
@@ -92,11 +92,12 @@ impl Engine {
 
     /// Takes a subscriber away. Its view stays for a while, so that whoever comes back finds its log.
     pub fn unsubscribe(&mut self, subscriber: Subscriber, now_ms: u64) {
-        let Some(state) = self.subscribers.remove(&subscriber) else { return };
+        let Some(at) = self.subscribers.get(&subscriber).map(|state| state.view) else { return };
+        self.part(at, subscriber);
+        self.subscribers.remove(&subscriber);
         self.synced.remove(&subscriber);
         self.metrics.subscriptions.sub(1);
-        self.part(state.view, subscriber);
-        self.rest_if_unused(state.view, now_ms);
+        self.rest_if_unused(at, now_ms);
     }
 
     /// The view of a query, made if need be. A new one takes over what the view `from` knows of its rows.
@@ -189,11 +190,11 @@ impl Engine {
 
     fn join(&mut self, at: ViewRef, subscriber: Subscriber, request: u64, resumed: bool) {
         self.wake(at);
-        if let Some(state) = self.subscribers.get_mut(&subscriber) {
-            state.joined = true;
-        }
         let position = self.position;
-        let view = self.view(at);
+        let view = &mut self.partitions[at.partition as usize].views[at.slot as usize];
+        if let Some(state) = self.subscribers.get_mut(&subscriber) {
+            state.place = view.subscribers.len() as u32;
+        }
         let position = view.list(position).map_or(position, |(_, position)| position);
         view.subscribers.push(subscriber);
         self.started(subscriber, request, resumed, position);
@@ -206,11 +207,16 @@ impl Engine {
 
     /// Takes a subscriber out of a view.
     fn part(&mut self, at: ViewRef, subscriber: Subscriber) {
-        if let Some(state) = self.subscribers.get_mut(&subscriber) {
-            state.joined = false;
+        let Some(state) = self.subscribers.get_mut(&subscriber) else { return };
+        let view = &mut self.partitions[at.partition as usize].views[at.slot as usize];
+        let place = std::mem::replace(&mut state.place, WAITING);
+        if place != WAITING {
+            view.subscribers.swap_remove(place as usize);
+            if let Some(moved) = view.subscribers.get(place as usize).and_then(|moved| self.subscribers.get_mut(moved))
+            {
+                moved.place = place;
+            }
         }
-        let view = self.view(at);
-        view.subscribers.retain(|other| *other != subscriber);
         if let Some(waiting) = &mut view.waiting {
             waiting.retain(|(other, _)| *other != subscriber);
         }

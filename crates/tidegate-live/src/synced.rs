@@ -1,7 +1,7 @@
 //! Telling subscribers that they have everything up to a position, where they asked to be told.
 
 use crate::Delivery;
-use crate::engine::{Engine, Output, ViewRef};
+use crate::engine::{Engine, Output, ViewRef, WAITING};
 use crate::view::Subscriber;
 
 impl Engine {
@@ -22,7 +22,8 @@ impl Engine {
     /// To one subscriber, if it asked and has everything.
     pub(crate) fn deliver_synced_to(&mut self, subscriber: Subscriber) {
         let position = self.position;
-        let Some(state) = self.subscribers.get(&subscriber).filter(|state| state.synced && state.joined) else {
+        let Some(state) = self.subscribers.get(&subscriber).filter(|state| state.synced && state.place != WAITING)
+        else {
             return;
         };
         let at = state.view;
