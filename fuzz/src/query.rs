@@ -4,22 +4,8 @@ use std::sync::LazyLock;
 
 use tidegate_model::{Catalog, EntityBuilder, Position, Predicate, Query, Row, Tenant, Type, Value};
 
-/// One column of each type, under its name.
-const TYPES: [Type; 10] = [
-    Type::Bool,
-    Type::Int,
-    Type::Float,
-    Type::Decimal,
-    Type::Text,
-    Type::Bytes,
-    Type::Uuid,
-    Type::Timestamp,
-    Type::Date,
-    Type::Json,
-];
-
 static CATALOG: LazyLock<Catalog> = LazyLock::new(|| {
-    let columns = TYPES.iter().map(|kind| (kind.name().to_owned(), *kind)).collect();
+    let columns = Type::ALL.iter().map(|kind| (kind.name().to_owned(), *kind)).collect();
     let asset = EntityBuilder {
         name: "asset".into(),
         columns,
@@ -37,8 +23,8 @@ pub fn query(data: &[u8]) {
     if let Some(after) = &query.after {
         assert!(query.order.split(after).is_some(), "an anchor is a key of its order");
     }
-    let nulls = vec![Value::Null; TYPES.len()];
-    let zeros: Vec<Value> = TYPES.iter().map(|kind| Value::from_text(*kind, "0").unwrap_or(Value::Null)).collect();
+    let nulls = vec![Value::Null; Type::ALL.len()];
+    let zeros: Vec<Value> = Type::ALL.iter().map(|kind| Value::from_text(*kind, "0").unwrap_or(Value::Null)).collect();
     let predicate = Predicate::new(query.filter);
     for cells in [nulls, zeros] {
         let row = Row::new(Position(1), cells);

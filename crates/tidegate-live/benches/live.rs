@@ -6,7 +6,7 @@
 mod world;
 
 use divan::{Bencher, black_box};
-use tidegate_model::{Catalog, EntityBuilder, Predicate, Query, Transaction, Type};
+use tidegate_model::{Predicate, Query, Transaction};
 use world::{World, row};
 
 fn main() {
@@ -16,18 +16,9 @@ fn main() {
 /// eq + gt + ilike on one row that matches.
 #[divan::bench]
 fn predicate_eval(bencher: Bencher<'_, '_>) {
-    let columns =
-        [("id", Type::Int), ("kind", Type::Text), ("temp", Type::Float), ("name", Type::Text), ("note", Type::Int)];
-    let builder = EntityBuilder {
-        name: "asset".into(),
-        columns: columns.map(|(name, kind)| (name.to_owned(), kind)).to_vec(),
-        key: vec!["id".into()],
-        ..EntityBuilder::default()
-    };
-    let catalog = Catalog::build(&[builder]).expect("a valid catalog");
     let query = r#"{"entity":"asset","where":[{"column":"kind","op":"eq","value":"pump"},
         {"column":"temp","op":"gt","value":50},{"column":"name","op":"ilike","value":"NORTH-%"}]}"#;
-    let predicate = Predicate::new(Query::from_json(&catalog, query).expect("a valid query").filter);
+    let predicate = Predicate::new(Query::from_json(&world::catalog(), query).expect("a valid query").filter);
     let row = row(7, "pump", 60.0, 0);
     bencher.bench(|| black_box(&predicate).matches(black_box(&row)));
 }

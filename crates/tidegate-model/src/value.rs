@@ -39,6 +39,20 @@ pub enum Type {
 }
 
 impl Type {
+    /// Every type.
+    pub const ALL: [Type; 10] = [
+        Type::Bool,
+        Type::Int,
+        Type::Float,
+        Type::Decimal,
+        Type::Text,
+        Type::Bytes,
+        Type::Uuid,
+        Type::Timestamp,
+        Type::Date,
+        Type::Json,
+    ];
+
     /// Whether the type has an order (and so may be sorted on and compared with `gt`, `lt` and so on).
     #[must_use]
     pub fn is_ordered(self) -> bool {

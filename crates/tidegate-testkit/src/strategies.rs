@@ -18,25 +18,11 @@ pub use filters::filter;
 pub use queries::{CursorPlan, QueryPlan, cursor_plan, query_plan, sort};
 pub use values::{Alphabet, key_value, nullable, value};
 
-/// Every type.
-pub const TYPES: [Type; 10] = [
-    Type::Bool,
-    Type::Int,
-    Type::Float,
-    Type::Decimal,
-    Type::Text,
-    Type::Bytes,
-    Type::Uuid,
-    Type::Timestamp,
-    Type::Date,
-    Type::Json,
-];
-
 /// A description of an entity named `e` with 1 to 6 columns `c0`…, one or two of them the key, perhaps a tenant column
 /// `t`, everything filterable and sortable, `max_window` 50.
 pub fn entity_builder() -> impl Strategy<Value = EntityBuilder> {
     let key = vec(ordered_type(), 1..=2);
-    let rest = vec(proptest::sample::select(&TYPES[..]), 0..=4);
+    let rest = vec(proptest::sample::select(&Type::ALL[..]), 0..=4);
     (key, rest, any::<bool>()).prop_map(|(key, rest, tenant)| {
         let named = |(index, kind): (usize, Type)| (format!("c{index}"), kind);
         let keys = (0..key.len()).map(|index| format!("c{index}")).collect();
@@ -94,5 +80,5 @@ pub fn place() -> impl Strategy<Value = Index> {
 }
 
 fn ordered_type() -> impl Strategy<Value = Type> {
-    proptest::sample::select(TYPES.iter().copied().filter(|kind| kind.is_ordered()).collect::<Vec<_>>())
+    proptest::sample::select(Type::ALL.iter().copied().filter(|kind| kind.is_ordered()).collect::<Vec<_>>())
 }

@@ -4,15 +4,15 @@ use std::sync::Arc;
 
 use tidegate_live::{Engine, Limits, Metrics, Output, Request};
 use tidegate_model::{
-    Catalog, Change, Entity, EntityBuilder, EntityId, Page, Position, Query, Row, Tenant, Transaction, Type, Value,
+    Catalog, Change, EntityBuilder, EntityId, Page, Position, Query, Row, Tenant, Transaction, Type, Value,
 };
 
 /// The allocator of the `tidegate` binary.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// `id`, `kind`, `temp`, `name`, `note`.
-pub fn entity() -> Arc<Entity> {
+/// One entity `asset`: `id`, `kind`, `temp`, `name`, `note`.
+pub fn catalog() -> Catalog {
     let columns =
         [("id", Type::Int), ("kind", Type::Text), ("temp", Type::Float), ("name", Type::Text), ("note", Type::Int)];
     let builder = EntityBuilder {
@@ -22,7 +22,7 @@ pub fn entity() -> Arc<Entity> {
         max_window: Some(10_000),
         ..EntityBuilder::default()
     };
-    Arc::new(builder.build(EntityId(0)).expect("a valid entity"))
+    Catalog::build(&[builder]).expect("a valid catalog")
 }
 
 pub fn row(id: i64, kind: &str, temp: f64, note: i64) -> Arc<Row> {
@@ -32,7 +32,6 @@ pub fn row(id: i64, kind: &str, temp: f64, note: i64) -> Arc<Row> {
 }
 
 pub struct World {
-    pub entity: Arc<Entity>,
     catalog: Catalog,
     pub engine: Engine,
     rows: Vec<Arc<Row>>,
@@ -42,18 +41,9 @@ pub struct World {
 
 impl World {
     pub fn new(rows: Vec<Arc<Row>>, cushion: Option<u32>) -> Self {
-        let entity = entity();
-        let builder = EntityBuilder {
-            name: "asset".into(),
-            columns: entity.columns().iter().map(|column| (column.name.to_string(), column.kind)).collect(),
-            key: vec!["id".into()],
-            max_window: Some(10_000),
-            ..EntityBuilder::default()
-        };
-        let catalog = Catalog::build(&[builder]).expect("a valid catalog");
         let limits = Limits { cushion, ..Limits::default() };
         let engine = Engine::new(limits, 1, Position(1), Arc::new(Metrics::default()));
-        Self { entity, catalog, engine, rows, position: 1, subscribers: 0 }
+        Self { catalog: catalog(), engine, rows, position: 1, subscribers: 0 }
     }
 
     pub fn subscribe(&mut self, query: &str) {
@@ -102,7 +92,7 @@ impl World {
     }
 
     pub fn change(&self, old: Option<Arc<Row>>, new: Option<Arc<Row>>) -> Transaction {
-        let change = Change { entity: self.entity.id(), tenant: Tenant::common(), old, new };
+        let change = Change { entity: EntityId(0), tenant: Tenant::common(), old, new };
         Transaction { position: Position(0), changes: vec![change] }
     }
 }

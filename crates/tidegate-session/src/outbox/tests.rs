@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 use smallvec::smallvec;
-use tidegate_model::{BatchKind, Body, Catalog, Delta, EntityBuilder, Query, Tenant, Type};
+use tidegate_model::{BatchKind, Body, Catalog, Delta, EntityBuilder, Query, Type};
 
 use super::*;
 

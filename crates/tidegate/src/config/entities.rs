@@ -6,20 +6,6 @@ use toml::Table;
 
 use super::ConfigError;
 
-/// Every type a column may have.
-pub(crate) const TYPES: [Type; 10] = [
-    Type::Bool,
-    Type::Int,
-    Type::Float,
-    Type::Decimal,
-    Type::Text,
-    Type::Bytes,
-    Type::Uuid,
-    Type::Timestamp,
-    Type::Date,
-    Type::Json,
-];
-
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct EntityToml {
@@ -50,9 +36,9 @@ fn builder(path: &str, table: &Table) -> Result<EntityBuilder, ConfigError> {
     let toml: EntityToml = super::typed(path, table)?;
     let mut columns = Vec::with_capacity(toml.columns.len());
     for (name, value) in toml.columns {
-        let kind = value.as_str().and_then(|text| TYPES.into_iter().find(|kind| kind.name() == text));
+        let kind = value.as_str().and_then(|text| Type::ALL.into_iter().find(|kind| kind.name() == text));
         let kind = kind.ok_or_else(|| {
-            let names: Vec<&str> = TYPES.iter().map(|kind| kind.name()).collect();
+            let names: Vec<&str> = Type::ALL.iter().map(|kind| kind.name()).collect();
             let rule = format!("must be one of {}", names.join(", "));
             ConfigError::of(format!("{path}.columns.{name}"), &value, None, rule)
         })?;

@@ -15,7 +15,6 @@ use serde::de::DeserializeOwned;
 use tidegate_model::Catalog;
 use toml::Table;
 
-pub(crate) use entities::TYPES;
 pub use error::{ConfigError, Origin};
 use layers::Layers;
 pub use permissions::Grant;

@@ -58,7 +58,7 @@ impl Evidence {
             };
             self.example = text.chars().take(24).collect();
         }
-        for kind in super::TYPES {
+        for kind in Type::ALL {
             let bit = 1 << kind as u16;
             if self.excluded & bit == 0 && !fits(kind, cell) {
                 self.excluded |= bit;

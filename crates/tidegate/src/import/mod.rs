@@ -21,7 +21,6 @@ use indicatif::{ProgressBar, ProgressStyle};
 use tidegate_feed::LocalFeed;
 use tidegate_mirror::{Mirror, MirrorError};
 
-pub(crate) use crate::config::TYPES;
 use crate::config::{Config, ConfigError, Flags};
 use infer::Inference;
 use load::Loaded;
