@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use tidegate_model::Object;
 
 use crate::ApiError;
 
@@ -146,7 +147,8 @@ impl<'a> Envelope<'a> {
 }
 
 fn parse<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, ApiError> {
-    serde_json::from_str(text).map_err(|error| ApiError::malformed(error.to_string()))
+    let parsed = serde_json::from_str(text).map(|Object(parsed)| parsed);
+    parsed.map_err(|error| ApiError::malformed(error.to_string()))
 }
 
 fn needed<'a>(value: Option<&'a RawValue>, field: &str) -> Result<&'a RawValue, ApiError> {
@@ -189,7 +191,12 @@ mod tests {
         assert!(matches!(live(r#"{"action":"unsubscribe","x":1}"#), Ok(LiveCommand::Unsubscribe)));
         assert_eq!(live(r#"{"action":"dance"}"#).unwrap_err().code, "unknown_action");
         assert_eq!(live(r#"{"action":"subscribe"}"#).unwrap_err().code, "malformed");
-        assert_eq!(live("[]").unwrap_err().code, "malformed");
+        // A struct's members by position are no command.
+        for array in ["[]", r#"["unsubscribe",null,null,false,null,null]"#] {
+            let error = live(array).unwrap_err();
+            assert_eq!((error.code, error.is_malformed()), ("malformed", true));
+            assert!(error.message.contains("expected an object"), "{}", error.message);
+        }
     }
 
     #[test]
@@ -203,6 +210,8 @@ mod tests {
             assert!(sub(bad).is_err(), "{bad}");
         }
         assert!(Envelope::parse(r#"{"event":"e","id":{}}"#).is_err());
+        assert!(Envelope::parse(r#"["e",{"sub":1},1]"#).is_err());
+        assert!(Envelope::parse(r#"{"event":"e","data":[1]}"#).unwrap().sub().is_err());
         assert_eq!(Envelope::parse(r#"{"event":"e","id":"x"}"#).unwrap().id(), Some("\"x\""));
     }
 

@@ -64,6 +64,9 @@ impl Edge {
             .route("/v1/live/ws", get(live_ws::open))
             .route("/ws", get(events::open))
             .route("/v1/position", get(position::get))
+            .method_not_allowed_fallback(|| async {
+                ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "this takes another method")
+            })
             .with_state(self.clone())
     }
 

@@ -5,6 +5,7 @@
 //! address asks for `event: synced` with `{"op","position"}` after each transaction, without an id of its own.
 
 use std::convert::Infallible;
+use std::error::Error;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -19,7 +20,8 @@ use bytes::Bytes;
 use futures_util::task::AtomicWaker;
 use hyper::body::Frame;
 use serde::Deserialize;
-use tidegate_session::{CloseReason, Item, Session};
+use tidegate_session::{CloseReason, Item, Principal, Session};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Sleep, sleep, timeout};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
@@ -53,7 +55,8 @@ pub(crate) async fn get(
         path: Some("query".to_owned()),
         ..ApiError::malformed("is needed: the query as URL-encoded JSON")
     })?;
-    open(&edge, &link, &headers, &asked, query)
+    let entrance = Entrance::pass(&edge, &link, &headers)?;
+    open(&edge, &link, entrance, &headers, &asked, query)
 }
 
 /// `POST /v1/live` with the query as the body.
@@ -65,21 +68,56 @@ pub(crate) async fn post(
 ) -> Result<Response, ApiError> {
     let Query(asked) = asked?;
     let (parts, body) = request.into_parts();
+    // Who is not let in has no body read.
+    let entrance = Entrance::pass(&edge, &link, &parts.headers)?;
     let config = edge.config();
     let body = timeout(config.handshake_timeout, to_bytes(body, config.max_message_bytes)).await;
     let body =
         body.map_err(|_| ApiError::new(StatusCode::REQUEST_TIMEOUT, "timeout", "the query took too long to arrive"))?;
-    let body = body.map_err(|_| {
+    let body = body.map_err(|error| {
+        if is_of_the_connection(&error) {
+            return ApiError::malformed("the body ended early, or its chunks are malformed");
+        }
         let message = format!("a query has at most {} bytes", config.max_message_bytes);
         ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message)
     })?;
     let query = std::str::from_utf8(&body).map_err(|_| ApiError::malformed("the query must be UTF-8"))?;
-    open(&edge, &link, &parts.headers, &asked, query)
+    open(&edge, &link, entrance, &parts.headers, &asked, query)
 }
 
-fn open(edge: &Edge, link: &Arc<Link>, headers: &HeaderMap, asked: &Asked, query: &str) -> Result<Response, ApiError> {
-    let permit = edge.admit(link)?;
-    let principal = edge.authenticate(headers)?;
+/// Whether a body could not be read through the fault of its connection, as against the bound.
+fn is_of_the_connection(error: &axum::Error) -> bool {
+    let mut cause: Option<&(dyn Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if error.is::<hyper::Error>() {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
+/// A client that is let in: its place and who it is.
+struct Entrance {
+    permit: OwnedSemaphorePermit,
+    principal: Arc<Principal>,
+}
+
+impl Entrance {
+    fn pass(edge: &Edge, link: &Link, headers: &HeaderMap) -> Result<Self, ApiError> {
+        Ok(Self { permit: edge.admit(link)?, principal: edge.authenticate(headers)? })
+    }
+}
+
+fn open(
+    edge: &Edge,
+    link: &Arc<Link>,
+    entrance: Entrance,
+    headers: &HeaderMap,
+    asked: &Asked,
+    query: &str,
+) -> Result<Response, ApiError> {
+    let Entrance { permit, principal } = entrance;
     let last = headers.get("last-event-id").and_then(|id| id.to_str().ok());
     let resume = last.or(asked.resume_from.as_deref()).or(asked.last_event_id.as_deref());
     let want = edge.want(&principal, query, resume, asked.synced)?;

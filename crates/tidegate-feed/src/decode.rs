@@ -9,7 +9,7 @@ use std::marker::PhantomData;
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
-use tidegate_model::{COLUMNS_MAX, Entity, Value};
+use tidegate_model::{COLUMNS_MAX, Entity, Object, Value};
 
 use crate::request::at_cell;
 use crate::{ChangeOp, RowChange, WriteError, WriteErrorCode};
@@ -91,7 +91,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Cells<'a> {
 /// [`WriteError`] with the path at fault.
 pub fn decode_changes(entity: &Entity, body: &[u8], limits: Limits) -> Result<Vec<RowChange>, WriteError> {
     let invalid = |message: String| WriteError::new(WriteErrorCode::InvalidBody, message);
-    let body: BodyJson<'_> = serde_json::from_slice(body).map_err(|e| {
+    let Object(body): Object<BodyJson<'_>> = serde_json::from_slice(body).map_err(|e| {
         invalid(format!(
             "must be a JSON object {{\"changes\":[…]}}: not so at line {}, column {}",
             e.line(),
@@ -153,7 +153,7 @@ fn decode_change(entity: &Entity, index: usize, raw: &str, limits: Limits) -> Re
         return Err(WriteError::new(WriteErrorCode::InvalidRow, message).at(path));
     }
     let form = || WriteError::new(WriteErrorCode::InvalidBody, FORM).at(path.clone());
-    let change: ChangeJson<'_> = serde_json::from_str(raw).map_err(|_| form())?;
+    let Object(change): Object<ChangeJson<'_>> = serde_json::from_str(raw).map_err(|_| form())?;
     let (op, cells) = match (change.upsert, change.delete) {
         (Some(cells), None) => (ChangeOp::Upsert, cells),
         (None, Some(cells)) => (ChangeOp::Delete, cells),

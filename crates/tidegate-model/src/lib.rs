@@ -22,6 +22,7 @@ mod filter;
 pub mod json;
 pub mod key;
 mod like;
+mod object;
 mod predicate;
 pub mod query;
 mod row;
@@ -39,6 +40,7 @@ pub use entity::{
 pub use filter::{Comparison, Filter, InList};
 pub use key::{Key, Order, SortKey};
 pub use like::{PATTERN_BYTES_MAX, Pattern, PatternError};
+pub use object::Object;
 pub use predicate::Predicate;
 pub use query::{Mode, Query, QueryError};
 pub use row::Row;

@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
 
 use crate::filter::InList;
-use crate::{Catalog, Comparison, Entity, Filter, Key, Order, Pattern, SortKey, Tenant, Type, Value};
+use crate::{Catalog, Comparison, Entity, Filter, Key, Object, Order, Pattern, SortKey, Tenant, Type, Value};
 
 /// What a query may be made of.
 pub mod limits {
@@ -76,12 +76,12 @@ impl QueryError {
 struct QueryJson<'a> {
     entity: String,
     #[serde(default, borrow, rename = "where")]
-    conditions: Vec<ConditionJson<'a>>,
+    conditions: Vec<Object<ConditionJson<'a>>>,
     #[serde(default)]
-    sort: Vec<SortJson>,
+    sort: Vec<Object<SortJson>>,
     limit: Option<i64>,
     #[serde(borrow)]
-    cursor: Option<CursorJson<'a>>,
+    cursor: Option<Object<CursorJson<'a>>>,
     select: Option<Vec<String>>,
     #[serde(default)]
     mode: Mode,
@@ -111,11 +111,11 @@ pub struct ConditionJson<'a> {
     #[serde(borrow, default, deserialize_with = "present")]
     value: Option<&'a RawValue>,
     #[serde(borrow)]
-    or: Option<Vec<ConditionJson<'a>>>,
+    or: Option<Vec<Object<ConditionJson<'a>>>>,
     #[serde(borrow)]
-    and: Option<Vec<ConditionJson<'a>>>,
+    and: Option<Vec<Object<ConditionJson<'a>>>>,
     #[serde(borrow)]
-    not: Option<Box<ConditionJson<'a>>>,
+    not: Option<Box<Object<ConditionJson<'a>>>>,
 }
 
 /// `null` is a value here, and not the same as no value.
@@ -136,14 +136,15 @@ impl Query {
                 format!("has {} bytes; at most {} are allowed", text.len(), limits::BYTES_MAX),
             ));
         }
-        let json: QueryJson<'_> = serde_json::from_str(text).map_err(|e| QueryError::new("query", e.to_string()))?;
+        let Object(json): Object<QueryJson<'_>> =
+            serde_json::from_str(text).map_err(|e| QueryError::new("query", e.to_string()))?;
         let entity = catalog
             .by_name(&json.entity)
             .ok_or_else(|| QueryError::new("entity", format!("there is no entity {:?}", json.entity)))?
             .clone();
         let filter = decode_conditions(&entity, &json.conditions)?;
         let order = Arc::new(Order::new(&entity, &decode_sort(&entity, &json.sort)?));
-        let after = json.cursor.map(|cursor| decode_cursor(&order, &cursor.values)).transpose()?;
+        let after = json.cursor.map(|Object(cursor)| decode_cursor(&order, &cursor.values)).transpose()?;
         let limit = decode_limit(&entity, json.limit)?;
         let select = decode_select(&entity, json.select.as_deref())?;
         Ok(Self { entity, filter, order, after, limit, select, mode: json.mode })
@@ -156,7 +157,7 @@ impl Query {
     pub fn reanchored(&self, cursor: Option<&RawValue>, limit: Option<i64>) -> Result<Self, QueryError> {
         let after = match cursor {
             Some(raw) if raw.get().trim() != "null" => {
-                let cursor: CursorJson<'_> =
+                let Object(cursor): Object<CursorJson<'_>> =
                     serde_json::from_str(raw.get()).map_err(|e| QueryError::new("cursor", e.to_string()))?;
                 Some(decode_cursor(&self.order, &cursor.values)?)
             }
@@ -198,7 +199,7 @@ impl Query {
 ///
 /// # Errors
 /// [`QueryError`] with a path that starts with `where`.
-pub fn decode_conditions(entity: &Entity, conditions: &[ConditionJson<'_>]) -> Result<Filter, QueryError> {
+pub fn decode_conditions(entity: &Entity, conditions: &[Object<ConditionJson<'_>>]) -> Result<Filter, QueryError> {
     let mut decoder = Decoder { entity, left: limits::CONDITIONS_MAX };
     decoder.group(conditions, "where", limits::DEPTH_MAX).map(Filter::all)
 }
@@ -230,7 +231,7 @@ fn decode_select(entity: &Entity, names: Option<&[String]>) -> Result<Arc<[u16]>
     Ok(columns.into())
 }
 
-fn decode_sort(entity: &Entity, sort: &[SortJson]) -> Result<Vec<SortKey>, QueryError> {
+fn decode_sort(entity: &Entity, sort: &[Object<SortJson>]) -> Result<Vec<SortKey>, QueryError> {
     if sort.len() > limits::SORT_MAX {
         return Err(QueryError::new(
             "sort",
@@ -238,7 +239,7 @@ fn decode_sort(entity: &Entity, sort: &[SortJson]) -> Result<Vec<SortKey>, Query
         ));
     }
     let mut terms: Vec<SortKey> = Vec::with_capacity(sort.len());
-    for (i, term) in sort.iter().enumerate() {
+    for (i, Object(term)) in sort.iter().enumerate() {
         let path = format!("sort[{i}].column");
         let column = column(entity, &term.column, &path)?;
         if !entity.column(column).sortable {
@@ -279,9 +280,14 @@ struct Decoder<'a> {
 }
 
 impl Decoder<'_> {
-    fn group(&mut self, conditions: &[ConditionJson<'_>], path: &str, depth: usize) -> Result<Vec<Filter>, QueryError> {
+    fn group(
+        &mut self,
+        conditions: &[Object<ConditionJson<'_>>],
+        path: &str,
+        depth: usize,
+    ) -> Result<Vec<Filter>, QueryError> {
         let numbered = conditions.iter().enumerate();
-        numbered.map(|(i, condition)| self.condition(condition, &format!("{path}[{i}]"), depth)).collect()
+        numbered.map(|(i, Object(condition))| self.condition(condition, &format!("{path}[{i}]"), depth)).collect()
     }
 
     fn condition(&mut self, json: &ConditionJson<'_>, path: &str, depth: usize) -> Result<Filter, QueryError> {
@@ -306,7 +312,7 @@ impl Decoder<'_> {
                 Ok(Filter::all(self.group(all, &format!("{path}.and"), depth)?))
             }
             ConditionJson { column: None, op: None, value: None, or: None, and: None, not: Some(inner) } => {
-                Ok(Filter::Not(Box::new(self.condition(inner, &format!("{path}.not"), depth)?)))
+                Ok(Filter::Not(Box::new(self.condition(&inner.0, &format!("{path}.not"), depth)?)))
             }
             _ => Err(QueryError::new(path, "must be {column, op, value} or one of {or: […]}, {and: […]}, {not: {…}}")),
         }

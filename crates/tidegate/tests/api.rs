@@ -186,6 +186,8 @@ async fn every_error_has_the_one_shape() {
     assert_eq!(error(&get(at, "/v1/nothing").await), (404, "not_found".into(), Value::Null, false));
     let wrong = within("a method", request(at, "PUT", "/v1/entities", &[], b"")).await.unwrap();
     assert_eq!(error(&wrong).0, 405);
+    let wrong = within("a method", request(at, "PUT", "/v1/live", &[], b"")).await.unwrap();
+    assert_eq!(error(&wrong).0, 405);
     assert_eq!(error(&get(at, "/v1/entities/%ff").await).1, "malformed");
     assert_eq!(error(&get(at, "/v1/entities/asset?query={}&query={}").await).1, "malformed");
 }
@@ -209,6 +211,8 @@ async fn bodies_are_bounded() {
     let at = gateway.address();
     let long = json!({"changes": [{"upsert": {"id": "x".repeat(3000)}}]});
     assert_eq!(error(&post(at, "/v1/entities/asset/changes", &long).await).1, "too_large");
+    let query = json!({"select": ["x".repeat(70_000)]});
+    assert_eq!(error(&post(at, "/v1/entities/asset/query", &query).await).0, 413);
     let many = json!({"changes": [{"delete": {"id": "a"}}, {"delete": {"id": "b"}}, {"delete": {"id": "c"}}]});
     assert_eq!(error(&post(at, "/v1/entities/asset/changes", &many).await).1, "too_many_changes");
 }

@@ -47,6 +47,26 @@ async fn past_the_cap_the_answer_is_503_with_retry_after() {
 }
 
 #[tokio::test]
+async fn who_is_not_let_in_has_no_body_read() {
+    let gateway = Gateway::with(EdgeConfig { max_connections: 1, ..EdgeConfig::default() }, false).await;
+    // The body never comes: an answer shows that it was not waited for.
+    let post = "POST /v1/live HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 60000\r\n\r\n";
+    assert!(gateway.raw(post).await.starts_with("HTTP/1.1 401"));
+    let _first = gateway.ws("/ws").await;
+    assert!(gateway.raw(post).await.starts_with("HTTP/1.1 503"));
+}
+
+#[tokio::test]
+async fn a_wrong_method_is_an_error_of_the_one_shape() {
+    let gateway = Gateway::start(EdgeConfig::default()).await;
+    for path in ["/v1/live", "/v1/live/ws", "/ws", "/v1/position"] {
+        let answer = gateway.raw(&get(path, "").replacen("GET", "DELETE", 1)).await;
+        assert!(answer.starts_with("HTTP/1.1 405") && answer.contains("\r\nallow: GET"), "{answer}");
+        assert!(answer.contains("{\"error\":{\"code\":\"method_not_allowed\","), "{answer}");
+    }
+}
+
+#[tokio::test]
 async fn past_the_sockets_the_answer_is_prepared() {
     let config = EdgeConfig { max_connections: 1, max_other_sockets: 1, ..EdgeConfig::default() };
     let gateway = Gateway::start(config).await;

@@ -146,6 +146,9 @@ async fn errors_before_the_stream_are_http_errors() {
         r#"{"error":{"code":"invalid_query","message":"is -1; it must be between 1 and 500","path":"limit","retryable":false}}"#
     );
     assert!(gateway.raw(&post(&" ".repeat(70_000))).await.starts_with("HTTP/1.1 413"));
+    let head = "POST /v1/live HTTP/1.1\r\nhost: x\r\nconnection: close\r\n";
+    let answer = gateway.raw(&format!("{head}transfer-encoding: chunked\r\n\r\nno chunk\r\n")).await;
+    assert!(answer.starts_with("HTTP/1.1 400") && answer.contains("\"code\":\"malformed\""), "{answer}");
     let answer = gateway.raw("GET /v1/live HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
     assert!(answer.starts_with("HTTP/1.1 400") && answer.contains("\"path\":\"query\""), "{answer}");
 }

@@ -118,6 +118,9 @@ fn counts_and_sizes_are_bounded() {
     for body in [
         "",
         "[]",
+        // Members by position are no object.
+        r#"[[{"delete":{"id":"a"}}]]"#,
+        r#"{"changes":[[null,{"id":"a"},null]]}"#,
         "{}",
         "{\"changes\":{}}",
         "{\"changes\":[",

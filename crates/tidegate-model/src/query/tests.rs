@@ -131,3 +131,21 @@ fn equal_queries_have_one_fingerprint() {
         base.reanchored(None, Some(7)).unwrap().fingerprint(&Tenant::common())
     );
 }
+
+#[test]
+fn members_by_position_are_no_query() {
+    for text in [
+        r#"["asset",[],[],5,null,null,"maintained"]"#,
+        r#"{"entity":"asset","where":[["n","eq",1,null,null,null]]}"#,
+        r#"{"entity":"asset","where":[{"or":[["n","eq",1,null,null,null]]}]}"#,
+        r#"{"entity":"asset","where":[{"not":["n","eq",1,null,null,null]}]}"#,
+        r#"{"entity":"asset","sort":[["n",true]]}"#,
+        r#"{"entity":"asset","cursor":[["a"]]}"#,
+    ] {
+        let error = parse(text).unwrap_err();
+        assert!(error.message.contains("expected an object"), "{text}: {error}");
+    }
+    let cursor = RawValue::from_string("[[\"k\"]]".into()).unwrap();
+    let query = parse(r#"{"entity":"asset"}"#).unwrap();
+    assert_eq!(query.reanchored(Some(&cursor), None).unwrap_err().path, "cursor");
+}

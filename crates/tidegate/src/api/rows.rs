@@ -35,7 +35,8 @@ pub(super) async fn page_by_url(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let (Path(entity), UrlQuery(url)) = (from_url(entity)?, from_url(url)?);
-    page(&api, &entity, url.query.as_deref().unwrap_or("{}"), &headers).await
+    let principal = api.principal(&headers)?;
+    page(&api, &entity, url.query.as_deref().unwrap_or("{}"), &principal).await
 }
 
 /// `POST /v1/entities/{entity}/query`
@@ -46,24 +47,26 @@ pub(super) async fn page_by_body(
     body: Body,
 ) -> Result<Response, ApiError> {
     let Path(entity) = from_url(entity)?;
+    // Who is not known has no body read.
+    let principal = api.principal(&headers)?;
     let malformed = |rule: String| ApiError::new(StatusCode::BAD_REQUEST, "malformed", rule);
     let reading = axum::body::to_bytes(body, limits::BYTES_MAX);
     let body: Bytes = match tokio::time::timeout(api.0.bounds.body_timeout, reading).await {
         Ok(Ok(body)) => body,
         Ok(Err(_)) => {
-            return Err(malformed(format!("the body must be a query of at most {} bytes", limits::BYTES_MAX)));
+            let message = format!("the body must be a query of at most {} bytes", limits::BYTES_MAX);
+            return Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message));
         }
         Err(_) => return Err(ApiError::new(StatusCode::REQUEST_TIMEOUT, "timeout", "the body did not arrive in time")),
     };
     let text = std::str::from_utf8(&body).map_err(|_| malformed("the body is not UTF-8".into()))?;
-    page(&api, &entity, text, &headers).await
+    page(&api, &entity, text, &principal).await
 }
 
-async fn page(api: &Api, entity: &str, query: &str, headers: &HeaderMap) -> Result<Response, ApiError> {
-    let principal = api.principal(headers)?;
+async fn page(api: &Api, entity: &str, query: &str, principal: &Principal) -> Result<Response, ApiError> {
     let entity = api.entity(entity)?;
     let query = Query::from_json(&api.0.catalog, &with_entity(entity, query)?)?;
-    let (tenant, query) = api.0.authority.read(&principal, query)?;
+    let (tenant, query) = api.0.authority.read(principal, query)?;
     let request = ScanRequest {
         entity: query.entity.id(),
         tenant,

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 use tidegate_model::query::{ConditionJson, decode_conditions};
-use tidegate_model::{Catalog, Entity, EntityId, Filter};
+use tidegate_model::{Catalog, Entity, EntityId, Filter, Object};
 use toml::Table;
 
 use super::ConfigError;
@@ -122,7 +122,7 @@ fn conditions(path: &str, entity: &Entity, conditions: &[serde_json::Value]) -> 
         let rule = "this version has no token issuers, so there are no claims; give a literal value";
         return Err(ConfigError::rule(format!("{path}.where"), rule));
     }
-    let decoded: Vec<ConditionJson<'_>> =
+    let decoded: Vec<Object<ConditionJson<'_>>> =
         serde_json::from_str(&text).map_err(|e| ConfigError::rule(format!("{path}.where"), e.to_string()))?;
     decode_conditions(entity, &decoded).map_err(|e| {
         ConfigError::rule(format!("{path}.{}", e.path), format!("{} (entity {:?})", e.message, &**entity.name()))

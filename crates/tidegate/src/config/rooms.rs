@@ -83,11 +83,28 @@ fn edge(layers: &Layers) -> Result<EdgeConfig, ConfigError> {
         write_timeout: millis(layers, "edge.write_timeout_ms")?,
         sse_comment_interval: some_millis(layers, "edge.sse_comment_interval_ms")?,
         drain_window: millis(layers, "edge.drain_window_ms")?,
-        allowed_origins: layers.list("edge.allowed_origins"),
+        allowed_origins: origins(layers)?,
         messages_per_second: rate("edge.messages_per_second")?,
         errors_per_second: rate("edge.errors_per_second")?,
         tls: None,
     })
+}
+
+/// What no browser ever sends as an origin would shut out the page that it was meant to let in.
+fn origins(layers: &Layers) -> Result<Vec<String>, ConfigError> {
+    let key = "edge.allowed_origins";
+    let origins = layers.list(key);
+    let is_origin = |text: &str| {
+        let authority = text.split_once("://").map(|(_, authority)| authority);
+        text == "*" || authority.is_some_and(|host| !host.is_empty() && !host.contains(['/', '?', '#', ' ', '*']))
+    };
+    match origins.iter().find(|origin| !is_origin(origin)) {
+        Some(origin) => {
+            let rule = format!("{origin:?} must be scheme, host and port alone, such as https://app.example, or \"*\"");
+            Err(layers.error(key, rule))
+        }
+        None => Ok(origins),
+    }
 }
 
 fn live(layers: &Layers) -> Result<tidegate_live::Config, ConfigError> {

@@ -83,6 +83,10 @@ fn settings_that_break_a_rule_are_named() {
     assert_snapshot!(refusal("[log]\nformat = \"xml\""), @r#"log.format = "xml" (from tidegate.toml): must be "text" or "json""#);
     assert_snapshot!(refusal("[log]\nlevel = \"a=b=c\""), @r#"log.level = "a=b=c" (from tidegate.toml): must be a log filter such as "info": error parsing level filter: expected one of "off", "error", "warn", "info", "debug", "trace", or a number 0-5"#);
     assert_snapshot!(refusal("[tls]\nkey_file = \"k.pem\""), @r#"tls.certificate_file = "" (from default): is needed beside tls.key_file"#);
+    for origin in ["app.example", "https://app.example/", "https://", "https://*.example"] {
+        let refused = refusal(&format!("[edge]\nallowed_origins = [\"*\", \"http://a:81\", \"{origin}\"]"));
+        assert!(refused.contains(&format!("{origin:?} must be scheme, host and port alone")), "{refused}");
+    }
     assert_snapshot!(refusal("entity = 3"), @"entity: must be tables, each beginning with [[entity]]");
     assert_snapshot!(refusal("\n[identity]\napi_keys = secret"), @"tidegate.toml, line 3: string values must be quoted, expected literal string");
 }
