@@ -38,7 +38,7 @@ const PACE: Duration = Duration::from_millis(20);
 /// For any one answer, and for the last frames.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Of LIVE.md, for one client.
-const GATE: &str = "gate: p50 3 ms, p99 15 ms";
+const GATE: &str = "   gate: p50 3 ms, p99 15 ms";
 
 type Socket = WebSocketStream<TcpStream>;
 
