@@ -36,6 +36,7 @@ mod authority;
 mod cli;
 mod config;
 mod demo;
+mod descriptors;
 mod gateway;
 mod health;
 mod import;

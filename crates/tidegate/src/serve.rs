@@ -7,10 +7,10 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::{Failure, say};
-use crate::config::{Config, Log};
+use crate::config::Config;
 use crate::demo::{self, Demo};
 use crate::gateway::Gateway;
-use crate::log;
+use crate::{descriptors, log};
 
 const LANDING: &str = concat!(
     "Tidegate ",
@@ -33,7 +33,7 @@ pub(crate) fn runtime(threads: usize) -> std::io::Result<Runtime> {
 
 /// Serves until SIGTERM or SIGINT, then drains.
 pub(crate) fn serve(config: Config) -> Result<(), Failure> {
-    begin(&config.log, &config.unknown_variables);
+    begin(&config);
     runtime(0)?.block_on(async {
         // Before anybody can know that the process is there to be told to end.
         let mut signals = Signals::new()?;
@@ -49,7 +49,7 @@ pub(crate) fn serve(config: Config) -> Result<(), Failure> {
 /// Serves the demo likewise.
 pub(crate) fn demo(options: demo::Options) -> Result<(), Failure> {
     let prepared = demo::Prepared::new(options)?;
-    begin(&prepared.config.log, &prepared.config.unknown_variables);
+    begin(&prepared.config);
     runtime(0)?.block_on(async {
         let mut signals = Signals::new()?;
         let demo = Demo::start(prepared).await?;
@@ -68,11 +68,12 @@ pub(crate) fn demo(options: demo::Options) -> Result<(), Failure> {
     })
 }
 
-fn begin(log: &Log, unknown_variables: &[String]) {
-    log::start(log);
-    for name in unknown_variables {
+fn begin(config: &Config) {
+    log::start(&config.log);
+    for name in &config.unknown_variables {
         tracing::warn!(name, "this environment variable looks like a setting and is none");
     }
+    descriptors::raise_limit(&config.rooms.edge);
 }
 
 /// A second signal while stopping.

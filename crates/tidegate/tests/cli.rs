@@ -120,6 +120,25 @@ fn a_port_that_is_taken_is_an_error_that_helps() {
     assert!(error.contains(&format!("cannot listen on {address}")), "{error}");
 }
 
+/// Without connections to spare, whoever comes last would wait for an answer instead of getting a 503.
+#[test]
+fn the_limit_on_open_files_is_raised_and_one_too_low_is_named() {
+    let directory = TempDir::new().unwrap();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    // Ends by itself, since somebody has the port; by then the limit has been dealt with.
+    let said = |max_connections: &str| {
+        let mut command = Command::new("sh");
+        command.args(["-c", "ulimit -S -n 250 && ulimit -H -n 900 && exec \"$0\" \"$@\""]);
+        command.args([env!("CARGO_BIN_EXE_tidegate"), "serve", "--listen", &address]);
+        command.current_dir(directory.path()).env("TIDEGATE_EDGE_MAX_OTHER_SOCKETS", "100");
+        stderr_of_failure(&command.env("TIDEGATE_EDGE_MAX_CONNECTIONS", max_connections).output().unwrap())
+    };
+    let (fits, too_many) = (said("500"), said("800"));
+    assert!(fits.contains("open files limit=900") && !fits.contains("WARN"), "{fits}");
+    assert!(too_many.contains("WARN") && too_many.contains("edge.max_connections"), "{too_many}");
+}
+
 const CSV: &str = "id,at,mag,place,n\n\
     a,2018-01-31T01:49:59Z,1.5,\"Amboy, Washington\",007\n\
     b,2018-01-31T02:00:15.66Z,,Lima,8\n";
