@@ -72,6 +72,8 @@ pub struct EdgeMetrics {
     pub malformed: AtomicU64,
     /// Binary messages, which are ignored.
     pub binary: AtomicU64,
+    /// Times that a client sent faster than `messages_per_second` and reading from it paused.
+    pub paused: AtomicU64,
     /// What the sessions count.
     pub sessions: Arc<SessionMetrics>,
 }

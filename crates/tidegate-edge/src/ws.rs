@@ -221,6 +221,7 @@ impl<P: Protocol> Connection<P> {
         // The message is taken all the same; the next one waits.
         self.read_at = self.reads.take(now).err();
         if self.read_at.is_some() {
+            count(&metrics.paused);
             self.set_timer();
         }
         if message.is_close() {

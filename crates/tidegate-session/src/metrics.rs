@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub struct Metrics {
     /// Subscriptions that exist now.
     pub subscriptions: AtomicU64,
+    /// Subscribes refused because the session had as many as it may.
+    pub subscriptions_refused: AtomicU64,
     /// Times that a subscription's queued batches were dropped, to be replaced by their net difference.
     pub conflated: AtomicU64,
     /// Times that a slow subscription was answered with a fresh snapshot instead.

@@ -9,7 +9,7 @@ use tidegate_live::{Delivery, Live, Sink, Subscribe, Subscription, SubscriptionI
 use tidegate_model::{Query, Tenant, Token};
 
 use crate::item::Item;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, count};
 use crate::outbox::{CatchUp, Outbox};
 use crate::{CloseReason, Encode, Limits};
 
@@ -105,6 +105,7 @@ impl Session {
             return Err(SubscribeError::Closed);
         }
         if state.handles.len().max(state.outbox.subscriptions()) >= self.0.limits.subscriptions {
+            count(&self.0.metrics.subscriptions_refused);
             return Err(SubscribeError::TooMany(self.0.limits.subscriptions));
         }
         state.next_id += 1;

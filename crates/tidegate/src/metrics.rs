@@ -62,8 +62,11 @@ impl Sources {
         out.counter("sent_bytes", "Bytes of those, without framing", load(&edge.bytes_out))?;
         out.counter("messages_malformed", "Messages that could not be understood", load(&edge.malformed))?;
         out.counter("messages_binary", "Binary messages, which are ignored", load(&edge.binary))?;
+        out.counter("messages_paused", "Pauses in reading from clients that send too fast", load(&edge.paused))?;
         let sessions = &*edge.sessions;
         out.gauge("session_subscriptions", "Subscriptions of sessions now", load(&sessions.subscriptions))?;
+        let refused = load(&sessions.subscriptions_refused);
+        out.counter("session_subscriptions_refused", "Subscribes beyond a session's cap", refused)?;
         out.counter("session_conflated", "Slow subscriptions given the net difference", load(&sessions.conflated))?;
         out.counter("session_resets", "Slow subscriptions given a fresh snapshot", load(&sessions.resets))?;
         out.counter("session_too_large", "Snapshots larger than an outbox", load(&sessions.too_large))?;

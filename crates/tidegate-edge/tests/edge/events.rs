@@ -122,6 +122,25 @@ async fn messages_beyond_the_rate_wait_and_are_not_lost() {
         assert_eq!(client.json().await["id"], id);
     }
     assert!(start.elapsed() > Duration::from_millis(300), "{:?}", start.elapsed());
+    assert!(gateway.edge.metrics().paused.load(Ordering::Relaxed) > 0);
+}
+
+#[tokio::test]
+async fn subscriptions_beyond_the_cap_are_refused_and_counted() {
+    let gateway = Gateway::start(EdgeConfig { max_subscriptions: 1, ..EdgeConfig::default() }).await;
+    let mut client = gateway.ws("/ws").await;
+    for id in 1..=2 {
+        let data = format!(r#"{{"sub":{id},"query":{{"entity":"asset"}}}}"#);
+        client.send(&format!(r#"{{"event":"live.subscribe","id":{id},"data":{data}}}"#)).await;
+    }
+    let refused = loop {
+        let message = client.json().await;
+        if message["id"] == 2 {
+            break message;
+        }
+    };
+    assert_eq!(refused["error"]["code"], "too_many_subscriptions");
+    assert_eq!(gateway.edge.metrics().sessions.subscriptions_refused.load(Ordering::Relaxed), 1);
 }
 
 #[tokio::test]
