@@ -112,8 +112,10 @@ impl Engine {
     }
 }
 
-/// Bytes of a view by estimate: its state, its log, its list of rows.
+/// Bytes of a view by estimate: its state, its filter and as much again for where that is filed, its log, its list of
+/// rows.
 fn weight(view: &ViewState) -> usize {
     let held = view.window.as_ref().map_or(0, |window| window.rows.len());
-    size_of_val(view) + view.log.bytes() + held * size_of::<crate::window::Held>()
+    let filter = 2 * view.info.query.filter.size();
+    size_of_val(view) + filter + view.log.bytes() + held * size_of::<crate::window::Held>()
 }

@@ -146,6 +146,20 @@ impl Filter {
         }
     }
 
+    /// Bytes in memory, for byte bounds: an estimate from the lengths of its values.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        size_of::<Self>()
+            + match self {
+                Filter::All(filters) | Filter::Any(filters) => filters.iter().map(Filter::size).sum(),
+                Filter::Not(filter) => filter.size(),
+                Filter::Compare { value, .. } => value.heap_size(),
+                Filter::In(list) => list.values.iter().map(|value| size_of::<Value>() + value.heap_size()).sum(),
+                Filter::Like { pattern, .. } => 4 * pattern.text().len(),
+                Filter::IsNull { .. } => 0,
+            }
+    }
+
     /// Appends bytes that are equal for equal filters, whatever the order of their conjuncts and branches.
     pub(crate) fn canonical(&self, out: &mut Vec<u8>) {
         let group = |tag: u8, filters: &[Filter], out: &mut Vec<u8>| {

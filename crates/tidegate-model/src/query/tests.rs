@@ -149,3 +149,14 @@ fn members_by_position_are_no_query() {
     let query = parse(r#"{"entity":"asset"}"#).unwrap();
     assert_eq!(query.reanchored(Some(&cursor), None).unwrap_err().path, "cursor");
 }
+
+#[test]
+fn a_filter_weighs_what_its_values_do() {
+    let list: Vec<String> = (0..900).map(|n| format!("\"{n:032}\"")).collect();
+    let query = parse(&format!(
+        "{{\"entity\":\"asset\",\"where\":[{{\"column\":\"id\",\"op\":\"in\",\"value\":[{}]}}]}}",
+        list.join(",")
+    ));
+    assert!(query.unwrap().filter.size() > 900 * 32);
+    assert!(parse("{\"entity\":\"asset\"}").unwrap().filter.size() < 100);
+}
