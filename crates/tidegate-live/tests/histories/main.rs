@@ -7,6 +7,7 @@
 
 #![allow(clippy::expect_used)]
 
+mod plan;
 mod world;
 
 use std::sync::Arc;
@@ -17,7 +18,8 @@ use proptest::test_runner::{Config, TestRunner};
 use tidegate_model::{Entity, Filter};
 use tidegate_testkit::strategies::{Alphabet, QueryPlan, cells, entity, place, query_plan};
 
-use world::{Plan, Step, World};
+use plan::{Coverage, Plan, Step};
+use world::World;
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
@@ -80,9 +82,9 @@ fn every_list_is_exact_after_every_batch() {
 }
 
 thread_local! {
-    static COVERED: std::cell::RefCell<world::Coverage> = std::cell::RefCell::default();
+    static COVERED: std::cell::RefCell<Coverage> = std::cell::RefCell::default();
 }
 
-fn covered_add(coverage: &world::Coverage) {
+fn covered_add(coverage: &Coverage) {
     COVERED.with(|total| total.borrow_mut().add(coverage));
 }
