@@ -141,24 +141,36 @@ pub(crate) fn diff(
     deltas
 }
 
-/// The list before `batches` were applied, given the list after: each row with how it differs from what it is now.
+/// A row of a list as it was, and what has become of it since.
+#[derive(Debug)]
+pub(crate) struct Then {
+    pub(crate) row: Arc<Row>,
+    pub(crate) relation: Relation,
+    /// The position of its last change, as far as the view saw it.
+    pub(crate) version: u64,
+}
+
+/// The list before `batches` were applied, given the list after.
 pub(crate) fn undo<'a>(
     after: impl Iterator<Item = &'a Arc<Row>>,
     batches: impl DoubleEndedIterator<Item = &'a Arc<Batch>>,
-) -> Vec<(Arc<Row>, Relation)> {
-    let mut list: Vec<(Arc<Row>, Relation)> = after.map(|row| (row.clone(), Relation::Same)).collect();
+) -> Vec<Then> {
+    let as_now = |row: &Arc<Row>| Then { row: row.clone(), relation: Relation::Same, version: row.version() };
+    let mut list: Vec<Then> = after.map(as_now).collect();
     for delta in batches.rev().flat_map(|batch| batch.deltas.iter().rev()) {
         let (old, new) = (delta.old_index as usize, delta.new_index as usize);
         match (delta.op, &delta.row) {
             (Op::Enter, _) => {
                 list.remove(new);
             }
-            (Op::Leave, Some(row)) => list.insert(old, (row.clone(), Relation::Moved)),
-            (Op::Move, _) => {
-                let (row, _) = list.remove(new);
-                list.insert(old, (row, Relation::Moved));
+            (Op::Leave, Some(row)) => {
+                list.insert(old, Then { row: row.clone(), relation: Relation::Moved, version: delta.version });
             }
-            (Op::Update, _) => list[new].1 = list[new].1.max(Relation::Changed),
+            (Op::Move, _) => {
+                let moved = list.remove(new);
+                list.insert(old, Then { relation: Relation::Moved, ..moved });
+            }
+            (Op::Update, _) => list[new].relation = list[new].relation.max(Relation::Changed),
             _ => {}
         }
     }
@@ -279,9 +291,11 @@ mod tests {
             let now: Vec<Arc<Row>> = lists.last().unwrap().iter().map(|(id, _, content)| row(*id, *content)).collect();
             let then = undo(now.iter(), batches.iter());
             let ids = |row: &Arc<Row>| match row.value(0) { Value::Int(id) => *id, _ => unreachable!() };
-            prop_assert_eq!(then.iter().map(|(row, _)| ids(row)).collect::<Vec<_>>(), lists[0].iter().map(|l| l.0).collect::<Vec<_>>());
-            let before: Vec<&Arc<Row>> = then.iter().map(|(row, _)| row).collect();
-            let net = diff(&before, &now.iter().collect::<Vec<_>>(), &[0], |from, _| then[from].1, |_| 7);
+            prop_assert_eq!(then.iter().map(|then| ids(&then.row)).collect::<Vec<_>>(), lists[0].iter().map(|l| l.0).collect::<Vec<_>>());
+            let before: Vec<&Arc<Row>> = then.iter().map(|then| &then.row).collect();
+            let net = diff(&before, &now.iter().collect::<Vec<_>>(), &[0], |from, _| then[from].relation, |from| then[from].version);
+            // Whatever is gone left in one of the batches, and is told with the version it left with.
+            prop_assert!(net.iter().all(|delta| delta.op != Op::Leave || delta.version == 7));
             let mut client = shown(&lists[0]);
             apply(&mut client, &net);
             prop_assert_eq!(client, shown(lists.last().unwrap()));

@@ -323,9 +323,9 @@ impl ViewState {
         }
         let (rows, position) = self.list(position)?;
         let then = diff::undo(rows.iter().map(|held| &held.row), self.log.after(sent)?);
-        let before: Vec<&Arc<Row>> = then.iter().map(|(row, _)| row).collect();
+        let before: Vec<&Arc<Row>> = then.iter().map(|then| &then.row).collect();
         let after: Vec<&Arc<Row>> = rows.iter().map(|held| &held.row).collect();
-        let deltas = diff::diff(&before, &after, key, |from, _| then[from].1, |from| then[from].0.version());
+        let deltas = diff::diff(&before, &after, key, |from, _| then[from].relation, |from| then[from].version);
         Some(Batch::new(position, BatchKind::Own, deltas))
     }
 

@@ -92,28 +92,26 @@ fn a_subscribe_that_finds_the_queue_full_is_refused_at_once() {
     asking.join().expect("no panic");
 }
 
-#[test]
-fn a_scan_that_the_store_drops_ends_the_subscription() {
-    let (live, query) = start(true, 0);
+/// What a subscriber whose gate stands open is handed first.
+fn first_delivery(is_broken: bool, refusals: u64) -> Delivery {
+    let (live, query) = start(is_broken, refusals);
     let (out, deliveries) = sync_channel(16);
     let (entered, _is_inside) = sync_channel(16);
     let (open, gate) = sync_channel(16);
     drop(open);
     let sink: Arc<dyn Sink> = Arc::new(Gate { out, entered, open: gate.into() });
     let _subscription = subscribe(&live, &query, &sink).expect("room");
-    let delivery = deliveries.recv_timeout(PATIENCE).expect("an answer");
+    deliveries.recv_timeout(PATIENCE).expect("an answer")
+}
+
+#[test]
+fn a_scan_that_the_store_drops_ends_the_subscription() {
+    let delivery = first_delivery(true, 0);
     assert!(matches!(delivery, Delivery::Ended(EndReason::StoreFailed)));
 }
 
 #[test]
 fn a_store_that_has_no_room_is_asked_again() {
-    let (live, query) = start(false, 3);
-    let (out, deliveries) = sync_channel(16);
-    let (entered, _is_inside) = sync_channel(16);
-    let (open, gate) = sync_channel(16);
-    drop(open);
-    let sink: Arc<dyn Sink> = Arc::new(Gate { out, entered, open: gate.into() });
-    let _subscription = subscribe(&live, &query, &sink).expect("room");
-    let delivery = deliveries.recv_timeout(PATIENCE).expect("an answer");
+    let delivery = first_delivery(false, 3);
     assert!(matches!(delivery, Delivery::Started { .. }), "{delivery:?}");
 }
