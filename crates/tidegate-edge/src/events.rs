@@ -17,7 +17,6 @@ use std::sync::Arc;
 use axum::extract::{Extension, Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
-use futures_util::task::AtomicWaker;
 use tidegate_live::SubscriptionId;
 use tidegate_model::{Position, Query};
 use tidegate_session::{CloseReason, Credential, Item, Principal, Session, Started};
@@ -48,11 +47,7 @@ pub(crate) async fn open(
     };
     let admitted = edge.begin(&link, permit, "ws");
     let protocol = Events::new(edge.clone(), link.clone(), principal);
-    Ok(upgrade::switch(&edge, &link, request, accept, move |socket| {
-        let waker = Arc::new(AtomicWaker::new());
-        let session = admitted.edge.session(&waker);
-        ws::run(socket, session, waker, protocol, admitted)
-    }))
+    Ok(ws::switch(&edge, &link, request, accept, protocol, admitted))
 }
 
 struct Events {

@@ -9,6 +9,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use axum::extract::Request;
+use axum::http::HeaderValue;
+use axum::response::Response;
 use futures_util::task::AtomicWaker;
 use futures_util::{Sink as _, SinkExt as _, Stream as _, StreamExt as _};
 use tidegate_model::Position;
@@ -19,10 +22,11 @@ use tokio_util::sync::WaitForCancellationFuture;
 use tokio_websockets::{CloseCode, Error, Message};
 
 use crate::config::unless_zero;
-use crate::edge::Admitted;
+use crate::edge::{Admitted, Link};
 use crate::metrics::count;
 use crate::rate::Bucket;
 use crate::upgrade::Socket;
+use crate::{Edge, upgrade};
 
 /// Bytes taken from a session for one flush: enough to fill a socket's buffer.
 const TURN_BYTES: usize = 64 << 10;
@@ -53,8 +57,24 @@ pub(crate) trait Protocol: Send {
     fn missing(&self) -> Option<CloseReason>;
 }
 
+/// Answers the handshake; what becomes of the socket then is the protocol's.
+pub(crate) fn switch<P: Protocol + 'static>(
+    edge: &Edge,
+    link: &Arc<Link>,
+    request: Request,
+    accept: HeaderValue,
+    protocol: P,
+    admitted: Admitted,
+) -> Response {
+    upgrade::switch(edge, link, request, accept, move |socket| {
+        let waker = Arc::new(AtomicWaker::new());
+        let session = admitted.edge.session(&waker);
+        run(socket, session, waker, protocol, admitted)
+    })
+}
+
 /// Serves one socket to its end.
-pub(crate) async fn run<P: Protocol>(
+async fn run<P: Protocol>(
     socket: Socket,
     session: Session,
     waker: Arc<AtomicWaker>,
