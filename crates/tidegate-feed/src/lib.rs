@@ -17,6 +17,7 @@ mod decode;
 mod error;
 mod local;
 mod metrics;
+pub mod postgres;
 mod request;
 
 pub use decode::{Limits, decode_changes};

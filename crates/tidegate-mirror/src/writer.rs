@@ -143,7 +143,7 @@ impl Writer {
         let versions = places.into_iter().map(version).collect();
         let changes = self.write(fold.touched)?;
         self.position = position;
-        Ok(Applied { transaction: Transaction { position, changes }, versions })
+        Ok(Applied { transaction: Transaction { position, changes, reloads: Vec::new() }, versions })
     }
 
     /// Makes everything applied since `begin` durable and readable.

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use crate::Type;
+use crate::query::{ConditionJson, decode_conditions};
+use crate::{Filter, Object, Type};
 
 /// Most columns of an entity: sets of columns are one `u128`.
 pub const COLUMNS_MAX: usize = 128;
@@ -72,6 +73,8 @@ pub struct Entity {
     max_window: u32,
     indexes: Box<[Box<[u16]>]>,
     schema_version: u64,
+    sourced: bool,
+    row_filter: Option<Filter>,
 }
 
 /// A description of an entity that breaks a rule.
@@ -105,6 +108,11 @@ pub struct EntityBuilder {
     pub max_window: Option<u32>,
     /// Column lists to index for ordered scans; absent means one per column named in `sortable`.
     pub indexes: Option<Vec<Vec<String>>>,
+    /// See [`Entity::is_sourced`].
+    pub sourced: bool,
+    /// Rows that are no match are nobody's: a JSON array of conditions, as the `where` of a query. Only of a sourced
+    /// entity.
+    pub row_filter: Option<String>,
 }
 
 impl EntityBuilder {
@@ -160,7 +168,30 @@ impl EntityBuilder {
             .collect();
         let schema_version = schema_version(&self.name, &columns, &key, tenant);
         let name = self.name.as_str().into();
-        Ok(Entity { id, name, columns, key: key.into(), tenant, max_window, indexes: indexes.into(), schema_version })
+        let mut entity = Entity {
+            id,
+            name,
+            columns,
+            key: key.into(),
+            tenant,
+            max_window,
+            indexes: indexes.into(),
+            schema_version,
+            sourced: self.sourced,
+            row_filter: None,
+        };
+        entity.row_filter = self.row_filter(&entity)?;
+        Ok(entity)
+    }
+
+    fn row_filter(&self, entity: &Entity) -> Result<Option<Filter>, EntityError> {
+        let Some(text) = &self.row_filter else { return Ok(None) };
+        if !self.sourced {
+            return Err(self.error("where", "is for entities whose rows come from a source".into()));
+        }
+        let conditions: Vec<Object<ConditionJson<'_>>> =
+            serde_json::from_str(text).map_err(|e| self.error("where", format!("is no list of conditions: {e}")))?;
+        decode_conditions(entity, &conditions).map(Some).map_err(|e| self.error("where", e.to_string()))
     }
 
     fn check_names(&self) -> Result<(), EntityError> {
@@ -269,6 +300,19 @@ impl Entity {
     #[must_use]
     pub fn schema_version(&self) -> u64 {
         self.schema_version
+    }
+
+    /// Whether its rows are a copy of another database's: a key is then unique across tenants, the table can be copied
+    /// again, and nothing else writes it.
+    #[must_use]
+    pub fn is_sourced(&self) -> bool {
+        self.sourced
+    }
+
+    /// What a row must match to be anybody's.
+    #[must_use]
+    pub fn row_filter(&self) -> Option<&Filter> {
+        self.row_filter.as_ref()
     }
 
     /// Whether the column may never be null.

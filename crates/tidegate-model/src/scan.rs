@@ -39,6 +39,9 @@ pub enum ScanError {
     /// Too many scans are waiting: the live engine asks again in a moment.
     #[error("too many scans are waiting; try again")]
     Busy,
+    /// The entity is being copied: the live engine asks again until it is there.
+    #[error("the entity is still being copied; try again later")]
+    NotReady,
     /// The store failed. Subscriptions that wait for the scan end with a retryable error.
     #[error("the store failed: {0}")]
     Store(String),

@@ -47,6 +47,9 @@ pub struct Transaction {
     pub position: Position,
     /// In the order in which the rows were first touched.
     pub changes: Vec<Change>,
+    /// Entities that changed in a way which is not told row by row (too many rows, a truncation, a new copy): every
+    /// view of them is read anew. None of their rows is among the changes.
+    pub reloads: Vec<EntityId>,
 }
 
 /// What a delta does to the client's list or set.

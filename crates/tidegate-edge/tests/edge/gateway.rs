@@ -137,7 +137,7 @@ impl Gateway {
             let old = state.1.insert((*id).to_owned(), new.clone());
             Change { entity: self.store.entity.id(), tenant: Tenant::common(), old, new: Some(new) }
         });
-        let transaction = Arc::new(Transaction { position, changes: changes.collect() });
+        let transaction = Arc::new(Transaction { position, changes: changes.collect(), reloads: Vec::new() });
         state.0 = position;
         self.live.publish(&transaction);
         position

@@ -93,6 +93,6 @@ impl World {
 
     pub fn change(&self, old: Option<Arc<Row>>, new: Option<Arc<Row>>) -> Transaction {
         let change = Change { entity: EntityId(0), tenant: Tenant::common(), old, new };
-        Transaction { position: Position(0), changes: vec![change] }
+        Transaction { position: Position(0), changes: vec![change], reloads: Vec::new() }
     }
 }

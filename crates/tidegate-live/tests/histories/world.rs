@@ -187,7 +187,7 @@ impl<'a> World<'a> {
                 }
             }
         }
-        self.transactions.push(Transaction { position, changes });
+        self.transactions.push(Transaction { position, changes, reloads: Vec::new() });
         self.states.push((position, after));
     }
 

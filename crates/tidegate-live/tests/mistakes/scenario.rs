@@ -136,7 +136,7 @@ impl Scenario {
         };
         let cells = |row: &Option<Arc<Row>>| row.as_ref().map(|row| row.values().to_vec());
         let changes = ids.iter().map(change).filter(|change| cells(&change.old) != cells(&change.new)).collect();
-        self.committed.push(Transaction { position, changes });
+        self.committed.push(Transaction { position, changes, reloads: Vec::new() });
         self.states.push(after);
     }
 

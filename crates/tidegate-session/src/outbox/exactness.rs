@@ -81,7 +81,7 @@ impl World {
         for (id, n) in changes {
             net.insert(*id, *n);
         }
-        let mut transaction = Transaction { position: self.position, changes: Vec::new() };
+        let mut transaction = Transaction { position: self.position, changes: Vec::new(), reloads: Vec::new() };
         for (id, n) in net {
             let new = n.map(|n| Row::new(self.position, vec![Value::Int(id), Value::Int(n)]));
             let old = match &new {

@@ -53,5 +53,6 @@ fn builder(path: &str, table: &Table) -> Result<EntityBuilder, ConfigError> {
         sortable: toml.sortable,
         max_window: toml.max_window,
         indexes: toml.indexes,
+        ..EntityBuilder::default()
     })
 }

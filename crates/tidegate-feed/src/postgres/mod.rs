@@ -1,0 +1,5 @@
+//! Transactions out of a PostgreSQL database, by logical replication.
+
+mod lsn;
+
+pub use lsn::{Lsn, LsnError};
