@@ -10,17 +10,20 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 use tidegate_edge::{EdgeMetrics, Refused};
+use tidegate_feed::postgres::PostgresFeed;
 use tidegate_live::Live;
 use tidegate_mirror::Mirror;
 use tidegate_model::Position;
 use tidegate_session::CloseReason;
 use tokio::sync::watch;
 
+use crate::feeds::Feed;
+
 /// Where the numbers are.
 pub(crate) struct Sources {
     pub(crate) edge: Arc<EdgeMetrics>,
     pub(crate) live: Live,
-    pub(crate) feed: Arc<tidegate_feed::Metrics>,
+    pub(crate) feed: Feed,
     pub(crate) mirror: Arc<Mirror>,
     pub(crate) applied: watch::Receiver<Position>,
 }
@@ -43,7 +46,10 @@ impl Collector for Sources {
         let mut out = Out(encoder);
         self.edge(&mut out)?;
         self.live(&mut out)?;
-        self.feed(&mut out)?;
+        match &self.feed {
+            Feed::Local(feed) => local(feed.metrics(), &mut out)?,
+            Feed::Postgres(feed) => source(feed, &mut out)?,
+        }
         self.mirror(&mut out)
     }
 }
@@ -92,24 +98,6 @@ impl Sources {
         out.counter("live_busy", "Commands refused because a queue was full", live.busy.get())
     }
 
-    fn feed(&self, out: &mut Out<'_>) -> fmt::Result {
-        let feed = &*self.feed;
-        out.gauge("feed_queue_requests", "Writes waiting", load(&feed.queue_requests))?;
-        out.gauge("feed_queue_bytes", "Their bytes", load(&feed.queue_bytes))?;
-        out.counter("feed_overloaded", "Writes turned away because the queue was full", load(&feed.overloaded))?;
-        out.counter("feed_refused", "Writes that broke a rule", load(&feed.refused))?;
-        out.counter("feed_replayed", "Writes answered from an idempotency key", load(&feed.replayed))?;
-        out.counter("feed_failed", "Writes lost to a failing store", load(&feed.failed))?;
-        out.counter("feed_transactions", "Transactions committed", load(&feed.transactions))?;
-        out.counter("feed_rows", "Rows changed by them", load(&feed.rows))?;
-        out.seconds(
-            "feed_latency_seconds",
-            "Arrival to durable, summed over transactions",
-            load(&feed.latency_micros),
-        )?;
-        out.gauge("feed_latency_max_microseconds", "The longest of these", load(&feed.latency_micros_max))
-    }
-
     fn mirror(&self, out: &mut Out<'_>) -> fmt::Result {
         let mirror = self.mirror.metrics();
         out.gauge("mirror_reads_waiting", "Reads waiting for a reader", self.mirror.waiting() as u64)?;
@@ -123,6 +111,24 @@ impl Sources {
         out.counter("mirror_rows_written", "Rows written or deleted", load(&mirror.rows_written))?;
         out.gauge("mirror_wal_bytes", "Size of the write-ahead log", load(&mirror.wal_bytes))
     }
+}
+
+fn local(feed: &tidegate_feed::Metrics, out: &mut Out<'_>) -> fmt::Result {
+    out.gauge("feed_queue_requests", "Writes waiting", load(&feed.queue_requests))?;
+    out.gauge("feed_queue_bytes", "Their bytes", load(&feed.queue_bytes))?;
+    out.counter("feed_overloaded", "Writes turned away because the queue was full", load(&feed.overloaded))?;
+    out.counter("feed_refused", "Writes that broke a rule", load(&feed.refused))?;
+    out.counter("feed_replayed", "Writes answered from an idempotency key", load(&feed.replayed))?;
+    out.counter("feed_failed", "Writes lost to a failing store", load(&feed.failed))?;
+    out.counter("feed_transactions", "Transactions committed", load(&feed.transactions))?;
+    out.counter("feed_rows", "Rows changed by them", load(&feed.rows))?;
+    out.seconds("feed_latency_seconds", "Arrival to durable, summed over transactions", load(&feed.latency_micros))?;
+    out.gauge("feed_latency_max_microseconds", "The longest of these", load(&feed.latency_micros_max))
+}
+
+fn source(feed: &PostgresFeed, out: &mut Out<'_>) -> fmt::Result {
+    let source = feed.metrics();
+    out.gauge("source_connected", "Whether the log of the database is being read", load(&source.connected))
 }
 
 struct Out<'a>(DescriptorEncoder<'a>);

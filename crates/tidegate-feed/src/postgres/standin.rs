@@ -45,6 +45,10 @@ impl Url {
 }
 
 impl Settings {
+    pub fn url(text: &str) -> Result<Url, SourceError> {
+        Url::parse(text)
+    }
+
     pub fn new(url: Url) -> Self {
         Self {
             url,

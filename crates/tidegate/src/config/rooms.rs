@@ -170,7 +170,7 @@ fn millis(layers: &Layers, key: &str) -> Result<Duration, ConfigError> {
 }
 
 /// A time that must not be 0.
-fn some_millis(layers: &Layers, key: &str) -> Result<Duration, ConfigError> {
+pub(super) fn some_millis(layers: &Layers, key: &str) -> Result<Duration, ConfigError> {
     layers.int(key, 1..=*MILLIS.end()).map(Duration::from_millis)
 }
 
