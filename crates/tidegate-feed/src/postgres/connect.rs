@@ -130,17 +130,3 @@ pub(super) fn parsed<T: std::str::FromStr>(row: Option<&SimpleQueryRow>, column:
         .and_then(|text| text.parse().ok())
         .ok_or_else(|| SourceError::new(SourceErrorKind::Protocol, "the server answered a query with another row"))
 }
-
-/// `name` as an identifier in SQL.
-pub(crate) fn identifier(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
-}
-
-/// `text` as a literal in SQL.
-pub(crate) fn literal(text: &str) -> String {
-    if text.contains('\\') {
-        format!("E'{}'", text.replace('\\', "\\\\").replace('\'', "''"))
-    } else {
-        format!("'{}'", text.replace('\'', "''"))
-    }
-}

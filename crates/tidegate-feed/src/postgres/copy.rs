@@ -15,8 +15,10 @@ use tokio::time::Instant;
 use tokio_postgres::Client;
 
 use super::binary_copy::Parser;
-use super::connect::{PINNED, field, literal, parsed, rows};
+use super::connect::{PINNED, field, parsed, rows};
 use super::error::{SourceError, SourceErrorKind};
+use super::quote::literal;
+use super::resolve::Mapping;
 use super::snapshot::XidSnapshot;
 
 /// A batch of rows, each with a value per column of the entity.
@@ -152,6 +154,21 @@ pub(crate) trait CopySource {
     fn columns(&self) -> usize;
     /// The value of a cell that is not NULL; the error names the column.
     fn value(&self, column: usize, bytes: &[u8]) -> Result<Value, String>;
+}
+
+impl CopySource for Mapping {
+    fn copy_sql(&self) -> String {
+        self.copy_sql()
+    }
+
+    fn columns(&self) -> usize {
+        self.columns.len()
+    }
+
+    fn value(&self, column: usize, bytes: &[u8]) -> Result<Value, String> {
+        let column = self.columns.get(column).ok_or("a column too many")?;
+        column.source.from_binary(bytes).map_err(|error| format!("column {}: {error}", column.name))
+    }
 }
 
 /// Waits until every transaction that is under way now, in any database of the server, has ended: how often it asked.

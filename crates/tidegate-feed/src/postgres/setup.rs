@@ -2,9 +2,10 @@
 
 use tokio_postgres::Client;
 
-use super::connect::{field, identifier, literal, parsed, rows};
+use super::connect::{field, parsed, rows};
 use super::error::SourceError;
 use super::lsn::Lsn;
+use super::quote::{self, identifier, literal};
 use super::settings::Settings;
 
 /// The prefix of our own messages in the log.
@@ -24,7 +25,7 @@ pub(crate) async fn ensure_publication(
     let found =
         rows(client, &format!("SELECT puballtables FROM pg_catalog.pg_publication WHERE pubname = {name}")).await?;
     let list = |tables: &[&(String, String)]| {
-        let names = tables.iter().map(|(schema, table)| format!("{}.{}", identifier(schema), identifier(table)));
+        let names = tables.iter().map(|(schema, table)| quote::table(schema, table));
         names.collect::<Vec<_>>().join(", ")
     };
     let publication = identifier(&settings.publication);

@@ -13,9 +13,10 @@ use bytes::Bytes;
 use pgwire_replication::{ReplicationClient, ReplicationConfig, ReplicationEvent};
 use tokio::time::Instant;
 
-use super::connect::{identifier, options, within};
+use super::connect::{options, within};
 use super::error::{SourceError, SourceErrorKind};
 use super::lsn::Lsn;
+use super::quote::identifier;
 use super::settings::{Endpoint, Settings};
 use super::tls;
 
