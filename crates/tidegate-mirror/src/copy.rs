@@ -136,7 +136,8 @@ impl Writer {
     /// The store failed: call [`Writer::rollback`].
     pub fn set_ready(&mut self, entity: EntityId) -> Result<(), MirrorError> {
         self.sourced(entity)?;
-        self.set_state(entity, State::Ready)
+        // One that is ready may have rows in the fold: it stays as it is.
+        if self.state(entity) == State::Filling { self.set_state(entity, State::Ready) } else { Ok(()) }
     }
 
     fn set_state(&mut self, entity: EntityId, state: State) -> Result<(), MirrorError> {
