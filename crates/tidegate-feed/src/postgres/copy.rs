@@ -42,6 +42,16 @@ pub(crate) enum Seen {
     Snapshot(XidSnapshot),
 }
 
+impl Seen {
+    /// Whether the copy has what a streamed transaction did.
+    pub(crate) fn sees(&self, xid: u32) -> bool {
+        match self {
+            Seen::AtSlot => false,
+            Seen::Snapshot(snapshot) => snapshot.sees(snapshot.extend(xid)),
+        }
+    }
+}
+
 /// What a copy's memory and patience are bounded by.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct CopyLimits {
