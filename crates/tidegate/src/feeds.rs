@@ -4,13 +4,11 @@ use std::sync::Arc;
 
 use tidegate_edge::{ApiError, Finding, Places, PositionsOnly};
 use tidegate_feed::LocalFeed;
-use tidegate_feed::postgres::{Lsn, Place, PostgresFeed};
+use tidegate_feed::postgres::{BARRIER_BYTES_MAX, Lsn, Place, PostgresFeed};
 use tidegate_model::Position;
 
 /// What stands before the token of a barrier.
 const BARRIER: &str = "barrier:";
-/// Longest token of a barrier, in bytes.
-const BARRIER_BYTES_MAX: usize = 128;
 
 /// A feed of either kind. Cheap to clone; when the last clone is dropped, what it was doing is finished first.
 #[derive(Clone)]
@@ -59,9 +57,9 @@ struct LogPositions(PostgresFeed);
 
 impl Places for LogPositions {
     fn find(&self, place: &str) -> Result<Finding, ApiError> {
-        let (feed, place) = (self.0.clone(), parse(place)?);
+        let reached = self.0.reached(parse(place)?);
         Ok(Box::pin(async move {
-            feed.reached(place).await.map_err(|error| {
+            reached.await.map_err(|error| {
                 tracing::debug!(%error, "a place in the log was not reached");
                 let message = "the source is not followed at the moment; ask again";
                 ApiError::new(axum::http::StatusCode::SERVICE_UNAVAILABLE, "unavailable", message)

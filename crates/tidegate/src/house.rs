@@ -206,15 +206,14 @@ fn follow(
         published.published(transaction.position);
         followers.publish(&transaction);
     });
-    let feed = match prepared {
-        None => LocalFeed::start(config.rooms.feed.clone(), catalog.clone(), writer, publish).map(Feed::Local),
+    match prepared {
+        None => LocalFeed::start(config.rooms.feed.clone(), catalog.clone(), writer, publish)
+            .map(Feed::Local)
+            .map_err(StartError::Feed),
         Some(prepared) => {
             let subscribers = live.clone();
-            let end = Box::new(move |entity: EntityId, reason: Arc<str>| {
-                let _ = (&subscribers, entity, reason);
-            });
-            PostgresFeed::start(prepared, catalog.clone(), writer, Outlets { publish, end }).map(Feed::Postgres)
+            let end = Box::new(move |entity: EntityId, reason: Arc<str>| subscribers.end_entity(entity, &reason));
+            Ok(Feed::Postgres(PostgresFeed::start(prepared, catalog, writer, Outlets { publish, end })?))
         }
-    };
-    feed.map_err(StartError::Feed)
+    }
 }

@@ -19,6 +19,9 @@ use tokio::sync::watch;
 
 use crate::feeds::Feed;
 
+/// What an entity of a database may be doing.
+const ENTITY_STATES: [&str; 5] = ["waiting", "copying", "catching_up", "ready", "unavailable"];
+
 /// Where the numbers are.
 pub(crate) struct Sources {
     pub(crate) edge: Arc<EdgeMetrics>,
@@ -109,7 +112,9 @@ impl Sources {
         out.counter("mirror_commits_failed", "Commits that failed", load(&mirror.commits_failed))?;
         out.seconds("mirror_commit_seconds", "Time that commits took, fsync included", load(&mirror.commit_micros))?;
         out.counter("mirror_rows_written", "Rows written or deleted", load(&mirror.rows_written))?;
-        out.gauge("mirror_wal_bytes", "Size of the write-ahead log", load(&mirror.wal_bytes))
+        out.gauge("mirror_wal_bytes", "Size of the write-ahead log", load(&mirror.wal_bytes))?;
+        out.gauge("mirror_pending_rows", "Changes recorded beside copies under way", load(&mirror.pending_rows))?;
+        out.gauge("mirror_pending_bytes", "Size of these", load(&mirror.pending_bytes))
     }
 }
 
@@ -128,7 +133,22 @@ fn local(feed: &tidegate_feed::Metrics, out: &mut Out<'_>) -> fmt::Result {
 
 fn source(feed: &PostgresFeed, out: &mut Out<'_>) -> fmt::Result {
     let source = feed.metrics();
-    out.gauge("source_connected", "Whether the log of the database is being read", load(&source.connected))
+    out.gauge("source_connected", "Whether the log of the database is being read", load(&source.connected))?;
+    out.gauge("source_lag_bytes", "Log of the database not applied yet", load(&source.lag_bytes))?;
+    out.gauge_seconds("source_lag_seconds", "Since all that was sent was applied", load(&source.lag_micros))?;
+    out.gauge("source_slot_retained_bytes", "Log that the database keeps for us", load(&source.retained_bytes))?;
+    out.counter("source_transactions", "Transactions applied", load(&source.transactions))?;
+    out.counter("source_transactions_known", "Transactions that came again", load(&source.redelivered))?;
+    out.counter("source_rows", "Changed rows applied", load(&source.rows))?;
+    out.counter("source_commits", "Commits of the store for them", load(&source.commits))?;
+    out.counter("source_copy_rows", "Rows copied", load(&source.copied_rows))?;
+    out.counter("source_recorded", "Changes recorded beside a copy", load(&source.recorded))?;
+    out.counter("source_entities_failed", "Entities that went unavailable", load(&source.failed_entities))?;
+    out.by_reason("source_reconnects", "Sessions with the database that ended", &source.sessions_ended.counts())?;
+    out.by_reason("source_recopies", "Times that everything was copied", &source.copies.counts())?;
+    let entities = feed.status().entities;
+    let in_state = |state| (state, entities.iter().filter(|entity| entity.state == state).count() as u64);
+    out.by_state("source_entities", "Entities by state", &ENTITY_STATES.map(in_state))
 }
 
 struct Out<'a>(DescriptorEncoder<'a>);
@@ -146,11 +166,24 @@ impl Out<'_> {
         self.metric(name, help, &ConstCounter::new(micros as f64 / 1e6))
     }
 
+    fn gauge_seconds(&mut self, name: &str, help: &str, micros: u64) -> fmt::Result {
+        self.metric(name, help, &ConstGauge::new(micros as f64 / 1e6))
+    }
+
     fn by_reason(&mut self, name: &str, help: &str, values: &[(&'static str, u64)]) -> fmt::Result {
-        let kind = ConstCounter::new(0u64).metric_type();
-        let mut family = self.0.encode_descriptor(name, help, None, kind)?;
+        let mut family = self.0.encode_descriptor(name, help, None, ConstCounter::new(0u64).metric_type())?;
         for (reason, value) in values {
             ConstCounter::new(*value).encode(family.encode_family(&[("reason", *reason)])?)?;
+        }
+        Ok(())
+    }
+
+    /// Levels by state.
+    fn by_state(&mut self, name: &str, help: &str, values: &[(&'static str, u64)]) -> fmt::Result {
+        let mut family = self.0.encode_descriptor(name, help, None, ConstGauge::new(0i64).metric_type())?;
+        for (state, value) in values {
+            let value = i64::try_from(*value).unwrap_or(i64::MAX);
+            ConstGauge::new(value).encode(family.encode_family(&[("state", *state)])?)?;
         }
         Ok(())
     }

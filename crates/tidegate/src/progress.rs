@@ -48,8 +48,13 @@ fn is_copied(entity: &EntityStatus) -> bool {
     matches!(entity.state, "copying" | "catching_up")
 }
 
+/// 0 where the server has never looked.
+fn estimated_rows(entity: &EntityStatus) -> u64 {
+    entity.estimated_rows.max(0.0) as u64
+}
+
 fn log(entity: &EntityStatus) {
-    let (rows, of_about) = (entity.rows_copied, entity.rows_estimated);
+    let (rows, of_about) = (entity.copied_rows, estimated_rows(entity));
     tracing::info!(entity = %entity.name, state = entity.state, rows, of_about, "copying");
 }
 
@@ -67,8 +72,8 @@ impl Bars {
                 let all = &self.all;
                 let bar = self.of.entry(entity.name.to_string()).or_insert_with(|| all.add(bar(entity)));
                 // The server's estimate may be short of the truth.
-                bar.set_length(entity.rows_estimated.max(entity.rows_copied));
-                bar.set_position(entity.rows_copied);
+                bar.set_length(estimated_rows(entity).max(entity.copied_rows));
+                bar.set_position(entity.copied_rows);
                 bar.set_message(entity.state);
             } else if let Some(bar) = self.of.remove(&*entity.name) {
                 bar.finish_and_clear();
@@ -80,5 +85,5 @@ impl Bars {
 fn bar(entity: &EntityStatus) -> ProgressBar {
     let style = ProgressStyle::with_template("{prefix} {msg} {wide_bar} {human_pos}/{human_len} rows {per_sec} {eta}")
         .unwrap_or_else(|_| ProgressStyle::default_bar());
-    ProgressBar::new(entity.rows_estimated).with_style(style).with_prefix(entity.name.to_string())
+    ProgressBar::new(estimated_rows(entity)).with_style(style).with_prefix(entity.name.to_string())
 }

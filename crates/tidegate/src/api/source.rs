@@ -3,39 +3,34 @@
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
+use serde::Serialize;
 use tidegate_edge::ApiError;
-use tidegate_feed::postgres::{EntityStatus, Status};
+use tidegate_feed::postgres::Status;
 use tidegate_session::PrincipalKind;
 
-use super::{Api, json};
+use super::{Api, internal, json};
 use crate::feeds::Feed;
+
+#[derive(Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+enum Told {
+    Local {},
+    Postgres {
+        /// Why readiness is red, if it is.
+        trouble: Option<String>,
+        #[serde(flatten)]
+        status: Status,
+    },
+}
 
 pub(super) async fn status(State(api): State<Api>, headers: HeaderMap) -> Result<Response, ApiError> {
     // It names tables and repeats what the database says.
     if api.principal(&headers)?.kind != PrincipalKind::ApiKey {
         return Err(ApiError::new(StatusCode::FORBIDDEN, "forbidden", "this takes an API key"));
     }
-    let status = match &api.0.feed {
-        Feed::Local(_) => serde_json::json!({ "kind": "local" }),
-        Feed::Postgres(feed) => {
-            let trouble = feed.health().err();
-            told(&feed.status(), trouble.as_deref())
-        }
+    let told = match &api.0.feed {
+        Feed::Local(_) => Told::Local {},
+        Feed::Postgres(feed) => Told::Postgres { trouble: feed.health().err(), status: feed.status() },
     };
-    Ok(json(status.to_string()))
-}
-
-fn told(status: &Status, trouble: Option<&str>) -> serde_json::Value {
-    let entities: Vec<serde_json::Value> = status.entities.iter().map(entity).collect();
-    serde_json::json!({ "kind": "postgres", "session": status.session, "trouble": trouble, "entities": entities })
-}
-
-fn entity(entity: &EntityStatus) -> serde_json::Value {
-    serde_json::json!({
-        "name": entity.name,
-        "state": entity.state,
-        "rows_copied": entity.rows_copied,
-        "rows_estimated": entity.rows_estimated,
-        "reason": entity.reason,
-    })
+    Ok(json(serde_json::to_vec(&told).map_err(|e| internal(&e))?))
 }

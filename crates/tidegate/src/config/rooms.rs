@@ -154,6 +154,8 @@ fn mirror(layers: &Layers) -> Result<tidegate_mirror::Options, ConfigError> {
         page_bytes_max: bytes(layers, "mirror.page_bytes_max")?,
         wal_bytes_max: layers.int("mirror.wal_bytes_max", BYTES)?,
         row_bytes_max: bytes(layers, "mirror.row_bytes_max")?,
+        fold_rows_max: count(layers, "mirror.fold_rows_max")?,
+        fold_bytes_max: bytes(layers, "mirror.fold_bytes_max")?,
     })
 }
 
@@ -170,7 +172,7 @@ fn millis(layers: &Layers, key: &str) -> Result<Duration, ConfigError> {
 }
 
 /// A time that must not be 0.
-pub(super) fn some_millis(layers: &Layers, key: &str) -> Result<Duration, ConfigError> {
+fn some_millis(layers: &Layers, key: &str) -> Result<Duration, ConfigError> {
     layers.int(key, 1..=*MILLIS.end()).map(Duration::from_millis)
 }
 

@@ -2,9 +2,11 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Deserialize;
-use tidegate_feed::postgres::{Settings, Wish};
+use tidegate_feed::postgres::Settings;
+use tidegate_feed::postgres::resolve::Wish;
 use tidegate_model::query::ConditionJson;
 use tidegate_model::{Catalog, EntityBuilder, EntityId, Object, Type};
 use toml::{Table, Value};
@@ -61,25 +63,27 @@ pub(super) fn read(layers: &Layers) -> Result<Source, ConfigError> {
 }
 
 fn settings(layers: &Layers) -> Result<Settings, ConfigError> {
-    let url = |key| Settings::url(layers.text(key)).map_err(|e| layers.error(key, e.to_string()));
+    let settings = |key| Settings::url(layers.text(key)).map_err(|e| layers.error(key, e.to_string()));
+    let millis = |key, least| layers.int(key, least..=86_400_000).map(Duration::from_millis);
     if layers.text("source.url").is_empty() {
         let rule = "is needed: postgres://role@host:5432/database; TIDEGATE_SOURCE_URL keeps it out of the file";
         return Err(layers.error("source.url", rule));
     }
-    let file = layers.text("source.root_certificate");
+    let copies_elsewhere = !layers.text("source.copy_url").is_empty();
+    let root_certificate = layers.text("source.root_certificate");
     Ok(Settings {
-        copy_url: if layers.text("source.copy_url").is_empty() { None } else { Some(url("source.copy_url")?) },
+        copy_url: copies_elsewhere.then(|| settings("source.copy_url")).transpose()?.map(|settings| settings.url),
         slot: slot(layers)?,
         publication: publication(layers)?,
         copies: layers.int("source.copies", 1..=64)? as usize,
-        root_certificate: (!file.is_empty()).then(|| PathBuf::from(file)),
-        connect_timeout: super::rooms::some_millis(layers, "source.connect_timeout_ms")?,
-        status_interval: super::rooms::some_millis(layers, "source.status_interval_ms")?,
-        check_interval: super::rooms::some_millis(layers, "source.check_interval_ms")?,
-        stall_timeout: super::rooms::some_millis(layers, "source.stall_timeout_ms")?,
-        max_message_bytes: layers.int("source.max_message_bytes", 1 << 20..=1 << 30)? as usize,
+        root_certificate: (!root_certificate.is_empty()).then(|| PathBuf::from(root_certificate)),
+        connect_timeout: millis("source.connect_timeout_ms", 1)?,
+        status_interval: millis("source.status_interval_ms", 1)?,
+        check_interval: millis("source.check_interval_ms", 1)?,
+        stall_timeout: millis("source.stall_timeout_ms", 1_000)?,
+        max_message_bytes: layers.int("source.max_message_bytes", 1 << 16..=1 << 30)? as usize,
         max_lag_bytes: layers.int("source.max_lag_bytes", 1..=1 << 50)?,
-        ..Settings::new(url("source.url")?)
+        ..settings("source.url")?
     })
 }
 
@@ -203,4 +207,17 @@ fn row_filter(path: &str, conditions: Vec<serde_json::Value>) -> Result<String, 
     let form: Result<Vec<Object<ConditionJson<'_>>>, _> = serde_json::from_str(&text);
     form.map(drop).map_err(|e| ConfigError::rule(path, e.to_string()))?;
     Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_documented_defaults_are_those_of_the_feed() {
+        let url = "postgres://tide@db/shop";
+        let mut layers = Layers::defaults().unwrap();
+        layers.flag("source.url", "--from", url).unwrap();
+        assert_eq!(format!("{:?}", settings(&layers).unwrap()), format!("{:?}", Settings::url(url).unwrap()));
+    }
 }

@@ -215,7 +215,7 @@ columns = ["id", "no such"]
     assert_eq!((&big.key, &big.sortable, &big.filterable), (&names(&["id"]), &names(&["total"]), &names(&["total"])));
     assert_eq!(big.tenant.as_deref(), Some("org"));
     assert_eq!((big.indexes.as_ref().unwrap()[0].len(), big.max_window), (2, Some(50)));
-    let columns = |wish: &tidegate_feed::postgres::Wish| wish.columns.clone().unwrap();
+    let columns = |wish: &tidegate_feed::postgres::resolve::Wish| wish.columns.clone().unwrap();
     assert_eq!(columns(big)[1], ("org".to_owned(), None));
     assert_eq!(columns(typed), [("z".to_owned(), Some(Type::Int)), ("a".to_owned(), Some(Type::Text))]);
     assert_eq!(big.row_filter.as_deref(), Some(r#"[{"column":"total","op":"gt","value":5}]"#));
