@@ -4,6 +4,7 @@ pub mod check;
 mod error;
 pub mod inspect;
 mod lsn;
+pub mod mapping;
 pub mod pgoutput;
 pub mod quote;
 mod reader;
