@@ -46,11 +46,12 @@ pub fn resolve(wish: &Wish, table: &TableInfo) -> Result<(EntityBuilder, Mapping
     check_key(wish, &columns, &key, &mut problems);
     check_text(wish, &columns, &mut problems);
     let builder = builder(wish, &columns, &key);
-    if !key.is_empty() && problems.iter().all(|problem| !problem.fatal) {
-        if let Err(error) = builder.build(EntityId(0)) {
-            let mend = format!("correct `{}` of the entity {:?} in the configuration", error.key, wish.name);
-            problems.push(Problem { what: error.to_string(), mend, fatal: true });
-        }
+    if !key.is_empty()
+        && problems.iter().all(|problem| !problem.fatal)
+        && let Err(error) = builder.build(EntityId(0))
+    {
+        let mend = format!("correct `{}` of the entity {:?} in the configuration", error.key, wish.name);
+        problems.push(fatal(error.to_string(), mend));
     }
     if key.is_empty() || problems.iter().any(|problem| problem.fatal) {
         return Err(problems);

@@ -113,13 +113,13 @@ impl SourceType {
     /// [`CellError`] where it is not of the type.
     pub fn from_text(&self, bytes: &[u8]) -> Result<Value, CellError> {
         match &self.cells {
-            Cells::One(form) => form.from_text(bytes),
+            Cells::One(form) => form.text(bytes),
             Cells::Enum(values) => label(values, bytes),
             Cells::Array(element, form) => {
                 let array = RawArray::from_text(bytes).ok_or(CellError::Expected("an array as {…}"))?;
-                decode_array(*element, array, |bytes| form.from_text(bytes))
+                decode_array(*element, &array, |bytes| form.text(bytes))
             }
-            Cells::Printed => Form::Text.from_text(bytes),
+            Cells::Printed => Form::Text.text(bytes),
         }
     }
 
@@ -129,13 +129,13 @@ impl SourceType {
     /// [`CellError`] where it is not of the type.
     pub fn from_binary(&self, bytes: &[u8]) -> Result<Value, CellError> {
         match &self.cells {
-            Cells::One(form) => form.from_binary(bytes),
+            Cells::One(form) => form.binary(bytes),
             Cells::Enum(values) => label(values, bytes),
             Cells::Array(element, form) => {
                 let array = RawArray::from_binary(bytes).ok_or(CellError::Expected("an array in binary"))?;
-                decode_array(*element, array, |bytes| form.from_binary(bytes))
+                decode_array(*element, &array, |bytes| form.binary(bytes))
             }
-            Cells::Printed => Form::Text.from_text(bytes),
+            Cells::Printed => Form::Text.text(bytes),
         }
     }
 
@@ -166,7 +166,7 @@ fn label(values: &HashMap<Arc<str>, Value>, bytes: &[u8]) -> Result<Value, CellE
 
 fn decode_array(
     element: Element,
-    array: RawArray<'_>,
+    array: &RawArray<'_>,
     decode: impl Fn(&[u8]) -> Result<Value, CellError>,
 ) -> Result<Value, CellError> {
     let values = array.elements.iter().map(|cell| cell.as_ref().map_or(Ok(Value::Null), |bytes| decode(bytes)));

@@ -76,7 +76,7 @@ impl Form {
         Element::ALL.into_iter().find(|element| element.kind() == self.kind())
     }
 
-    pub(super) fn from_text(self, bytes: &[u8]) -> Result<Value, CellError> {
+    pub(super) fn text(self, bytes: &[u8]) -> Result<Value, CellError> {
         let text = std::str::from_utf8(bytes).map_err(|_| NOT_UTF8)?;
         let value = match self {
             Form::Bool => match text {
@@ -99,11 +99,11 @@ impl Form {
         value.ok_or_else(|| self.expected())
     }
 
-    pub(super) fn from_binary(self, bytes: &[u8]) -> Result<Value, CellError> {
+    pub(super) fn binary(self, bytes: &[u8]) -> Result<Value, CellError> {
         let value = match self {
-            Form::Text | Form::Padded | Form::Json => return self.from_text(bytes),
+            Form::Text | Form::Padded | Form::Json => return self.text(bytes),
             Form::Jsonb => match bytes.split_first() {
-                Some((1, text)) => return self.from_text(text),
+                Some((1, text)) => return self.text(text),
                 _ => None,
             },
             Form::Numeric => numeric::numeric_from_binary(bytes).map(|decimal| Value::Decimal(Arc::new(decimal))),
