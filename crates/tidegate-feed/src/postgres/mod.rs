@@ -13,6 +13,7 @@ mod feed;
 mod follow;
 pub mod inspect;
 mod lsn;
+pub mod mapping;
 mod marks;
 mod monitor;
 pub mod pgoutput;

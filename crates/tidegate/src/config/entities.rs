@@ -1,7 +1,7 @@
 //! `[[entity]]`: from TOML to the model's builder, which holds the rules.
 
 use serde::Deserialize;
-use tidegate_model::{Catalog, EntityBuilder, Type};
+use tidegate_model::{Catalog, Detail, EntityBuilder, Type, ValueError};
 use toml::{Table, Value};
 
 use super::ConfigError;
@@ -40,29 +40,25 @@ pub(super) fn catalog(builders: &[EntityBuilder]) -> Result<Catalog, ConfigError
     })
 }
 
-/// The type that a configuration names.
-pub(super) fn kind(path: &str, column: &str, value: &Value) -> Result<Type, ConfigError> {
-    let kind = value.as_str().and_then(|text| Type::ALL.into_iter().find(|kind| kind.name() == text));
-    kind.ok_or_else(|| {
-        let names: Vec<&str> = Type::ALL.iter().map(|kind| kind.name()).collect();
-        let rule = format!("must be one of {}", names.join(", "));
-        ConfigError::of(format!("{path}.columns.{column}"), value, None, rule)
-    })
-}
-
 fn builder(path: &str, table: &Table) -> Result<EntityBuilder, ConfigError> {
     if let Some(key) = OF_A_DATABASE.into_iter().find(|key| table.contains_key(*key)) {
         let rule = "is for entities of a database; set source.kind = \"postgres\", or leave it out";
         return Err(ConfigError::rule(format!("{path}.{key}"), rule));
     }
     let toml: EntityToml = super::typed(path, table)?;
-    let columns = toml.columns.into_iter().map(|(name, value)| {
-        let kind = kind(path, &name, &value)?;
-        Ok((name, kind))
-    });
+    let (mut columns, mut details) = (Vec::with_capacity(toml.columns.len()), Vec::new());
+    for (name, value) in toml.columns {
+        let (kind, detail) =
+            kind(&value).map_err(|rule| ConfigError::of(format!("{path}.columns.{name}"), &value, None, rule))?;
+        if detail != Detail::None {
+            details.push((name.clone(), detail));
+        }
+        columns.push((name, kind));
+    }
     Ok(EntityBuilder {
         name: toml.name,
-        columns: columns.collect::<Result<_, ConfigError>>()?,
+        columns,
+        details,
         key: toml.key,
         tenant: toml.tenant,
         filterable: toml.filterable,
@@ -71,4 +67,19 @@ fn builder(path: &str, table: &Table) -> Result<EntityBuilder, ConfigError> {
         indexes: toml.indexes,
         ..EntityBuilder::default()
     })
+}
+
+/// A column's type: its name, or `{ enum = ["label", …] }`.
+fn kind(value: &Value) -> Result<(Type, Detail), String> {
+    let labels = |table: &Table| match table.get("enum")?.as_array()? {
+        labels if table.len() == 1 => labels.iter().map(|label| label.as_str().map(Into::into)).collect(),
+        _ => None,
+    };
+    match value {
+        Value::String(name) if name != Type::Enum.name() => {
+            Ok((name.parse().map_err(|e: ValueError| e.0)?, Detail::None))
+        }
+        Value::Table(table) if let Some(labels) = labels(table) => Ok((Type::Enum, Detail::Labels(labels))),
+        _ => Err("must be the name of a type, or { enum = [\"label\", …] } with the labels in their order".to_owned()),
+    }
 }

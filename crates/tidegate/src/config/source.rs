@@ -8,7 +8,7 @@ use serde::Deserialize;
 use tidegate_feed::postgres::Settings;
 use tidegate_feed::postgres::resolve::Wish;
 use tidegate_model::query::ConditionJson;
-use tidegate_model::{Catalog, EntityBuilder, EntityId, Object, Type};
+use tidegate_model::{Catalog, EntityBuilder, EntityId, Object, Type, ValueError};
 use toml::{Table, Value};
 
 use super::layers::Layers;
@@ -185,7 +185,10 @@ fn wished_columns(path: &str, columns: Value) -> Result<Vec<(String, Option<Type
         Value::Table(table) => table
             .into_iter()
             .map(|(name, value)| {
-                let kind = entities::kind(path, &name, &value)?;
+                let kind: Type =
+                    value.as_str().unwrap_or_default().parse().map_err(|e: ValueError| {
+                        ConfigError::of(format!("{path}.columns.{name}"), &value, None, e.0)
+                    })?;
                 Ok((name, Some(kind)))
             })
             .collect(),
