@@ -247,7 +247,7 @@ fn sources_that_break_a_rule_are_named() {
     assert_snapshot!(with(&format!("copies = 0\n{entity}")), @"source.copies = 0 (from tidegate.toml): must be between 1 and 64");
     assert_snapshot!(with(&format!("{entity}{entity}")), @"entity[1] (orders), name: is used by another entity");
     assert_snapshot!(with("[[entity]]\nname = \"a b\""), @"entity[0] (a b), name: must be 1 to 128 of A-Z a-z 0-9 _ - and start with a letter or _");
-    assert_snapshot!(with(&format!("{entity}table = \"a.b.c\"")), @r#"entity[0].table = "a.b.c": must be a table or schema.table, written as PostgreSQL lists it and without quotes"#);
+    assert_snapshot!(with(&format!("{entity}table = \".b\"")), @r#"entity[0].table = ".b": must be a table or schema.table, written as PostgreSQL lists it and without quotes"#);
     assert_snapshot!(with(&format!("{entity}columns = [1]")), @r#"entity[0].columns = 1: must be a list of names, or a table such as { id = "int", name = "text" }"#);
     assert!(
         with(&format!("{entity}columns = {{ a = \"flaot\" }}"))
