@@ -95,7 +95,7 @@ fn a_row_that_cannot_be_held_is_named() {
     writer.open(Position(writer.position().0 + 1)).unwrap();
     match writer.write(ENTITY, upsert(row(1, Some("a"), &large))) {
         Err(ApplyError::Refused { index: 0, refusal }) => {
-            assert!(refusal.to_string().starts_with("row id = 1: the row has"))
+            assert!(refusal.to_string().starts_with("row id = 1: the row has"));
         }
         other => panic!("{other:?}"),
     }
