@@ -11,6 +11,7 @@ mod copy;
 mod error;
 pub mod inspect;
 mod lsn;
+pub mod mapping;
 pub mod pgoutput;
 pub mod quote;
 mod reader;
