@@ -115,6 +115,21 @@ fn a_database_is_no_place_to_import_into_and_its_configuration_is_checked_withou
 }
 
 #[test]
+fn waiting_for_a_database_can_be_ended() {
+    let directory = TempDir::new().unwrap();
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let text = format!(
+        "[source]\nkind = \"postgres\"\nurl = \"postgres://tide@{nobody}/shop\"\n[[entity]]\nname = \"orders\"\n"
+    );
+    fs::write(directory.path().join("tidegate.toml"), text).unwrap();
+    let mut child = tidegate(directory.path()).arg("serve").stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+    assert!(lines.any(|line| line.contains("does not answer yet")));
+    assert!(Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap().success());
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
 fn the_configuration_in_effect_can_be_shown() {
     let directory = TempDir::new().unwrap();
     fs::write(directory.path().join("tidegate.toml"), "[identity]\napi_keys = [\"top-secret\"]\n").unwrap();
