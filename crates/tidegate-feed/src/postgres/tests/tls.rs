@@ -134,12 +134,20 @@ async fn passwords_are_asked_for_and_never_shown() {
     let Some(server) = Postgres::logical() else { return };
     let session = server.session().await;
     session.run("create role ann login replication password 'hunter2'").await;
-    write_file(&session, "pg_hba.conf", "host all postgres all trust\nhost all all all scram-sha-256").await;
+    session.run("set password_encryption = md5; create role old login replication password 'hunter2'").await;
+    write_file(
+        &session,
+        "pg_hba.conf",
+        "host all postgres all trust\nhost all ann all scram-sha-256\nhost all old all md5",
+    )
+    .await;
     session.run("select pg_reload_conf()").await;
     let port = server.address().port();
     let with = |password: &str| settings(&format!("postgres://ann{password}@127.0.0.1:{port}/postgres"));
     super::eventually("passwords are asked for", || async { attempt(&with("")).await[0].is_err() }).await;
     assert_eq!(attempt(&with(":hunter2")).await, [Ok(false), Ok(false)]);
+    let old = settings(&format!("postgres://old:hunter2@127.0.0.1:{port}/postgres"));
+    assert_eq!(attempt(&old).await, [Ok(false), Ok(false)]);
     for wrong in ["", ":hunter22"] {
         for outcome in attempt(&with(wrong)).await {
             let error = outcome.unwrap_err();
