@@ -17,8 +17,8 @@ use tokio_postgres::Client;
 use super::binary_copy::Parser;
 use super::connect::{PINNED, field, parsed, rows};
 use super::error::{SourceError, SourceErrorKind};
+use super::mapping::Mapping;
 use super::quote::literal;
-use super::resolve::Mapping;
 use super::snapshot::XidSnapshot;
 
 /// A batch of rows, each with a value per column of the entity.

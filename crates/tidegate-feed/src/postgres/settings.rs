@@ -152,6 +152,12 @@ impl Endpoint {
         self.config.get_dbname().unwrap_or(self.user())
     }
 
+    /// The PEM file with the roots that the connection string names.
+    #[must_use]
+    pub fn root_certificate(&self) -> Option<&Path> {
+        self.root_certificate.as_deref()
+    }
+
     /// What is asked of TLS.
     #[must_use]
     pub fn tls(&self) -> TlsMode {
