@@ -94,8 +94,11 @@ fn settings_that_break_a_rule_are_named() {
 #[test]
 fn entities_that_break_a_rule_are_named() {
     let with = |from: &str, to: &str| refusal(&ENTITY.replace(from, to));
-    assert_snapshot!(with("temp = \"float\"", "temp = \"flaot\""), @r#"entity[0].columns.temp = "flaot": must be one of bool, int, float, decimal, text, bytes, uuid, timestamp, date, json"#);
-    assert_snapshot!(with("temp = \"float\"", "temp = 3"), @"entity[0].columns.temp = 3: must be one of bool, int, float, decimal, text, bytes, uuid, timestamp, date, json");
+    assert_snapshot!(with("temp = \"float\"", "temp = \"flaot\""), @r#"entity[0].columns.temp = "flaot": must be one of bool, int, float, decimal, text, bytes, uuid, timestamp, date, time, interval, json, an array as in "text[]", or { enum = ["label", …] }"#);
+    assert_snapshot!(with("temp = \"float\"", "temp = 3"), @r#"entity[0].columns.temp = 3: must be one of bool, int, float, decimal, text, bytes, uuid, timestamp, date, time, interval, json, an array as in "text[]", or { enum = ["label", …] }"#);
+    assert_snapshot!(with("temp = \"float\"", "temp = \"enum\""), @r#"entity[0].columns.temp = "enum": must be one of bool, int, float, decimal, text, bytes, uuid, timestamp, date, time, interval, json, an array as in "text[]", or { enum = ["label", …] }"#);
+    assert_snapshot!(with("temp = \"float\"", "temp = { enum = [\"a\", 3] }"), @r#"entity[0].columns.temp = { enum = ["a", 3] }: must be one of bool, int, float, decimal, text, bytes, uuid, timestamp, date, time, interval, json, an array as in "text[]", or { enum = ["label", …] }"#);
+    assert_snapshot!(with("temp = \"float\"", "temp = { enum = [\"a\", \"a\"] }"), @"entity[0] (asset), columns.temp: has a label twice");
     assert_snapshot!(with("key = [\"id\"]", "key = [\"no\"]"), @r#"entity[0] (asset), key: names "no", which is not among the columns"#);
     assert_snapshot!(with("key = [\"id\"]", "key = \"id\""), @r#"entity[0].key: invalid type: string "id", expected a sequence"#);
     assert_snapshot!(with("key = [\"id\"]", "key = []"), @"entity[0] (asset), key: names no column; an entity needs a key");
