@@ -1,6 +1,7 @@
 use std::path::Path;
 
 use insta::assert_snapshot;
+use tidegate_model::Detail;
 
 use super::*;
 
@@ -64,6 +65,16 @@ fn columns_keep_the_order_of_the_file() {
         load(&ENTITY.replace("id = \"text\", name", "zulu = \"int\", id = \"text\", alpha = \"int\", name")).unwrap();
     let names: Vec<&str> = config.catalog.entities()[0].columns().iter().map(|column| &*column.name).collect();
     assert_eq!(names, ["zulu", "id", "alpha", "name", "temp", "doc"]);
+}
+
+#[test]
+fn columns_are_of_every_type() {
+    let columns = "temp = { enum = [\"new\", \"done\"] }, tags = \"text[]\", at = \"time\", span = \"interval\"";
+    let config = load(&ENTITY.replace("temp = \"float\"", columns)).unwrap();
+    let kinds: Vec<String> = config.catalog.entities()[0].columns().iter().map(|c| c.kind.to_string()).collect();
+    assert_eq!(kinds, ["text", "text", "enum", "text[]", "time", "interval", "json"]);
+    let labels = Detail::Labels(["new", "done"].map(Into::into).into());
+    assert_eq!(config.catalog.entities()[0].column(2).detail, labels);
 }
 
 #[test]
