@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use tidegate_feed::postgres::check::Problem;
 use tidegate_feed::postgres::{Endpoint, Settings, TlsMode};
 
-use super::survey::{Survey, Table};
+use super::survey::{Column, Survey, Table};
 
 pub(super) fn text(survey: &Survey<'_>, settings: &Settings) -> String {
     let mut out = String::new();
@@ -25,7 +25,7 @@ pub(super) fn text(survey: &Survey<'_>, settings: &Settings) -> String {
             anonymous = false\n\n\
             # [[permission]]\n\
             # roles = [\"anonymous\"]\n";
-    let example = survey.tables.first().map_or("…", |table| table.wish.name.as_str());
+    let example = survey.tables.iter().find(|table| table.is_fit()).map_or("…", |table| table.wish.name.as_str());
     let _ = writeln!(out, "# entities = [{}]\n# may = [\"read\"]", quoted(example));
     for table in &survey.tables {
         out += "\n";
@@ -72,7 +72,8 @@ fn entity(out: &mut String, table: &Table<'_>) {
     }
     columns(out, table);
     let _ = writeln!(out, "# columns = [\"…\"]             # to take only some");
-    let text = table.columns.iter().find(|column| column.kind == Some(tidegate_model::Type::Text));
+    let is_text = |column: &&Column<'_>| column.kind == Some(tidegate_model::Type::Text) && column.note.is_none();
+    let text = table.columns.iter().find(is_text);
     if let Some(column) = text {
         let name = quoted(&column.info.name);
         let _ = writeln!(out, "# tenant = {name:<20} # whose value says to which tenant a row belongs");
@@ -82,7 +83,7 @@ fn entity(out: &mut String, table: &Table<'_>) {
 }
 
 fn columns(out: &mut String, table: &Table<'_>) {
-    let width = |of: fn(&super::survey::Column<'_>) -> usize| table.columns.iter().map(of).max().unwrap_or_default();
+    let width = |of: fn(&Column<'_>) -> usize| table.columns.iter().map(of).max().unwrap_or_default();
     let (names, types) = (width(|c| c.info.name.chars().count()), width(|c| c.info.type_name.chars().count()));
     for column in &table.columns {
         let kind = column.kind.map_or_else(|| "left out".to_owned(), |kind| kind.to_string());

@@ -23,7 +23,7 @@ pub(super) fn text(survey: &Survey<'_>, written: &Path) -> String {
     let of_tables = survey.tables.iter().flat_map(|table| table.problems.iter().map(move |p| (Some(table), p)));
     let problems: Vec<(Option<&Table<'_>>, &Problem)> = all.chain(of_tables).collect();
     if !problems.is_empty() {
-        out += "\nAmiss, and what mends it (run as a superuser, then this again):\n";
+        out += "\nAmiss, and what mends it (! has to be, or it cannot be followed):\n";
     }
     for (table, Problem { what, mend, fatal }) in problems {
         let mark = if *fatal { "!" } else { "-" };
@@ -33,9 +33,12 @@ pub(super) fn text(survey: &Survey<'_>, written: &Path) -> String {
     let (fit, all) = (survey.tables.iter().filter(|table| table.is_fit()).count(), survey.tables.len());
     let file = written.display();
     let _ = writeln!(out, "\nWrote {file}: {fit} of {all} tables; the password is not in it.");
-    let _ = match fit {
-        0 => write!(out, "Nothing can be followed yet: mend the above, then run this again with --force."),
-        _ => write!(out, "Next: TIDEGATE_SOURCE_URL='postgres://…' tidegate serve --config {file}"),
+    let _ = if fit == 0 {
+        write!(out, "Nothing can be followed yet: mend the above, then run this again with --force.")
+    } else if survey.problems.iter().any(|problem| problem.fatal) {
+        write!(out, "Mend what is wrong with the database first, then: tidegate serve --config {file}")
+    } else {
+        write!(out, "Next: TIDEGATE_SOURCE_URL='postgres://…' tidegate serve --config {file}")
     };
     out
 }

@@ -12,7 +12,7 @@ const SCHEMA: &str = "create table orders (
     id bigint primary key, org text not null, total numeric(10,2), tags text[], gone boolean not null default false);
   insert into orders select i, 'org ' || i % 3, i + 0.5, array['a', 'b'] from generate_series(1, 100) i";
 
-fn config(postgres: &Postgres) -> String {
+fn config(postgres: &Postgres, rest: &str) -> String {
     format!(
         r#"
 [edge]
@@ -27,26 +27,30 @@ check_interval_ms = 200
 [[entity]]
 name = "orders"
 where = [{{ column = "gone", op = "eq", value = false }}]
+{rest}
+"#,
+        postgres.url()
+    )
+}
+
+const PERMISSION: &str = r#"
 [[permission]]
 roles = ["*"]
 entities = ["orders"]
 may = ["read"]
 columns = ["id", "org"]
-"#,
-        postgres.url()
-    )
-}
+"#;
 
 fn top() -> Value {
     json!({ "entity": "orders", "sort": [{ "column": "total", "desc": true }], "limit": 10 })
 }
 
 /// A PostgreSQL with a table, and a gateway that has copied it.
-async fn following() -> Option<(Postgres, Session, Gateway)> {
+async fn following(rest: &str) -> Option<(Postgres, Session, Gateway)> {
     let postgres = Postgres::logical()?;
     let session = postgres.session().await;
     session.run(SCHEMA).await;
-    let gateway = Gateway::start(env!("CARGO_BIN_EXE_tidegate"), &config(&postgres));
+    let gateway = Gateway::start(env!("CARGO_BIN_EXE_tidegate"), &config(&postgres, rest));
     ready(gateway.address()).await;
     Some((postgres, session, gateway))
 }
@@ -70,7 +74,7 @@ async fn now(at: SocketAddr, session: &Session) -> u64 {
 
 #[tokio::test]
 async fn lists_are_what_was_committed() {
-    let Some((_postgres, session, gateway)) = following().await else { return };
+    let Some((_postgres, session, gateway)) = following("").await else { return };
     let at = gateway.address();
     let mut live = LiveSocket::subscribe(at, &top(), ModelList::new()).await.unwrap();
     live.until("the first rows", |list| list.entries().len() == 10).await;
@@ -101,7 +105,7 @@ async fn lists_are_what_was_committed() {
 
 #[tokio::test]
 async fn places_writes_and_operations_are_answered() {
-    let Some((_postgres, session, gateway)) = following().await else { return };
+    let Some((_postgres, session, gateway)) = following(PERMISSION).await else { return };
     let at = gateway.address();
     let written = post(at, "/v1/entities/orders/changes", &json!({ "changes": [{ "upsert": { "id": 1 } }] })).await;
     assert_eq!((written.status, written.header("allow")), (405, Some("GET,HEAD")));
@@ -111,7 +115,7 @@ async fn places_writes_and_operations_are_answered() {
     session
         .run("insert into orders values (7777, 'b', 1, null); select pg_logical_emit_message(true, 'tidegate', 'b 1')")
         .await;
-    get(at, "/v1/position?at_least=barrier:b%201").await.ok();
+    let _ = get(at, "/v1/position?at_least=barrier:b%201").await.ok();
     assert_eq!(get(at, "/v1/entities/orders/7777").await.ok()["row"]["org"], "b");
     session.run("create table elsewhere (id int); insert into elsewhere values (1)").await;
     now(at, &session).await;
@@ -146,14 +150,20 @@ async fn places_writes_and_operations_are_answered() {
 
 #[tokio::test]
 async fn another_schema_is_served_at_the_same_address() {
-    let Some((_postgres, session, gateway)) = following().await else { return };
+    let Some((_postgres, session, gateway)) = following("").await else { return };
     let at = gateway.address();
     let mut live = LiveSocket::subscribe(at, &top(), ModelList::new()).await.unwrap();
     live.until("the first rows", |list| list.entries().len() == 10).await;
     session.run("alter table orders add column note text default 'none'").await;
     session.run("insert into orders (id, org, total, note) values (500, 'n', 500, 'new')").await;
     within("the goodbye", async { while live.next_raw().await.is_some() {} }).await;
-    // The address takes connections all the while.
+    // The address takes connections all the while; who comes before the new column is told to come back.
+    within("the new column", async {
+        while !String::from_utf8_lossy(&get(at, "/v1/entities").await.body).contains("\"note\"") {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
     let mut live = LiveSocket::subscribe(at, &top(), live.list).await.unwrap();
     live.until("the new column", |list| list.entries().first().is_some_and(|entry| entry.row["note"] == "new")).await;
     ready(at).await;
@@ -164,7 +174,7 @@ async fn another_schema_is_served_at_the_same_address() {
 
 #[tokio::test]
 async fn a_table_that_is_gone_ends_its_subscriptions_until_it_is_back() {
-    let Some((_postgres, session, gateway)) = following().await else { return };
+    let Some((_postgres, session, gateway)) = following("").await else { return };
     let at = gateway.address();
     let mut live = LiveSocket::subscribe(at, &top(), ModelList::new()).await.unwrap();
     live.until("the first rows", |list| list.entries().len() == 10).await;
