@@ -108,7 +108,8 @@ pub enum TlsMode {
     Prefer,
     /// Always; nothing is verified, unless `sslrootcert` is given, which makes it [`TlsMode::VerifyCa`] as in libpq.
     Require,
-    /// The certificate comes from a trusted root.
+    /// The certificate comes from a trusted root. The replication session verifies the host's name all the same: its
+    /// library does not tell the two apart.
     VerifyCa,
     /// And it names the host.
     VerifyFull,
