@@ -1,7 +1,14 @@
 //! A throwaway PostgreSQL: real, local, gone with its handle; stopped, killed, put back and promoted as a test likes.
 
+pub mod decoding;
+pub mod kinds;
 mod programs;
+pub mod queries;
+pub mod replica;
 mod session;
+pub mod tables;
+pub mod wire;
+pub mod writers;
 
 use std::io::{BufRead as _, BufReader};
 use std::net::{SocketAddr, TcpListener};
