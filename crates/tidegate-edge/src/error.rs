@@ -133,6 +133,7 @@ impl From<&EndReason> for ApiError {
         let code = match reason {
             EndReason::StoreFailed => "store_failed",
             EndReason::TooManyViews => "overloaded",
+            EndReason::Unavailable(_) => "unavailable",
         };
         Self::new(StatusCode::SERVICE_UNAVAILABLE, code, reason.to_string())
     }

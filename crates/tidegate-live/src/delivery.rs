@@ -42,13 +42,17 @@ pub enum EndReason {
     /// The cap on views is reached; subscribing again later may work.
     #[error("the gateway holds as many views as it may; subscribe again later")]
     TooManyViews,
+    /// The entity can't be served, for this reason; subscribing again may work once it is mended.
+    #[error("{0}")]
+    Unavailable(Arc<str>),
 }
 
 /// One thing for one subscription.
 #[derive(Debug, Clone)]
 pub enum Delivery {
     /// The feed is joined: everything after this is exact. Answers the subscribe or re-anchor of number `request`, and
-    /// any before it that it overtook. If not `resumed`, a snapshot batch (`reset` … `ready`) follows at once.
+    /// any before it that it overtook. If not `resumed`, a snapshot batch (`reset` … `ready`) follows at once. A snapshot
+    /// without this before it replaces the set of a streamed query whose entity was reloaded.
     Started {
         /// The number given with the command.
         request: u64,

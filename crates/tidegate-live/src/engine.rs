@@ -1,6 +1,7 @@
 //! The engine: every view of one worker, at one position. Pure: transactions, commands and pages go in, deliveries and
 //! scans come out, time is an argument.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use hashbrown::{Equivalent, HashMap, HashTable};
@@ -117,8 +118,8 @@ pub struct Engine {
     pub(crate) next_ticket: u64,
     /// Tickets of pages that are ahead of the stream.
     ahead: Vec<u64>,
-    /// Views whose subscribers' list is behind while rows are fetched.
-    held: Vec<ViewRef>,
+    /// How many views have subscribers whose list is behind, and right for this position, while rows are fetched.
+    held: BTreeMap<Position, usize>,
     pub(crate) idle: crate::linger::Idle,
     pub(crate) out: Emitter,
     bounds: Bounds,
@@ -144,7 +145,7 @@ impl Engine {
             tickets: FxHashMap::default(),
             next_ticket: 0,
             ahead: Vec::new(),
-            held: Vec::new(),
+            held: BTreeMap::new(),
             idle: crate::linger::Idle::default(),
             out: Emitter::default(),
             bounds,
@@ -162,11 +163,7 @@ impl Engine {
     /// rows are being fetched for a list.
     #[must_use]
     pub fn exact(&self) -> Position {
-        let held = self
-            .held
-            .iter()
-            .filter_map(|at| self.partitions[at.partition as usize].views[at.slot as usize].held.as_ref());
-        held.map(|held| held.position).min().unwrap_or(self.position)
+        self.held.first_key_value().map_or(self.position, |(held, _)| *held)
     }
 
     /// Takes what is to be done, in order.
@@ -195,6 +192,9 @@ impl Engine {
                     self.apply_partition(partition, &changes, previous);
                 }
             }
+        }
+        if !transaction.reloads.is_empty() {
+            self.reload(&transaction.reloads, previous);
         }
         self.adopt_pages();
         self.deliver_synced();
@@ -239,9 +239,10 @@ impl Engine {
         for slot in touched.drain(..) {
             let at = ViewRef { partition, slot };
             let view = &mut self.partitions[partition as usize].views[slot as usize];
-            let was_held = view.held.is_some();
+            let was = view.held_at();
             let deltas = view.finish(previous);
-            self.note_held(at, was_held);
+            let is = view.held_at();
+            self.note_held(was, is);
             self.emit(at, deltas);
             low.push(slot);
         }
@@ -256,18 +257,22 @@ impl Engine {
         &mut self.partitions[at.partition as usize].views[at.slot as usize]
     }
 
-    /// Keeps the list of held views in step with a view's state.
-    fn note_held(&mut self, at: ViewRef, was_held: bool) {
-        let is_held = self.view(at).held.is_some();
-        match (was_held, is_held) {
-            (false, true) => self.held.push(at),
-            (true, false) => self.forget_held(at),
-            _ => {}
+    /// Keeps the count of held views in step with a view's state: [`ViewState::held_at`] before and now.
+    pub(crate) fn note_held(&mut self, was: Option<Position>, is: Option<Position>) {
+        if was == is {
+            return;
         }
-    }
-
-    pub(crate) fn forget_held(&mut self, at: ViewRef) {
-        self.held.retain(|other| *other != at);
+        if let Some(is) = is {
+            *self.held.entry(is).or_default() += 1;
+        }
+        if let Some(was) = was
+            && let Some(count) = self.held.get_mut(&was)
+        {
+            *count -= 1;
+            if *count == 0 {
+                self.held.remove(&was);
+            }
+        }
     }
 
     fn emit(&mut self, at: ViewRef, deltas: Deltas) {
@@ -321,9 +326,15 @@ impl Engine {
         let Some(at) = self.tickets.get(&ticket).copied() else { return };
         match page {
             Err(error) => {
-                self.tickets.remove(&ticket);
-                tracing::error!(%error, entity = %self.view(at).info.query.entity.name(), "scan failed; its subscriptions end");
-                self.end_view(at, &EndReason::StoreFailed);
+                let reason = match error {
+                    ScanError::Unavailable(reason) => EndReason::Unavailable(reason),
+                    error => {
+                        let entity = self.view(at).info.query.entity.name();
+                        tracing::error!(%error, %entity, "scan failed; its subscriptions end");
+                        EndReason::StoreFailed
+                    }
+                };
+                self.end_view(at, &reason);
             }
             Ok(page) => {
                 let ahead = page.position > self.position;
@@ -357,9 +368,11 @@ impl Engine {
         let view = self.view(at);
         let Some(mut fetch) = view.fetch.take() else { return };
         let Some(page) = fetch.page.take() else { return };
-        let order = view.order;
-        let rows = self.partitions[at.partition as usize].share(order, page.rows);
-        if !self.view(at).adopt(*fetch, rows, page.upto, page.position) {
+        if view.fits(&fetch, page.position) {
+            let order = view.order;
+            let rows = self.partitions[at.partition as usize].share(order, page.rows);
+            self.view(at).adopt(*fetch, rows, page.upto, page.position);
+        } else {
             self.metrics.scans_repeated.add(1);
         }
         self.partitions[at.partition as usize].refresh(at.slot);
@@ -376,9 +389,11 @@ impl Engine {
         if view.window.as_ref().is_none_or(Window::is_short) {
             return;
         }
-        if view.held.is_some() {
+        let was = view.held_at();
+        if was.is_some() && !view.is_streamed() {
             let deltas = view.finish(position);
-            self.note_held(at, true);
+            let is = view.held_at();
+            self.note_held(was, is);
             self.emit(at, deltas);
             self.deliver_synced_of(at);
         }

@@ -11,6 +11,8 @@
 //! - **At P means at P**: a page of rows is taken in only at a position where stream and page agree; a page that is
 //!   ahead waits for the stream, an older one has the stream replayed onto it. While rows are missing from the visible
 //!   part, the view's frames are held back and leave as one net batch.
+//! - **A reload is one transaction like any other** (`reload`): an entity that changed in a way not told row by row is
+//!   read anew, and what its subscribers have stays right for the position before until the new rows are there.
 //! - **One batch per view and position**, so a position names a batch in the log.
 //! - **A change costs in proportion to the views that it concerns** (`index`, `partition`).
 //! - Nothing here blocks, reads a clock or draws a random number.
@@ -25,9 +27,11 @@ mod linger;
 mod log;
 mod metrics;
 mod partition;
+mod reload;
 mod scans;
 mod subscriptions;
 mod synced;
+mod unready;
 mod view;
 mod window;
 mod workers;

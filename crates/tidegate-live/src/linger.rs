@@ -64,7 +64,7 @@ impl Engine {
         if !view.subscribers.is_empty() || view.waiting.is_some() {
             return;
         }
-        if !view.ready && !view.is_streamed() {
+        if !view.ready {
             // No token was ever given for it, so nobody can come back to it.
             self.drop_view(at);
             return;

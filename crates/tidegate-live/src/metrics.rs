@@ -39,6 +39,10 @@ pub struct Metrics {
     pub scans: Counter,
     /// Scans whose page did not fit any more and that were made again.
     pub scans_repeated: Counter,
+    /// Views read anew because their entity was reloaded.
+    pub views_reloaded: Counter,
+    /// Lingering views that a reload let go.
+    pub idle_reloaded: Counter,
     /// Resumes that were proven.
     pub resumed: Counter,
     /// Snapshots where a client had hoped to go on.

@@ -179,6 +179,11 @@ impl Partition {
         self.orders[order as usize].share(rows)
     }
 
+    /// Forgets the shared rows of pages: after a reload other content may go by the same key and version.
+    pub(crate) fn forget_rows(&mut self) {
+        self.orders.iter_mut().for_each(|order| order.rows = HashTable::new());
+    }
+
     /// Folds one change into every view that it concerns. `more`: the transaction has other changes here.
     pub(crate) fn change(
         &mut self,

@@ -8,6 +8,7 @@ use crossbeam_channel::Sender;
 use tidegate_model::{Page, RowSource, ScanError, ScanRequest};
 
 use crate::engine::Engine;
+use crate::unready::{Scan, Unready};
 
 /// How long a store that had no room is left alone.
 pub(crate) const RETRY: Duration = Duration::from_millis(50);
@@ -37,9 +38,10 @@ pub(crate) struct Scans {
     rows: Arc<dyn RowSource>,
     pages: Sender<PageAnswer>,
     under_way_max: usize,
-    under_way: Vec<(u64, Box<ScanRequest>)>,
+    under_way: Vec<Scan>,
     /// Bounded by the number of views: each has one scan at most, and those of views that are gone are taken out.
-    waiting: VecDeque<(u64, Box<ScanRequest>)>,
+    waiting: VecDeque<Scan>,
+    unready: Unready,
     /// When a store that had no room is asked again.
     retry_at: Option<Instant>,
 }
@@ -47,29 +49,43 @@ pub(crate) struct Scans {
 impl Scans {
     /// `pages` must have room for `under_way_max` answers.
     pub(crate) fn new(rows: Arc<dyn RowSource>, pages: Sender<PageAnswer>, under_way_max: usize) -> Self {
-        Self { rows, pages, under_way_max, under_way: Vec::new(), waiting: VecDeque::new(), retry_at: None }
+        let (under_way, waiting, unready) = (Vec::new(), VecDeque::new(), Unready::default());
+        Self { rows, pages, under_way_max, under_way, waiting, unready, retry_at: None }
     }
 
     pub(crate) fn push(&mut self, ticket: u64, request: Box<ScanRequest>) {
         self.waiting.push_back((ticket, request));
     }
 
-    /// Whether a store that had no room is to be asked again.
+    /// Whether a store that had no room, or an entity that was not ready, is to be asked again.
     pub(crate) fn is_retrying(&self) -> bool {
-        self.retry_at.is_some()
+        self.retry_at.is_some() || !self.unready.is_empty()
     }
 
-    /// What the engine is to be told of an answer: nothing if the store had no room, for then it is asked again.
+    /// What the engine is to be told of an answer: nothing if the store had no room or the entity was not ready, for
+    /// then it is asked again.
     pub(crate) fn answered(&mut self, ticket: u64, page: Result<Page, ScanError>) -> Option<Result<Page, ScanError>> {
         let at = self.under_way.iter().position(|(other, _)| *other == ticket);
         let scan = at.map(|at| self.under_way.swap_remove(at));
         match (page, scan) {
             (Err(ScanError::Busy), Some(scan)) => {
-                self.waiting.push_front(scan);
-                self.retry_at = Some(Instant::now() + RETRY);
+                let now = Instant::now();
+                if let Some(scan) = self.unready.take_back(scan, now) {
+                    self.waiting.push_front(scan);
+                }
+                self.retry_at = Some(now + RETRY);
                 None
             }
-            (page, _) => Some(page),
+            (Err(ScanError::NotReady), Some(scan)) => {
+                self.unready.refused(scan, Instant::now());
+                None
+            }
+            (page, scan) => {
+                if let Some((_, request)) = scan {
+                    self.waiting.extend(self.unready.release(request.entity));
+                }
+                Some(page)
+            }
         }
     }
 
@@ -78,18 +94,33 @@ impl Scans {
         if self.waiting.len() > 2 * engine.scans() + 64 {
             self.waiting.retain(|(ticket, _)| engine.awaits(*ticket));
         }
+        self.unready.sweep(engine.scans(), |ticket| engine.awaits(ticket));
         if self.retry_at.is_some_and(|at| Instant::now() < at) {
             return;
         }
         self.retry_at = None;
         while self.under_way.len() < self.under_way_max
-            && let Some((ticket, request)) = self.waiting.pop_front()
+            && let Some((ticket, request)) = self.next(engine)
         {
-            if engine.awaits(ticket) {
-                self.under_way.push((ticket, request.clone()));
-                let mut answer = Answer(Some((ticket, self.pages.clone())));
-                self.rows.scan(*request, Box::new(move |page| answer.give(page)));
+            self.under_way.push((ticket, request.clone()));
+            let mut answer = Answer(Some((ticket, self.pages.clone())));
+            self.rows.scan(*request, Box::new(move |page| answer.give(page)));
+        }
+    }
+
+    fn next(&mut self, engine: &Engine) -> Option<Scan> {
+        if !self.unready.is_empty()
+            && let Some(scan) = self.unready.due(Instant::now(), |ticket| engine.awaits(ticket))
+        {
+            return Some(scan);
+        }
+        while let Some(scan) = self.waiting.pop_front() {
+            if engine.awaits(scan.0)
+                && let Some(scan) = self.unready.hold(scan)
+            {
+                return Some(scan);
             }
         }
+        None
     }
 }

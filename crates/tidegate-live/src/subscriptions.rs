@@ -28,7 +28,7 @@ impl Engine {
         let view = self.view(at);
         if let Some((missed, applied)) = resume.and_then(|token| view.resume(&token, position)) {
             self.metrics.resumed.add(1);
-            self.join(at, subscriber, request, true);
+            self.join(at, subscriber, Some(request), true);
             let view = &self.partitions[at.partition as usize].views[at.slot as usize];
             for (nth, batch) in missed.iter().enumerate() {
                 let from = if nth == 0 { applied } else { 0 };
@@ -71,7 +71,7 @@ impl Engine {
         let view = self.view(at);
         let mut waiting = view.waiting.iter_mut().flat_map(|waiting| waiting.iter_mut());
         if let Some(waiting) = waiting.find(|(waiting, _)| *waiting == subscriber) {
-            waiting.1 = request;
+            waiting.1 = Some(request);
             return;
         }
         let net = sent.filter(|_| !reset).and_then(|sent| view.net_since(sent, position));
@@ -148,7 +148,7 @@ impl Engine {
         self.wake(at);
         let limit = self.view(at).info.query.limit;
         let view = self.view(at);
-        view.waiting.get_or_insert_default().push((subscriber, request));
+        view.waiting.get_or_insert_default().push((subscriber, Some(request)));
         if view.is_streamed() && view.window.is_none() {
             view.window = Some(Window::new(view.info.query.after.clone(), limit, 0));
         }
@@ -161,8 +161,7 @@ impl Engine {
         let position = self.position;
         let view = self.view(at);
         let streamed = view.is_streamed();
-        if !view.ready && !streamed {
-            view.ready = true;
+        if !std::mem::replace(&mut view.ready, true) && !streamed {
             // What happened while the first snapshot was read is in no batch: no token from before proves anything.
             view.log = Log::new(position);
         }
@@ -171,12 +170,14 @@ impl Engine {
         }
         let batch = if streamed {
             let Some(window) = view.window.take() else { return };
+            let was = view.held.take().map(|held| held.position);
+            self.note_held(was, None);
             Some(Arc::new(diff::snapshot(position, window.visible().iter().map(|held| &held.row))))
         } else {
             view.snapshot(position)
         };
         let Some(batch) = batch else { return };
-        if let Some(fetch) = view.fetch.take_if(|_| streamed) {
+        if let Some(fetch) = self.view(at).fetch.take_if(|_| streamed) {
             self.tickets.remove(&fetch.ticket);
         }
         for (subscriber, request) in self.view(at).waiting.take().into_iter().flat_map(|waiting| *waiting) {
@@ -188,7 +189,7 @@ impl Engine {
         self.partitions[at.partition as usize].refresh(at.slot);
     }
 
-    fn join(&mut self, at: ViewRef, subscriber: Subscriber, request: u64, resumed: bool) {
+    fn join(&mut self, at: ViewRef, subscriber: Subscriber, request: Option<u64>, resumed: bool) {
         self.wake(at);
         let position = self.position;
         let view = &mut self.partitions[at.partition as usize].views[at.slot as usize];
@@ -197,7 +198,9 @@ impl Engine {
         }
         let position = view.list(position).map_or(position, |(_, position)| position);
         view.subscribers.push(subscriber);
-        self.started(subscriber, request, resumed, position);
+        if let Some(request) = request {
+            self.started(subscriber, request, resumed, position);
+        }
     }
 
     fn started(&mut self, subscriber: Subscriber, request: u64, resumed: bool, position: Position) {
@@ -224,9 +227,11 @@ impl Engine {
         if view.is_streamed() && view.waiting.is_none() {
             // A page that nobody waits for any more: kept, it would grow with every row that comes to match.
             view.window = None;
-            if let Some(fetch) = view.fetch.take() {
+            let (fetch, held) = (view.fetch.take(), view.held.take());
+            if let Some(fetch) = fetch {
                 self.tickets.remove(&fetch.ticket);
             }
+            self.note_held(held.map(|held| held.position), None);
         }
     }
 
@@ -237,6 +242,11 @@ impl Engine {
 
     /// Ends every subscription of a view and drops it.
     pub(crate) fn end_view(&mut self, at: ViewRef, reason: &EndReason) {
+        self.end_subscribers(at, reason);
+        self.drop_view(at);
+    }
+
+    pub(crate) fn end_subscribers(&mut self, at: ViewRef, reason: &EndReason) {
         let view = self.view(at);
         let waiting = view.waiting.iter().flat_map(|waiting| waiting.iter()).map(|(subscriber, _)| *subscriber);
         let all: Vec<Subscriber> = view.subscribers.iter().copied().chain(waiting).collect();
@@ -247,26 +257,29 @@ impl Engine {
                 self.synced.remove(&subscriber);
             }
         }
-        self.drop_view(at);
     }
 
     pub(crate) fn drop_view(&mut self, at: ViewRef) {
-        self.wake(at);
-        if self.view(at).held.is_some() {
-            self.forget_held(at);
-        }
+        self.forget_view(at);
         let views = &mut self.partitions[at.partition as usize];
         let view = views.remove(at.slot);
-        let empty = views.views.is_empty();
-        if let Some(fetch) = &view.fetch {
-            self.tickets.remove(&fetch.ticket);
-        }
-        if let Ok(entry) = self.by_fingerprint.find_entry(view.info.fingerprint, |other| *other == at) {
-            entry.remove();
-        }
-        if empty {
+        if views.views.is_empty() {
             let partition = self.partitions.remove(at.partition as usize);
             self.by_name.remove(&(view.info.query.entity.id(), partition.tenant));
+        }
+    }
+
+    /// Takes a view out of everything but its partition.
+    pub(crate) fn forget_view(&mut self, at: ViewRef) {
+        self.wake(at);
+        let view = self.view(at);
+        let (held, fingerprint) = (view.held_at(), view.info.fingerprint);
+        if let Some(fetch) = view.fetch.take() {
+            self.tickets.remove(&fetch.ticket);
+        }
+        self.note_held(held, None);
+        if let Ok(entry) = self.by_fingerprint.find_entry(fingerprint, |other| *other == at) {
+            entry.remove();
         }
         self.metrics.views.sub(1);
     }

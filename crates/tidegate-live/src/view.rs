@@ -26,6 +26,8 @@ pub(crate) struct Fetch {
     pub(crate) page: Option<Page>,
     /// Too much happened to remember: the page will not fit.
     stale: bool,
+    /// A page read before this position will not fit: the entity was reloaded there.
+    floor: Position,
 }
 
 /// Most changes remembered for one scan; past it the scan is made again.
@@ -54,8 +56,8 @@ struct Touched {
     streamed: Deltas,
 }
 
-/// Boxed because few views have any.
-type Waiting = Option<Box<SmallVec<[(Subscriber, u64); 1]>>>;
+/// Boxed because few views have any. A subscriber whose set is replaced by a reload waits without a command.
+type Waiting = Option<Box<SmallVec<[(Subscriber, Option<u64>); 1]>>>;
 
 #[derive(Debug)]
 pub(crate) struct ViewState {
@@ -68,17 +70,18 @@ pub(crate) struct ViewState {
     pub(crate) order: u32,
     /// Maintained: always. Streamed: while a snapshot is being read.
     pub(crate) window: Option<Window>,
-    /// A maintained view's first snapshot is complete (a streamed view has none of its own).
+    /// Its first snapshot was complete: the store has served it.
     pub(crate) ready: bool,
     pub(crate) log: Log,
     pub(crate) subscribers: SmallVec<[Subscriber; 1]>,
     /// Subscribers that wait for a snapshot, with the number of their command.
     pub(crate) waiting: Waiting,
     pub(crate) fetch: Option<Box<Fetch>>,
+    /// Streamed: after a reload, while the snapshot that replaces the set is being read.
     pub(crate) held: Option<Box<HeldBack>>,
     touched: Option<Box<Touched>>,
     /// Shared by all who subscribe before the next change.
-    snapshot: Weak<Batch>,
+    pub(crate) snapshot: Weak<Batch>,
     /// Set while it lingers without subscribers.
     pub(crate) idle: Option<Box<Resting>>,
 }
@@ -150,9 +153,14 @@ impl ViewState {
         self.columns.is_none()
     }
 
+    /// The position that the subscribers' list is right for, if that is behind the engine's.
+    pub(crate) fn held_at(&self) -> Option<Position> {
+        self.held.as_ref().map(|held| held.position)
+    }
+
     /// Whether the subscribers' list is complete at the engine's position.
     pub(crate) fn is_exact(&self) -> bool {
-        self.held.is_none() && (self.ready || self.is_streamed())
+        self.held.is_none() && self.ready
     }
 
     /// Folds one changed row in.
@@ -247,13 +255,16 @@ impl ViewState {
         before.difference(window.visible(), self.info.query.entity.key(), self.columns())
     }
 
-    /// Takes a fetched page in: `rows` at `position`, which must not be ahead of the stream, complete up to `upto`. Says
-    /// whether it fitted.
-    pub(crate) fn adopt(&mut self, fetch: Fetch, mut rows: Vec<Held>, upto: Option<Key>, position: Position) -> bool {
-        let Some(window) = &mut self.window else { return false };
-        if fetch.stale || window.horizon.key() != Some(&fetch.after) {
-            return false;
-        }
+    /// Whether a page for this fetch, read at `position`, goes on where the window ends.
+    pub(crate) fn fits(&self, fetch: &Fetch, position: Position) -> bool {
+        let horizon = self.window.as_ref().and_then(|window| window.horizon.key());
+        !fetch.stale && position >= fetch.floor && horizon == Some(&fetch.after)
+    }
+
+    /// Takes in a fetched page that fits: `rows` at `position`, which must not be ahead of the stream, complete up to
+    /// `upto`.
+    pub(crate) fn adopt(&mut self, fetch: Fetch, mut rows: Vec<Held>, upto: Option<Key>, position: Position) {
+        let Some(window) = &mut self.window else { return };
         let inside = |key: &[u8]| upto.as_deref().is_none_or(|upto| key <= upto);
         for (_, old, new) in fetch.changes.into_iter().filter(|(at, ..)| *at > position) {
             if let Some(at) = old.and_then(|key| rows.binary_search_by(|held| held.key[..].cmp(&key)).ok()) {
@@ -268,7 +279,6 @@ impl ViewState {
         }
         window.extend(rows, upto);
         window.trim(window.capacity());
-        true
     }
 
     /// Starts waiting for a scan of what lies past the horizon; returns the key to read after and how many rows.
@@ -276,7 +286,8 @@ impl ViewState {
         let window = self.window.as_ref()?;
         let want = window.capacity().saturating_sub(window.rows.len()).max(1);
         let (after, changes): (Key, _) = (window.horizon.key()?.into(), Vec::new());
-        self.fetch = Some(Box::new(Fetch { ticket, after: after.clone(), changes, page: None, stale: false }));
+        let (stale, floor) = (false, Position(0));
+        self.fetch = Some(Box::new(Fetch { ticket, after: after.clone(), changes, page: None, stale, floor }));
         Some((after, want))
     }
 
@@ -284,7 +295,7 @@ impl ViewState {
     pub(crate) fn list(&self, position: Position) -> Option<(&[Held], Position)> {
         match (&self.held, &self.window) {
             (Some(held), _) => Some((&held.before.rows, held.position)),
-            (None, Some(window)) if self.ready => Some((window.visible(), position)),
+            (None, Some(window)) if self.ready && !self.is_streamed() => Some((window.visible(), position)),
             _ => None,
         }
     }
@@ -311,8 +322,7 @@ impl ViewState {
     /// What a subscriber that comes back with `token` has missed, if token and log prove it.
     pub(crate) fn resume(&self, token: &Token, position: Position) -> Option<(Vec<Arc<Batch>>, usize)> {
         let same = token.incarnation == self.info.incarnation && token.fingerprint == self.info.fingerprint;
-        let known = self.ready || self.is_streamed();
-        (same && known && token.position <= position).then(|| self.log.resume(token))?
+        (same && self.ready && token.position <= position).then(|| self.log.resume(token))?
     }
 
     /// The net of everything after `sent`, for a subscriber that dropped it; `None` if the log does not reach.
@@ -336,6 +346,13 @@ impl ViewState {
 }
 
 impl Fetch {
+    /// The entity was reloaded at `position`: what happened before is in the page or the page will not fit.
+    pub(crate) fn start_over(&mut self, position: Position) {
+        self.changes = Vec::new();
+        self.stale = false;
+        self.floor = position;
+    }
+
     /// Takes note of images past the horizon.
     fn remember(&mut self, position: Position, old: Option<Image<'_>>, new: Option<Image<'_>>) {
         if self.stale || (old.is_none() && new.is_none()) {
@@ -399,12 +416,27 @@ fn deltas_of(window: &Window, fold: &Fold, change: RowChange<'_>, columns: u128)
 
 impl Touched {
     fn new(visible: &[Held]) -> Box<Self> {
-        let before = Before { rows: visible.to_vec(), changed_at: vec![0; visible.len()] };
-        Box::new(Self { before, streamed: Deltas::new() })
+        Box::new(Self { before: Before::new(visible), streamed: Deltas::new() })
+    }
+}
+
+impl HeldBack {
+    /// Subscribers have the rows of `visible`, right for `position`.
+    pub(crate) fn new(visible: &[Held], position: Position) -> Box<Self> {
+        Box::new(Self { before: Before::new(visible), position })
+    }
+
+    /// Any of the rows may have changed at `position`, and those that will be found gone went there.
+    pub(crate) fn reloaded(&mut self, position: Position) {
+        self.before.changed_at.fill(position.0);
     }
 }
 
 impl Before {
+    fn new(visible: &[Held]) -> Self {
+        Self { rows: visible.to_vec(), changed_at: vec![0; visible.len()] }
+    }
+
     /// Remembers that a row was changed, to tell a row that is gone from one that was pushed out. `key_columns` are
     /// given where the row may have moved since, and so have another key than it had.
     fn note(&mut self, old: Image<'_>, position: Position, key_columns: &[u16]) {

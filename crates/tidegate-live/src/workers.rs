@@ -5,8 +5,8 @@
 //! [`Subscription`] are dropped.
 //!
 //! Queues, each with its cap: transactions (the feed waits when a worker lags: back-pressure), commands (a subscribe is
-//! refused with [`Busy`]; the end of a subscription and a catch-up wait, which is short because a worker never waits for
-//! a session), pages (as many as scans may be under way).
+//! refused with [`Busy`]; the end of a subscription or an entity and a catch-up wait, which is short because a worker
+//! never waits for a session), pages (as many as scans may be under way).
 
 use std::hash::BuildHasher;
 use std::sync::Arc;
@@ -87,6 +87,7 @@ enum Command {
     Reanchor { subscriber: u64, query: Arc<Query>, request: u64 },
     CatchUp { subscriber: u64, sent: Option<Position>, reset: bool, request: u64 },
     Unsubscribe { subscriber: u64 },
+    EndEntity { entity: EntityId, reason: Arc<str> },
 }
 
 struct WorkerHandle {
@@ -199,6 +200,16 @@ impl Live {
         self.shared.try_send(worker, Command::Subscribe { subscriber, request, id, sink })?;
         // Made only now: dropping one waits for room in the queue.
         Ok(Subscription { shared: self.shared.clone(), worker, subscriber })
+    }
+
+    /// Ends every subscription of an entity with [`EndReason::Unavailable`](crate::EndReason::Unavailable) and this
+    /// reason. Make the store refuse the entity's scans before: a subscribe that comes later is decided by its scan. Waits
+    /// while a worker's command queue is full.
+    pub fn end_entity(&self, entity: EntityId, reason: &Arc<str>) {
+        for worker in &self.shared.workers {
+            // Fails only if the worker is gone, and its subscribers with it.
+            let _ = worker.commands.send(Command::EndEntity { entity, reason: reason.clone() });
+        }
     }
 
     /// The position up to which every subscriber has been handed everything.
@@ -332,6 +343,7 @@ impl Worker {
                 self.sinks.remove(&subscriber);
                 self.engine.unsubscribe(subscriber, now_ms);
             }
+            Command::EndEntity { entity, reason } => self.engine.end_entity(entity, &reason),
         }
     }
 

@@ -46,6 +46,17 @@ pub enum MirrorError {
         /// The one given.
         next: u64,
     },
+    /// Misuse of the writer: a call that has no place where it was made.
+    #[error("the writer was misused: {0}")]
+    Misuse(&'static str),
+    /// A note is larger than allowed.
+    #[error("the note {name:?} has {bytes} bytes; at most {} are allowed", crate::NOTE_BYTES_MAX)]
+    NoteSize {
+        /// Which.
+        name: String,
+        /// Its size.
+        bytes: usize,
+    },
     /// SQLite failed.
     #[error("the store failed: {0}")]
     Sqlite(#[from] rusqlite::Error),
@@ -96,6 +107,23 @@ pub enum Refusal {
         /// Encoded size.
         bytes: usize,
     },
+    /// A cell was to stay as it was, and there is no row that it could be taken from.
+    #[error("the value of the unchanged column is not known, because the row is not there")]
+    Unknown {
+        /// Index of the column.
+        column: u16,
+    },
+    /// Another row of the copy has the key.
+    #[error("another row has this key")]
+    Duplicate,
+    /// A row of a source, named by its key for whoever has to mend it.
+    #[error("row {key}: {refusal}")]
+    Row {
+        /// The key columns and their values, cut short if they are long.
+        key: String,
+        /// What is wrong with it.
+        refusal: Box<Refusal>,
+    },
 }
 
 impl Refusal {
@@ -103,7 +131,8 @@ impl Refusal {
     #[must_use]
     pub fn column(&self) -> Option<u16> {
         match self {
-            Refusal::Null { column } | Refusal::Type { column, .. } => Some(*column),
+            Refusal::Null { column } | Refusal::Type { column, .. } | Refusal::Unknown { column } => Some(*column),
+            Refusal::Row { refusal, .. } => refusal.column(),
             _ => None,
         }
     }

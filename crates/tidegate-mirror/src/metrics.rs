@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Counters since the store was opened, but for `wal_bytes`, which is a level.
+/// Counters since the store was opened, but for `wal_bytes` and the pending, which are levels.
 #[derive(Debug, Default)]
 pub struct Metrics {
     /// Scans and pages answered.
@@ -23,6 +23,10 @@ pub struct Metrics {
     pub rows_written: AtomicU64,
     /// Size of the write-ahead log.
     pub wal_bytes: AtomicU64,
+    /// Changes recorded beside copies under way, of all entities.
+    pub pending_rows: AtomicU64,
+    /// Bytes of these.
+    pub pending_bytes: AtomicU64,
 }
 
 impl Metrics {

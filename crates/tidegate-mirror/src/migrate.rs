@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use tidegate_model::{Catalog, Column, Entity, Position, Row, Type, Value, json};
 
 use crate::MirrorError;
+use crate::copy::{self, State};
 use crate::table::{Table, blob};
 
 /// What a table was made for, as it is stored.
@@ -19,16 +20,25 @@ struct Definition {
     key: Vec<String>,
     tenant: Option<String>,
     indexes: Vec<Vec<String>>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    sourced: bool,
+    /// The row filter, in its canonical form.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    row_filter: Vec<u8>,
 }
 
 impl Definition {
     fn of(entity: &Entity) -> Self {
         let name = |column: &u16| entity.column(*column).name.to_string();
+        let mut row_filter = Vec::new();
+        entity.row_filter().into_iter().for_each(|filter| filter.canonical(&mut row_filter));
         Self {
             columns: entity.columns().iter().map(|column| (column.name.to_string(), column.kind)).collect(),
             key: entity.key().iter().map(name).collect(),
             tenant: entity.tenant().as_ref().map(name),
             indexes: entity.indexes().iter().map(|index| index.iter().map(name).collect()).collect(),
+            sourced: entity.is_sourced(),
+            row_filter,
         }
     }
 }
@@ -58,19 +68,46 @@ fn prepare_one(db: &Connection, entity: &Arc<Entity>) -> Result<Table, MirrorErr
     let Some((number, stored)) = stored else {
         db.execute("INSERT INTO entity (name, definition) VALUES (?1, ?2)", (&**entity.name(), &text))?;
         let table = Table::new(entity.clone(), db.last_insert_rowid());
-        db.execute_batch(&table.create())?;
-        db.execute_batch(&table.create_indexes())?;
+        create(db, &table)?;
         return Ok(table);
     };
     let stored: Definition = serde_json::from_str(&stored)
         .map_err(|e| MirrorError::Damaged(format!("the definition of entity {:?}: {e}", entity.name())))?;
     let table = Table::new(entity.clone(), number);
     if stored != wanted {
-        tracing::info!(entity = &**entity.name(), "the entity was changed; its rows are migrated");
-        rebuild(db, &table, &stored)?;
+        if stored.sourced || wanted.sourced {
+            tracing::info!(entity = &**entity.name(), "the entity was changed; its rows are copied again");
+            empty(db, &table, &stored, &wanted)?;
+        } else {
+            tracing::info!(entity = &**entity.name(), "the entity was changed; its rows are migrated");
+            rebuild(db, &table, &stored)?;
+        }
         db.execute("UPDATE entity SET definition = ?1 WHERE number = ?2", (&text, number))?;
     }
     Ok(table)
+}
+
+/// Makes an empty table. That of a sourced entity waits for its rows.
+fn create(db: &Connection, table: &Table) -> Result<(), MirrorError> {
+    db.execute_batch(&table.create())?;
+    db.execute_batch(&table.create_indexes())?;
+    let state = if table.entity.is_sourced() { State::Filling } else { State::Ready };
+    copy::set_state(db, table.number, state)
+}
+
+/// Puts an empty table in the place of one whose rows are a source's copy. Rows are neither made a copy nor a copy
+/// anybody's own: where there are any, that is refused.
+fn empty(db: &Connection, table: &Table, stored: &Definition, wanted: &Definition) -> Result<(), MirrorError> {
+    let has_rows: bool =
+        db.query_row(&format!("SELECT EXISTS (SELECT 1 FROM {})", table.name), [], |row| row.get(0))?;
+    if stored.sourced != wanted.sourced && has_rows {
+        let (was, is) = if stored.sourced { ("a copy of a source's", "local") } else { ("local", "a source's") };
+        let reason = format!("its rows are {was} and would become {is}; choose another data directory or another name");
+        return Err(MirrorError::Migration { entity: table.entity.name().to_string(), reason });
+    }
+    db.execute_batch(&format!("DROP TABLE {}", table.name))?;
+    copy::forget_pending(db, table.number)?;
+    create(db, table)
 }
 
 /// Fills a new table from the old one and puts it in its place.

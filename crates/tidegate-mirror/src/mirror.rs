@@ -102,7 +102,7 @@ impl Mirror {
         self.ask(|reply| Job::Page(request, reply))
     }
 
-    /// Rows of an entity, all partitions together. Reads the whole of its smallest index. Blocks.
+    /// Rows of an entity, those of all tenants together. Reads the whole of its smallest index. Blocks.
     ///
     /// # Errors
     /// [`ScanError`].

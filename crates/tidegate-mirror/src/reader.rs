@@ -6,10 +6,11 @@ use crossbeam_channel::Receiver;
 use rusqlite::Connection;
 use tidegate_model::{EntityId, Page, Position, Row, ScanError, ScanReply, ScanRequest, Tenant, Value};
 
+use crate::copy::State;
 use crate::pass::Pass;
 use crate::table::Table;
 use crate::walk::{Step, Walk};
-use crate::{Metrics, MirrorError, Options, path, store};
+use crate::{Metrics, MirrorError, Options, copy, path, store};
 
 /// A row, if there is one, and the position it was read at.
 pub(crate) type GetResult = Result<(Option<Arc<Row>>, Position), ScanError>;
@@ -52,11 +53,23 @@ impl Reader {
         }
     }
 
+    /// The entity's table, if it may be read in the connection's snapshot.
+    fn table(&self, entity: EntityId) -> Result<&Table, ReadError> {
+        let table = &self.tables[entity.0 as usize];
+        if let Some(reason) = table.unavailable() {
+            return Err(ReadError::Refused(ScanError::Unavailable(reason)));
+        }
+        match copy::state(&self.db, table)? {
+            State::Ready => Ok(table),
+            State::Filling => Err(ReadError::Refused(ScanError::NotReady)),
+        }
+    }
+
     /// One page; along an index it looks at no more than `rows_max` rows.
-    fn scan(&self, request: &ScanRequest, rows_max: usize) -> Result<Page, MirrorError> {
+    fn scan(&self, request: &ScanRequest, rows_max: usize) -> Result<Page, ReadError> {
         let db = self.db.unchecked_transaction()?;
         let position = store::position(&db)?;
-        let table = &self.tables[request.entity.0 as usize];
+        let table = self.table(request.entity)?;
         let narrowed = path::narrowed(table, request);
         let pass = Pass { db: &db, table, request, path: &narrowed, bytes_max: self.options.page_bytes_max };
         Metrics::add(&self.metrics.scans, 1);
@@ -68,7 +81,7 @@ impl Reader {
                 let tenant = request.tenant.name().as_bytes();
                 let (order, want) = (&*request.order, request.want);
                 let walk = Walk { db: &db, table, tenant, order, path: &ordered, want };
-                return self.walk(&walk, request, rows_max, position);
+                return Ok(self.walk(&walk, request, rows_max, position)?);
             }
         }
         Metrics::add(&self.metrics.passes, 1);
@@ -106,30 +119,44 @@ impl Reader {
         Ok(Page { rows, upto: upto.filter(|_| end.is_break()), position })
     }
 
-    fn get(
-        &self,
-        entity: EntityId,
-        tenant: &Tenant,
-        key: &[Value],
-    ) -> Result<(Option<Arc<Row>>, Position), MirrorError> {
+    fn get(&self, entity: EntityId, tenant: &Tenant, key: &[Value]) -> Result<(Option<Arc<Row>>, Position), ReadError> {
         let db = self.db.unchecked_transaction()?;
         let position = store::position(&db)?;
-        let table = &self.tables[entity.0 as usize];
+        let table = self.table(entity)?;
         Ok((table.get(&db, tenant.name().as_bytes(), &table.key_of_values(key))?, position))
     }
 
-    fn count(&self, entity: EntityId) -> Result<u64, MirrorError> {
-        let sql = format!("SELECT count(*) FROM {}", self.tables[entity.0 as usize].name);
-        Ok(self.db.prepare_cached(&sql)?.query_row([], |row| row.get::<_, i64>(0))? as u64)
+    fn count(&self, entity: EntityId) -> Result<u64, ReadError> {
+        let db = self.db.unchecked_transaction()?;
+        let table = self.table(entity)?;
+        // Hidden rows are nobody's.
+        let shown = if table.entity.is_sourced() { " WHERE tenant <> x'FF'" } else { "" };
+        let sql = format!("SELECT count(*) FROM {}{shown}", table.name);
+        Ok(db.prepare_cached(&sql)?.query_row([], |row| row.get::<_, i64>(0))? as u64)
     }
 }
 
 /// The part of a page's rows that are rather sorted here than looked for in order.
 const FEW_SHARE: usize = 4;
 
-fn answered<T>(result: Result<T, MirrorError>) -> Result<T, ScanError> {
-    result.map_err(|error| {
-        tracing::error!(%error, "a read failed");
-        ScanError::Store(error.to_string())
+/// A read that was not answered.
+enum ReadError {
+    Refused(ScanError),
+    Store(MirrorError),
+}
+
+impl<E: Into<MirrorError>> From<E> for ReadError {
+    fn from(error: E) -> Self {
+        Self::Store(error.into())
+    }
+}
+
+fn answered<T>(result: Result<T, ReadError>) -> Result<T, ScanError> {
+    result.map_err(|error| match error {
+        ReadError::Refused(error) => error,
+        ReadError::Store(error) => {
+            tracing::error!(%error, "a read failed");
+            ScanError::Store(error.to_string())
+        }
     })
 }

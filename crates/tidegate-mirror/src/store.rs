@@ -15,8 +15,8 @@ pub(crate) const FILE: &str = "tidegate.db";
 const LOCK: &str = "tidegate.lock";
 
 /// What turns format n (counted from 1) into n + 1. The current format is one past the last.
-const UPGRADES: &[fn(&Connection) -> rusqlite::Result<()>] = &[];
-/// The format that this version writes.
+const UPGRADES: &[fn(&Connection) -> rusqlite::Result<()>] = &[sources];
+/// The format that this version writes; a new store is made in format 1 and upgraded.
 pub(crate) const FORMAT: i64 = UPGRADES.len() as i64 + 1;
 
 /// Prepared statements that a connection keeps.
@@ -39,6 +39,10 @@ pub struct Options {
     pub wal_bytes_max: u64,
     /// Largest row in its stored form, in bytes. Default 1 MiB.
     pub row_bytes_max: usize,
+    /// Rows that one source transaction may touch before it is written straight through. Default 50,000.
+    pub fold_rows_max: usize,
+    /// Bytes in memory of those rows, before and after, from which on the same happens. Default 64 MiB.
+    pub fold_bytes_max: usize,
 }
 
 impl Default for Options {
@@ -50,6 +54,8 @@ impl Default for Options {
             page_bytes_max: 8 << 20,
             wal_bytes_max: 64 << 20,
             row_bytes_max: 1 << 20,
+            fold_rows_max: 50_000,
+            fold_bytes_max: 64 << 20,
         }
     }
 }
@@ -115,20 +121,30 @@ fn prepare_format(db: &Connection) -> Result<(), MirrorError> {
                                        at_ms INTEGER NOT NULL, UNIQUE (scope, key));",
         )?;
         let id = Uuid::now_v7().into_bytes();
-        tx.execute("INSERT INTO store (one, format, id, position) VALUES (1, ?1, ?2, 0)", (FORMAT, id))?;
-    } else {
-        let found: i64 = tx.query_row("SELECT format FROM store", [], |row| row.get(0))?;
-        if found > FORMAT {
-            return Err(MirrorError::NewerFormat { found, known: FORMAT });
-        }
-        let done = usize::try_from(found - 1).map_err(|_| MirrorError::Damaged(format!("its format is {found}")))?;
-        for upgrade in UPGRADES.get(done..).unwrap_or_default() {
-            upgrade(&tx)?;
-        }
-        tx.execute("UPDATE store SET format = ?1", [FORMAT])?;
+        tx.execute("INSERT INTO store (one, format, id, position) VALUES (1, 1, ?1, 0)", [id])?;
     }
+    let found: i64 = tx.query_row("SELECT format FROM store", [], |row| row.get(0))?;
+    if found > FORMAT {
+        return Err(MirrorError::NewerFormat { found, known: FORMAT });
+    }
+    let done = usize::try_from(found - 1).map_err(|_| MirrorError::Damaged(format!("its format is {found}")))?;
+    for upgrade in UPGRADES.get(done..).unwrap_or_default() {
+        upgrade(&tx)?;
+    }
+    tx.execute("UPDATE store SET format = ?1", [FORMAT])?;
     tx.commit()?;
     Ok(())
+}
+
+/// Format 2: what following a source takes. A `state` is that of [`crate::State`]; every entity so far is ready.
+fn sources(db: &Connection) -> rusqlite::Result<()> {
+    db.execute_batch(
+        "ALTER TABLE entity ADD COLUMN state INTEGER NOT NULL DEFAULT 0;
+         CREATE TABLE note (name TEXT PRIMARY KEY, bytes BLOB NOT NULL);
+         CREATE TABLE pending (number INTEGER PRIMARY KEY, entity INTEGER NOT NULL, xid INTEGER NOT NULL,
+                               bytes BLOB NOT NULL);
+         CREATE INDEX pending_entity ON pending (entity);",
+    )
 }
 
 /// The id that the store was given when it was made.

@@ -1,10 +1,10 @@
 //! An entity as a table: its names, its statements, and rows to and from their stored form.
 
 use std::fmt::Write as _;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use rusqlite::Connection;
-use tidegate_model::{Entity, Order, Position, Row, Value, key};
+use tidegate_model::{Entity, Order, Position, Row, Tenant, Value, key};
 
 use crate::MirrorError;
 
@@ -12,12 +12,17 @@ use crate::MirrorError;
 #[derive(Debug)]
 pub(crate) struct Table {
     pub(crate) entity: Arc<Entity>,
+    pub(crate) number: i64,
     /// `e_<number>`: the number is given when the entity is first seen and never again, so that no name of a
     /// configuration becomes part of SQL.
     pub(crate) name: String,
     /// Columns that stand in an index, ascending: each has a stored column of its encoding.
     pub(crate) indexed: Vec<u16>,
     key_order: Order,
+    /// Why nobody may read it; of this process alone.
+    unavailable: RwLock<Option<Arc<str>>>,
+    /// Set where a key does not tell the partition of its row: there is an index on the key alone.
+    select_by_pk: Option<String>,
     pub(crate) select: String,
     pub(crate) insert: String,
     pub(crate) update: String,
@@ -45,7 +50,11 @@ impl Table {
             update: format!("UPDATE {name} SET version = ?3, data = ?4{sets} WHERE tenant = ?1 AND pk = ?2"),
             update_data: format!("UPDATE {name} SET version = ?3, data = ?4 WHERE tenant = ?1 AND pk = ?2"),
             delete: format!("DELETE FROM {name} WHERE tenant = ?1 AND pk = ?2"),
+            select_by_pk: is_found_by_pk(&entity)
+                .then(|| format!("SELECT version, data FROM {name} INDEXED BY {name}_pk WHERE pk = ?1")),
+            unavailable: RwLock::new(None),
             entity,
+            number,
             name,
             indexed,
             key_order,
@@ -65,6 +74,9 @@ impl Table {
     /// The statements that make the indexes.
     pub(crate) fn create_indexes(&self) -> String {
         let mut sql = String::new();
+        if self.select_by_pk.is_some() {
+            let _ = write!(sql, "CREATE UNIQUE INDEX {name}_pk ON {name} (pk);", name = self.name);
+        }
         for (i, index) in self.entity.indexes().iter().enumerate() {
             let columns: String = index.iter().map(|column| format!(", c_{column}")).collect();
             let _ = write!(sql, "CREATE INDEX {} ON {} (tenant{columns});", self.index_name(i), self.name);
@@ -112,6 +124,41 @@ impl Table {
         self.decode(row.get(0)?, blob(row, 1)?).map(Some)
     }
 
+    /// The row of a sourced entity under that key, `values` encoded as `pk`, in whichever partition it is.
+    pub(crate) fn find(&self, db: &Connection, values: &[Value], pk: &[u8]) -> Result<Option<Arc<Row>>, MirrorError> {
+        let Some(sql) = &self.select_by_pk else {
+            let key = self.entity.key();
+            let tenant = key.iter().position(|column| self.entity.tenant() == Some(*column)).map(|i| &values[i]);
+            let Some(Value::Text(tenant)) = tenant else { return self.get(db, b"", pk) };
+            return self.get(db, tenant.as_bytes(), pk);
+        };
+        let mut statement = db.prepare_cached(sql)?;
+        let mut rows = statement.query([pk])?;
+        let Some(row) = rows.next()? else { return Ok(None) };
+        self.decode(row.get(0)?, blob(row, 1)?).map(Some)
+    }
+
+    /// The tenant that may see the row; `None` for a row that is hidden.
+    pub(crate) fn tenant_of(&self, row: &Row) -> Option<Tenant> {
+        if self.entity.row_filter().is_some_and(|filter| !filter.matches(row)) {
+            return None;
+        }
+        match self.entity.tenant().map(|column| row.value(column)) {
+            None => Some(Tenant::common()),
+            Some(Value::Text(tenant)) => Some(Tenant::new(tenant)),
+            Some(_) => None,
+        }
+    }
+
+    /// Why nobody may read the entity, if so.
+    pub(crate) fn unavailable(&self) -> Option<Arc<str>> {
+        self.unavailable.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn set_unavailable(&self, reason: Option<Arc<str>>) {
+        *self.unavailable.write().unwrap_or_else(PoisonError::into_inner) = reason;
+    }
+
     /// Writes a row under its key; `old` is what stands there now.
     pub(crate) fn put(
         &self,
@@ -143,11 +190,31 @@ impl Table {
         Ok(())
     }
 
+    /// Removes every row. Without a condition SQLite frees the pages and looks at no row.
+    pub(crate) fn clear(&self, db: &Connection) -> Result<(), MirrorError> {
+        db.execute(&format!("DELETE FROM {}", self.name), [])?;
+        Ok(())
+    }
+
     /// Removes the row of that key.
     pub(crate) fn remove(&self, db: &Connection, tenant: &[u8], pk: &[u8]) -> Result<(), MirrorError> {
         db.prepare_cached(&self.delete)?.execute((tenant, pk))?;
         Ok(())
     }
+}
+
+/// The partition of hidden rows: no text, so no tenant's.
+pub(crate) const HIDDEN: &[u8] = &[0xFF];
+
+/// The partition of a tenant's rows, or of hidden ones.
+pub(crate) fn partition(tenant: Option<&Tenant>) -> &[u8] {
+    tenant.map_or(HIDDEN, |tenant| tenant.name().as_bytes())
+}
+
+/// Whether a key may stand in more than one partition, though a source has it only once.
+fn is_found_by_pk(entity: &Entity) -> bool {
+    let tenant_apart = entity.tenant().is_some_and(|column| !entity.key().contains(&column));
+    entity.is_sourced() && (tenant_apart || entity.row_filter().is_some())
 }
 
 /// A blob column without a copy.

@@ -161,7 +161,7 @@ impl Filter {
     }
 
     /// Appends bytes that are equal for equal filters, whatever the order of their conjuncts and branches.
-    pub(crate) fn canonical(&self, out: &mut Vec<u8>) {
+    pub fn canonical(&self, out: &mut Vec<u8>) {
         let group = |tag: u8, filters: &[Filter], out: &mut Vec<u8>| {
             let mut parts: Vec<Vec<u8>> = filters
                 .iter()

@@ -42,6 +42,9 @@ pub enum ScanError {
     /// The entity is being copied: the live engine asks again until it is there.
     #[error("the entity is still being copied; try again later")]
     NotReady,
+    /// The entity cannot be read until somebody mends what the reason says. Its subscriptions end with it.
+    #[error("the entity is unavailable: {0}")]
+    Unavailable(Arc<str>),
     /// The store failed. Subscriptions that wait for the scan end with a retryable error.
     #[error("the store failed: {0}")]
     Store(String),

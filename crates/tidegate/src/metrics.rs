@@ -121,7 +121,9 @@ impl Sources {
         out.counter("mirror_commits_failed", "Commits that failed", load(&mirror.commits_failed))?;
         out.seconds("mirror_commit_seconds", "Time that commits took, fsync included", load(&mirror.commit_micros))?;
         out.counter("mirror_rows_written", "Rows written or deleted", load(&mirror.rows_written))?;
-        out.gauge("mirror_wal_bytes", "Size of the write-ahead log", load(&mirror.wal_bytes))
+        out.gauge("mirror_wal_bytes", "Size of the write-ahead log", load(&mirror.wal_bytes))?;
+        out.gauge("mirror_pending_rows", "Changes recorded beside copies under way", load(&mirror.pending_rows))?;
+        out.gauge("mirror_pending_bytes", "Size of these", load(&mirror.pending_bytes))
     }
 }
 

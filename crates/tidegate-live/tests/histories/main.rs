@@ -1,7 +1,8 @@
 //! Promise 1 as a property: whatever the interleaving of writes, scans, subscribes, re-anchors, cuts, resumes and slow
 //! readers, a client that only applies frames has, after every batch, exactly the query's rows at the batch's position.
 //!
-//! A history is a world (a store that may be ahead of the engine, pages that arrive late) and a list of steps. It is
+//! A history is a world (a store of two entities that may be ahead of the engine, pages that arrive late, transactions
+//! that tell an entity's changes in bulk, entities that are not there for a while) and a list of steps. It is
 //! checked against the naive model of the testkit, which shares no code with the engine but the types, and shrinks to
 //! the shortest history that still fails. `TIDEGATE_HISTORIES` sets how many are run (10,000 without it).
 
@@ -15,15 +16,27 @@ use std::sync::Arc;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
-use tidegate_model::{Entity, Filter};
-use tidegate_testkit::strategies::{Alphabet, QueryPlan, cells, entity, place, query_plan};
+use tidegate_model::{Entity, EntityId, Filter};
+use tidegate_testkit::strategies::{Alphabet, QueryPlan, cells, entity_builder, place, query_plan};
 
-use plan::{Coverage, Plan, Step};
+use plan::{Coverage, Plan, Step, Table, Write};
 use world::World;
+
+fn write() -> impl Strategy<Value = Write> {
+    (proptest::bool::weighted(0.3), place(), place(), 0..10u8).prop_map(|(second, row, cells, kind)| Write {
+        second,
+        row,
+        cells,
+        kind,
+    })
+}
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        20 => vec((place(), place(), 0..10u8), 1..4).prop_map(Step::Commit),
+        20 => (vec(write(), 1..4), 0..16usize).prop_map(|(writes, bulk)| Step::Commit { writes, bulk }),
+        1 => place().prop_map(Step::Fill),
+        2 => place().prop_map(Step::Ready),
+        1 => place().prop_map(Step::EndEntity),
         20 => Just(Step::Apply),
         12 => (place(), place(), any::<bool>()).prop_map(|(scan, cut, whole)| Step::Scan { scan, cut, whole }),
         16 => place().prop_map(Step::Page),
@@ -46,22 +59,26 @@ fn query(entity: &Arc<Entity>) -> impl Strategy<Value = QueryPlan> + use<> {
     })
 }
 
-fn plan() -> impl Strategy<Value = Plan> {
-    entity().prop_flat_map(|entity| {
-        (
-            vec(query(&entity), 1..4),
-            vec(cells(&entity, Alphabet::Any), 4..24),
-            0..16usize,
-            vec((place(), place()).prop_map(|(plan, tenant)| Step::Subscribe { plan, tenant }), 1..4),
-            vec(step(), 1..160),
-            prop_oneof![Just(Some(0)), Just(Some(1)), Just(Some(3)), Just(None)],
-            1..9usize,
-        )
-            .prop_map(move |(queries, pool, initial, mut steps, more, cushion, log_batches)| {
-                steps.extend(more);
-                Plan { entity: entity.clone(), queries, pool, initial, steps, cushion, log_batches }
-            })
+fn table(id: u32) -> impl Strategy<Value = Table> {
+    entity_builder().prop_flat_map(move |builder| {
+        let entity = Arc::new(builder.build(EntityId(id)).expect("a valid description"));
+        (vec(query(&entity), 1..4), vec(cells(&entity, Alphabet::Any), 4..24), 0..16usize)
+            .prop_map(move |(queries, pool, initial)| Table { entity: entity.clone(), queries, pool, initial })
     })
+}
+
+fn plan() -> impl Strategy<Value = Plan> {
+    (
+        [table(0), table(1)],
+        vec((place(), place()).prop_map(|(plan, tenant)| Step::Subscribe { plan, tenant }), 1..4),
+        vec(step(), 1..160),
+        prop_oneof![Just(Some(0)), Just(Some(1)), Just(Some(3)), Just(None)],
+        1..9usize,
+    )
+        .prop_map(|(tables, mut steps, more, cushion, log_batches)| {
+            steps.extend(more);
+            Plan { tables, steps, cushion, log_batches }
+        })
 }
 
 #[test]

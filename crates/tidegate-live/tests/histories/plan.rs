@@ -9,8 +9,18 @@ use tidegate_testkit::strategies::QueryPlan;
 /// One thing that happens. Indexes choose among what there is at that moment.
 #[derive(Debug, Clone)]
 pub(crate) enum Step {
-    /// The store commits a transaction: which row, which content, what is done with it.
-    Commit(Vec<(Index, Index, u8)>),
+    /// The store commits a transaction. `bulk`: the number of the entity whose changes are not told row by row, if that
+    /// is one.
+    Commit {
+        writes: Vec<Write>,
+        bulk: usize,
+    },
+    /// The store copies an entity anew: it tells no change of it and its scans wait.
+    Fill(Index),
+    /// The copy is there.
+    Ready(Index),
+    /// An entity can't be served for a moment.
+    EndEntity(Index),
     /// The engine takes the next committed transaction.
     Apply,
     /// The store answers a scan, with a page that may be cut short; it is on its way.
@@ -50,12 +60,30 @@ pub(crate) enum Step {
     Tick(u64),
 }
 
+/// One write of a transaction.
 #[derive(Debug, Clone)]
-pub(crate) struct Plan {
+pub(crate) struct Write {
+    /// To the second entity.
+    pub(crate) second: bool,
+    pub(crate) row: Index,
+    pub(crate) cells: Index,
+    /// What is done.
+    pub(crate) kind: u8,
+}
+
+/// An entity with what is asked of it and written to it.
+#[derive(Debug, Clone)]
+pub(crate) struct Table {
     pub(crate) entity: Arc<Entity>,
     pub(crate) queries: Vec<QueryPlan>,
     pub(crate) pool: Vec<Vec<Value>>,
+    /// How many rows of the pool are there at the beginning.
     pub(crate) initial: usize,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Plan {
+    pub(crate) tables: [Table; 2],
     pub(crate) steps: Vec<Step>,
     pub(crate) cushion: Option<u32>,
     pub(crate) log_batches: usize,
@@ -73,6 +101,13 @@ pub(crate) struct Coverage {
     pub(crate) held: u64,
     pub(crate) moves: u64,
     pub(crate) streamed: u64,
+    /// Lists read anew while their subscribers had them, and sets replaced.
+    pub(crate) reloaded: u64,
+    pub(crate) replaced: u64,
+    /// Pages read before a reload that arrived after it.
+    pub(crate) outlived: u64,
+    pub(crate) not_ready: u64,
+    pub(crate) ended: u64,
     pub(crate) batches: u64,
 }
 
@@ -87,6 +122,11 @@ impl Coverage {
         self.held += other.held;
         self.moves += other.moves;
         self.streamed += other.streamed;
+        self.reloaded += other.reloaded;
+        self.replaced += other.replaced;
+        self.outlived += other.outlived;
+        self.not_ready += other.not_ready;
+        self.ended += other.ended;
         self.batches += other.batches;
     }
 
@@ -100,6 +140,11 @@ impl Coverage {
             self.held,
             self.moves,
             self.streamed,
+            self.reloaded,
+            self.replaced,
+            self.outlived,
+            self.not_ready,
+            self.ended,
             self.batches,
         ];
         eprintln!("{cases} histories: {self:?}");

@@ -4,15 +4,18 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use proptest::sample::Index;
-use tidegate_live::{Delivery, Engine, Limits, Metrics, Output, Request, View};
+use tidegate_live::{Delivery, EndReason, Engine, Limits, Metrics, Output, Request, View};
 use tidegate_model::{
-    Batch, BatchKind, Change, Entity, Key, Mode, Op, Page, Position, Query, Row, ScanRequest, SortKey, Tenant, Token,
-    Transaction, Value,
+    Batch, BatchKind, Change, Entity, EntityId, Key, Mode, Op, Page, Position, Query, Row, ScanRequest, SortKey,
+    Tenant, Token, Transaction, Value,
 };
 use tidegate_testkit::model_client::{ExpectedSet, ModelClient};
 use tidegate_testkit::naive;
 
-use crate::plan::{Coverage, Plan, Step};
+use crate::plan::{Coverage, Plan, Step, Table, Write};
+
+/// The rows of each entity.
+type Rows = [Vec<Arc<Row>>; 2];
 
 struct Client {
     subscriber: u64,
@@ -26,6 +29,8 @@ struct Client {
     request: u64,
     /// After the last frame applied, with the view it is of.
     last: Option<(Token, u64)>,
+    /// A batch was the last thing it read: a snapshot now answers no command.
+    undisturbed: bool,
     /// The position of the snapshot that a streamed set began with.
     seeded_at: Position,
 }
@@ -35,15 +40,18 @@ pub(crate) struct World<'a> {
     engine: Engine,
     now_ms: u64,
     /// Every state of the store, the newest last.
-    states: Vec<(Position, Vec<Arc<Row>>)>,
+    states: Vec<(Position, Rows)>,
+    /// The source's rows of entities that are being copied.
+    copies: [Option<Vec<Arc<Row>>>; 2],
     transactions: Vec<Transaction>,
     applied: usize,
     scans: Vec<(u64, ScanRequest)>,
     pages: Vec<(u64, Page)>,
     clients: Vec<Client>,
-    /// By the terms of the order and the encoded anchor.
-    cursors: HashMap<(Vec<SortKey>, Vec<u8>), Vec<Value>>,
+    /// By the entity, the terms of the order and the encoded anchor.
+    cursors: HashMap<(EntityId, Vec<SortKey>, Vec<u8>), Vec<Value>>,
     next_subscriber: u64,
+    metrics: Arc<Metrics>,
     coverage: Coverage,
 }
 
@@ -59,15 +67,20 @@ impl<'a> World<'a> {
             ..Limits::default()
         };
         let start = Position(1);
-        let mut rows = Vec::new();
-        for cells in plan.pool.iter().take(plan.initial) {
-            upsert(&plan.entity, &mut rows, Row::new(start, cells.clone()));
-        }
+        let rows = plan.tables.each_ref().map(|table| {
+            let mut rows = Vec::new();
+            for cells in table.pool.iter().take(table.initial) {
+                upsert(&table.entity, &mut rows, Row::new(start, cells.clone()));
+            }
+            rows
+        });
+        let metrics = Arc::new(Metrics::default());
         let mut world = World {
             plan,
-            engine: Engine::new(limits, 7, start, Arc::new(Metrics::default())),
+            engine: Engine::new(limits, 7, start, metrics.clone()),
             now_ms: 0,
             states: vec![(start, rows)],
+            copies: [None, None],
             transactions: Vec::new(),
             applied: 0,
             scans: Vec::new(),
@@ -75,6 +88,7 @@ impl<'a> World<'a> {
             clients: Vec::new(),
             cursors: HashMap::new(),
             next_subscriber: 0,
+            metrics,
             coverage: Coverage::default(),
         };
         for step in &plan.steps {
@@ -83,12 +97,22 @@ impl<'a> World<'a> {
             world.check_exact()?;
         }
         world.settle()?;
+        world.coverage.reloaded = world.metrics.views_reloaded.get();
         Ok(world.coverage)
     }
 
     fn step(&mut self, step: &Step) -> Verdict {
         match step {
-            Step::Commit(writes) => self.commit(writes),
+            Step::Commit { writes, bulk } => self.commit(writes, *bulk),
+            Step::Fill(table) => {
+                let table = table.index(2);
+                let rows = self.newest().1[table].clone();
+                self.copies[table].get_or_insert(rows);
+            }
+            Step::Ready(table) => self.set_ready(table.index(2)),
+            Step::EndEntity(table) if table.index(8) < 2 => {
+                self.engine.end_entity(EntityId(table.index(8) as u32), &"gone".into());
+            }
             Step::Apply => self.apply(),
             Step::Scan { scan, cut, whole } if !self.scans.is_empty() => {
                 self.scan(scan.index(self.scans.len()), 1 + cut.index(4), *whole);
@@ -97,6 +121,8 @@ impl<'a> World<'a> {
                 let (ticket, page) = self.pages.remove(page.index(self.pages.len()));
                 self.coverage.pages_ahead += u64::from(page.position > self.engine.position());
                 self.coverage.pages_late += u64::from(page.position < self.engine.position());
+                let since = self.transactions[..self.applied].iter().filter(|t| t.position > page.position);
+                self.coverage.outlived += u64::from(since.flat_map(|t| &t.reloads).next().is_some());
                 self.engine.page(ticket, Ok(page));
             }
             Step::Subscribe { plan, tenant } => self.subscribe(plan, tenant),
@@ -123,7 +149,7 @@ impl<'a> World<'a> {
                 self.now_ms += ms;
                 self.engine.tick(self.now_ms);
             }
-            Step::Scan { .. } | Step::Page(_) => {}
+            Step::Scan { .. } | Step::Page(_) | Step::EndEntity(_) => {}
         }
         Ok(())
     }
@@ -133,8 +159,15 @@ impl<'a> World<'a> {
         for output in self.engine.take_outputs() {
             match output {
                 Output::Deliver(subscriber, delivery) => {
-                    if let Some(client) = self.clients.iter_mut().find(|client| client.subscriber == subscriber) {
-                        client.inbox.push_back(delivery);
+                    let Some(client) = self.clients.iter_mut().find(|client| client.subscriber == subscriber) else {
+                        continue;
+                    };
+                    client.inbox.push_back(delivery);
+                    if let Some(Delivery::Ended(EndReason::Unavailable(_))) = client.inbox.back() {
+                        // What it has not read is dropped; it may come back.
+                        client.inbox.clear();
+                        client.connected = false;
+                        self.coverage.ended += 1;
                     }
                 }
                 Output::Scan(ticket, request) => self.scans.push((ticket, *request)),
@@ -142,53 +175,45 @@ impl<'a> World<'a> {
         }
     }
 
-    fn newest(&self) -> &(Position, Vec<Arc<Row>>) {
+    fn newest(&self) -> &(Position, Rows) {
         self.states.last().expect("there is a first state")
     }
 
-    fn commit(&mut self, writes: &[(Index, Index, u8)]) {
-        let entity = &self.plan.entity;
+    fn commit(&mut self, writes: &[Write], bulk: usize) {
         let (position, before) = self.newest().clone();
         let position = Position(position.0 + 1);
-        let mut after = before.clone();
-        for (row, cells, kind) in writes {
-            let cells = &self.plan.pool[cells.index(self.plan.pool.len())];
-            match kind {
-                0..=3 => upsert(entity, &mut after, Row::new(position, cells.clone())),
-                4..=7 if !after.is_empty() => {
-                    let at = row.index(after.len());
-                    let mut values = after[at].values().to_vec();
-                    for column in 0..values.len() as u16 {
-                        if !entity.is_required(column) && (kind % 2 == 0 || column % 2 == 0) {
-                            values[usize::from(column)] = cells[usize::from(column)].clone();
-                        }
-                    }
-                    upsert(entity, &mut after, Row::new(position, values));
-                }
-                _ if !after.is_empty() => drop(after.swap_remove(row.index(after.len()))),
-                _ => {}
+        let mut transaction = Transaction { position, changes: Vec::new(), reloads: Vec::new() };
+        let mut state = before.clone();
+        for (number, table) in self.plan.tables.iter().enumerate() {
+            let mut after = self.copies[number].clone().unwrap_or_else(|| before[number].clone());
+            for write in writes.iter().filter(|write| usize::from(write.second) == number) {
+                apply_write(table, &mut after, write, position);
             }
-        }
-        let mut changes: Vec<Change> = Vec::new();
-        for old in &before {
-            let new = after.iter().find(|row| same_row(entity, row, old)).cloned();
-            if new.as_ref().is_none_or(|new| new.values() != old.values()) {
-                changes.push(Change { entity: entity.id(), tenant: old.tenant(entity), old: Some(old.clone()), new });
-            }
-        }
-        for new in &mut after {
-            match before.iter().find(|row| same_row(entity, row, new)) {
-                // A row that ends as it began keeps its version.
-                Some(old) if old.values() == new.values() => *new = old.clone(),
-                Some(_) => {}
+            match &mut self.copies[number] {
+                Some(copy) => *copy = after,
                 None => {
-                    let tenant = new.tenant(entity);
-                    changes.push(Change { entity: entity.id(), tenant, old: None, new: Some(new.clone()) });
+                    if bulk == number {
+                        transaction.reloads.push(table.entity.id());
+                    } else {
+                        transaction.changes.extend(changes(&table.entity, &before[number], &mut after));
+                    }
+                    state[number] = after;
                 }
             }
         }
-        self.transactions.push(Transaction { position, changes, reloads: Vec::new() });
-        self.states.push((position, after));
+        self.transactions.push(transaction);
+        self.states.push((position, state));
+    }
+
+    /// The copy of an entity takes the place of its rows.
+    fn set_ready(&mut self, number: usize) {
+        let Some(copy) = self.copies[number].take() else { return };
+        let (position, mut state) = self.newest().clone();
+        let position = Position(position.0 + 1);
+        state[number] = copy.iter().map(|row| Row::new(position, row.values().to_vec())).collect();
+        let reloads = vec![self.plan.tables[number].entity.id()];
+        self.transactions.push(Transaction { position, changes: Vec::new(), reloads });
+        self.states.push((position, state));
     }
 
     fn apply(&mut self) {
@@ -202,10 +227,18 @@ impl<'a> World<'a> {
     /// Answers a scan as the store would, at the newest committed state.
     fn scan(&mut self, at: usize, cut: usize, whole: bool) {
         let (ticket, request) = self.scans.remove(at);
+        let number = request.entity.0 as usize;
+        if self.copies[number].is_some() {
+            // Asked again, as the shell does, until the entity is there.
+            self.coverage.not_ready += 1;
+            self.scans.push((ticket, request));
+            return;
+        }
         let (position, rows) = self.newest();
+        let rows = &rows[number];
         let mut keyed: Vec<_> = rows
             .iter()
-            .filter(|row| row.tenant(&self.plan.entity) == request.tenant)
+            .filter(|row| row.tenant(&self.plan.tables[number].entity) == request.tenant)
             .map(|row| (request.order.key(row), row.clone()))
             .filter(|(key, _)| request.after.as_ref().is_none_or(|after| key > after))
             .collect();
@@ -232,13 +265,15 @@ impl<'a> World<'a> {
     }
 
     fn subscribe(&mut self, plan: &Index, tenant: &Index) {
-        let entity = &self.plan.entity;
+        let plans = self.plan.tables.iter().enumerate();
+        let plans: Vec<_> = plans.flat_map(|(number, table)| table.queries.iter().map(move |q| (number, q))).collect();
+        let (number, plan) = plans[plan.index(plans.len())];
+        let entity = &self.plan.tables[number].entity;
         let tenant = match entity.tenant() {
             Some(_) => Tenant::new(["a", "b", ""][tenant.index(3)]),
             None => Tenant::common(),
         };
-        let plan = &self.plan.queries[plan.index(self.plan.queries.len())];
-        let (query, cursor) = plan.settle(entity, &self.states[0].1);
+        let (query, cursor) = plan.settle(entity, &self.states[0].1[number]);
         let query = Arc::new(query);
         self.note_cursor(&query, cursor);
         let subscriber = self.next_subscriber();
@@ -253,6 +288,7 @@ impl<'a> World<'a> {
             awaiting: Some(0),
             request: 0,
             last: None,
+            undisturbed: false,
             seeded_at: Position(0),
         });
         self.engine.subscribe(subscriber, request);
@@ -260,7 +296,7 @@ impl<'a> World<'a> {
 
     fn note_cursor(&mut self, query: &Query, cursor: Option<Vec<Value>>) {
         if let (Some(after), Some(cursor)) = (&query.after, cursor) {
-            self.cursors.insert((query.order.terms().to_vec(), after.to_vec()), cursor);
+            self.cursors.insert((query.entity.id(), query.order.terms().to_vec(), after.to_vec()), cursor);
         }
     }
 
@@ -277,8 +313,8 @@ impl<'a> World<'a> {
 
     fn reanchor(&mut self, client: &Index, cursor: &Index, limit: u32) {
         let Some(at) = self.pick(client, true) else { return };
-        let rows = &self.newest().1;
         let client = &self.clients[at];
+        let rows = &self.newest().1[client.query.entity.id().0 as usize];
         let row = (!rows.is_empty() && cursor.index(3) > 0).then(|| &rows[cursor.index(rows.len())]);
         let cursor = row.map(|row| naive::cursor_at(row, client.query.order.terms()));
         let after = cursor.as_ref().map(|values| client.query.order.key_of_values(values));
@@ -335,6 +371,7 @@ impl<'a> World<'a> {
         let client = &mut self.clients[at];
         match delivery {
             Delivery::Started { request, resumed, .. } => {
+                client.undisturbed = false;
                 if client.awaiting == Some(request) {
                     client.awaiting = None;
                     self.coverage.resumed += u64::from(resumed);
@@ -360,6 +397,7 @@ impl<'a> World<'a> {
         let client = &mut self.clients[at];
         let reset = batch.deltas.first().is_some_and(|delta| delta.op == Op::Reset);
         if reset {
+            self.coverage.replaced += u64::from(batch.kind == BatchKind::Own && client.undisturbed);
             client.model.reanchored(Arc::new(view.query.clone()));
             client.seeded_at = batch.position;
         }
@@ -372,6 +410,7 @@ impl<'a> World<'a> {
         }
         client.model.apply(batch, from)?;
         client.last = Some((view.token(batch, batch.deltas.len()), view.fingerprint));
+        client.undisturbed = true;
         self.coverage.streamed += u64::from(view.query.mode == Mode::Streamed && batch.kind == BatchKind::Logged);
         self.check(at, batch.position)
     }
@@ -380,11 +419,12 @@ impl<'a> World<'a> {
     fn check(&self, at: usize, position: Position) -> Verdict {
         let client = &self.clients[at];
         let query = client.model.query();
+        let entity = &query.entity;
         let rows_at = |position: Position| -> Vec<Arc<Row>> {
-            let (_, rows) = &self.states[(position.0 - 1) as usize];
-            rows.iter().filter(|row| row.tenant(&self.plan.entity) == client.tenant).cloned().collect()
+            let rows = &self.states[(position.0 - 1) as usize].1[entity.id().0 as usize];
+            rows.iter().filter(|row| row.tenant(entity) == client.tenant).cloned().collect()
         };
-        let cursor_of = |after: &Key| &self.cursors[&(query.order.terms().to_vec(), after.to_vec())][..];
+        let cursor_of = |after: &Key| &self.cursors[&(entity.id(), query.order.terms().to_vec(), after.to_vec())][..];
         let cursor = query.after.as_ref().map(cursor_of);
         let expected = match query.mode {
             Mode::Maintained => naive::expected(&rows_at(position), query, cursor),
@@ -393,8 +433,14 @@ impl<'a> World<'a> {
                 let mut set = ExpectedSet::new(query.clone(), page);
                 let since =
                     self.transactions.iter().filter(|t| t.position > client.seeded_at && t.position <= position);
-                for change in since.flat_map(|t| &t.changes).filter(|change| change.tenant == client.tenant) {
-                    set.change(change.old.as_ref(), change.new.as_ref());
+                for transaction in since {
+                    if transaction.reloads.contains(&entity.id()) {
+                        return Err(format!("at {position}: a set from {} outlived a reload", client.seeded_at));
+                    }
+                    let changes = transaction.changes.iter();
+                    for change in changes.filter(|c| c.entity == entity.id() && c.tenant == client.tenant) {
+                        set.change(change.old.as_ref(), change.new.as_ref());
+                    }
                 }
                 set.rows().to_vec()
             }
@@ -445,6 +491,8 @@ impl<'a> World<'a> {
     fn settle(&mut self) -> Verdict {
         let whole = Step::Tick(0);
         self.step(&whole)?;
+        self.set_ready(0);
+        self.set_ready(1);
         loop {
             self.collect();
             for at in 0..self.clients.len() {
@@ -471,6 +519,48 @@ impl<'a> World<'a> {
         }
         Ok(())
     }
+}
+
+fn apply_write(table: &Table, rows: &mut Vec<Arc<Row>>, write: &Write, position: Position) {
+    let entity = &table.entity;
+    let cells = &table.pool[write.cells.index(table.pool.len())];
+    match write.kind {
+        0..=3 => upsert(entity, rows, Row::new(position, cells.clone())),
+        4..=7 if !rows.is_empty() => {
+            let at = write.row.index(rows.len());
+            let mut values = rows[at].values().to_vec();
+            for column in 0..values.len() as u16 {
+                if !entity.is_required(column) && (write.kind % 2 == 0 || column % 2 == 0) {
+                    values[usize::from(column)] = cells[usize::from(column)].clone();
+                }
+            }
+            upsert(entity, rows, Row::new(position, values));
+        }
+        _ if !rows.is_empty() => drop(rows.swap_remove(write.row.index(rows.len()))),
+        _ => {}
+    }
+}
+
+/// What leads from `before` to `after`, row by row. A row that ends as it began keeps its version.
+fn changes(entity: &Entity, before: &[Arc<Row>], after: &mut [Arc<Row>]) -> Vec<Change> {
+    let mut changes: Vec<Change> = Vec::new();
+    for old in before {
+        let new = after.iter().find(|row| same_row(entity, row, old)).cloned();
+        if new.as_ref().is_none_or(|new| new.values() != old.values()) {
+            changes.push(Change { entity: entity.id(), tenant: old.tenant(entity), old: Some(old.clone()), new });
+        }
+    }
+    for new in after {
+        match before.iter().find(|row| same_row(entity, row, new)) {
+            Some(old) if old.values() == new.values() => *new = old.clone(),
+            Some(_) => {}
+            None => {
+                let tenant = new.tenant(entity);
+                changes.push(Change { entity: entity.id(), tenant, old: None, new: Some(new.clone()) });
+            }
+        }
+    }
+    changes
 }
 
 fn same_row(entity: &Entity, a: &Row, b: &Row) -> bool {

@@ -6,6 +6,7 @@ mod net_changes;
 mod operations;
 mod scans;
 mod snapshots;
+mod sources;
 
 use std::path::Path;
 

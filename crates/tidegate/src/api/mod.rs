@@ -95,6 +95,7 @@ fn json(body: impl Into<axum::body::Body>) -> Response {
 fn store_error(error: &ScanError) -> ApiError {
     match error {
         ScanError::NotReady => ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "not_ready", error.to_string()),
+        ScanError::Unavailable(_) => ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", error.to_string()),
         ScanError::Busy => ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", error.to_string()),
         ScanError::Store(reason) => {
             tracing::error!(reason, "the store could not be read");

@@ -154,6 +154,8 @@ fn mirror(layers: &Layers) -> Result<tidegate_mirror::Options, ConfigError> {
         page_bytes_max: bytes(layers, "mirror.page_bytes_max")?,
         wal_bytes_max: layers.int("mirror.wal_bytes_max", BYTES)?,
         row_bytes_max: bytes(layers, "mirror.row_bytes_max")?,
+        fold_rows_max: count(layers, "mirror.fold_rows_max")?,
+        fold_bytes_max: bytes(layers, "mirror.fold_bytes_max")?,
     })
 }
 

@@ -1,0 +1,114 @@
+//! Copies: their rows, and after them the changes that were recorded meanwhile.
+
+use std::sync::atomic::Ordering;
+
+use tidegate_mirror::{ApplyError, MirrorError, State};
+use tidegate_model::{EntityId, Position, Value};
+
+use super::{Applier, Epoch, Fault};
+use crate::postgres::copy::Seen;
+use crate::postgres::follow::{Phase, Recorded};
+
+/// Recorded changes applied at a time.
+const STEP: usize = 2_000;
+
+/// The name of the note that says what a table was copied as.
+fn signature_note(name: &str) -> String {
+    format!("postgres.entity.{name}")
+}
+
+impl Applier {
+    /// At the start: an entity whose table is not what it was copied as is copied again.
+    pub(super) fn renew_changed(&mut self) -> Result<(), MirrorError> {
+        self.writer.begin()?;
+        for follow in &mut self.follows {
+            let note = signature_note(follow.entity.name());
+            let known = self.writer.noted(&note)?;
+            let same = known.as_deref() == Some(follow.mapping.signature.as_bytes());
+            if !same || self.writer.state(follow.entity.id()) == State::Filling {
+                self.writer.clear(follow.entity.id())?;
+                self.writer.note(&note, follow.mapping.signature.as_bytes())?;
+                follow.phase = Phase::Recording;
+            }
+        }
+        self.writer.commit()
+    }
+
+    /// A copy begins. One that begins again drops what came of the one before, and what was recorded beside it: all of
+    /// that is visible to the new one.
+    pub(super) fn begin_copy(&mut self, entity: EntityId, copy: Epoch, fresh: bool) -> Result<(), Fault> {
+        if self.follow(entity).is_failed() {
+            return Ok(());
+        }
+        if fresh {
+            self.renew(entity)?;
+        }
+        self.copies[entity.0 as usize] = copy;
+        self.shared.entity(entity.0 as usize, |status| (status.state, status.copied_rows) = ("copying", 0));
+        Ok(())
+    }
+
+    pub(super) fn copied_rows(&mut self, entity: EntityId, copy: Epoch, rows: Vec<Box<[Value]>>) -> Result<(), Fault> {
+        if self.copies[entity.0 as usize] != copy || !matches!(self.follow(entity).phase, Phase::Recording) {
+            return Ok(());
+        }
+        self.begin()?;
+        let version = self.writer.position();
+        let count = rows.len();
+        match self.writer.load(entity, &mut rows.into_iter(), version) {
+            Ok(_) => {}
+            Err(ApplyError::Refused { refusal, .. }) => {
+                self.fail(entity, format!("a row of it can't be held: {refusal}").into());
+                return Ok(());
+            }
+            Err(ApplyError::Store(error)) => return Err(error.into()),
+        }
+        self.group.rows += count;
+        self.shared.metrics.copied_rows.fetch_add(count as u64, Ordering::Relaxed);
+        self.shared.entity(entity.0 as usize, |status| status.copied_rows += count as u64);
+        Ok(())
+    }
+
+    pub(super) fn copied(&mut self, entity: EntityId, copy: Epoch, seen: Seen) {
+        if self.copies[entity.0 as usize] == copy && matches!(self.follow(entity).phase, Phase::Recording) {
+            self.follow(entity).phase = Phase::Replaying(seen);
+            self.shared.entity(entity.0 as usize, |status| status.state = "catching_up");
+        }
+    }
+
+    /// One step of every entity that catches up. Between transactions only.
+    pub(super) fn replay(&mut self) -> Result<(), Fault> {
+        for number in 0..self.follows.len() {
+            if matches!(self.follows[number].phase, Phase::Replaying(_)) {
+                self.replay_entity(EntityId(number as u32))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn replay_entity(&mut self, entity: EntityId) -> Result<(), Fault> {
+        self.begin()?;
+        let pending = self.writer.pending(entity, STEP)?;
+        let Some(upto) = pending.last().map(|pending| pending.number) else {
+            self.writer.set_ready(entity)?;
+            self.follow(entity).phase = Phase::Following;
+            self.publish_reload(vec![entity])?;
+            self.shared.entity(entity.0 as usize, |status| status.state = "ready");
+            tracing::info!(entity = &**self.follow(entity).entity.name(), "the copy is complete and up to date");
+            return Ok(());
+        };
+        self.writer.open(Position(self.writer.position().0 + 1))?;
+        for pending in pending {
+            let Phase::Replaying(seen) = &self.follow(entity).phase else { break };
+            if seen.sees(pending.xid as u32) {
+                continue;
+            }
+            let recorded: Recorded = postcard::from_bytes(&pending.bytes).map_err(MirrorError::from)?;
+            self.write(entity, recorded.into())?;
+        }
+        let transaction = self.writer.close()?;
+        self.group.push(transaction);
+        self.writer.unpend(entity, upto)?;
+        Ok(())
+    }
+}
