@@ -37,11 +37,20 @@ impl Gateway {
     /// Where it does not say `listening on` within a minute, with what it said instead.
     #[must_use]
     pub fn start(binary: impl AsRef<Path>, toml: &str) -> Self {
-        let directory = TempDir::new().expect("a temporary directory");
-        std::fs::write(directory.path().join("tidegate.toml"), toml).expect("the configuration is written");
-        let binary = binary.as_ref().to_owned();
-        let mut gateway = Self { binary, directory, running: None, said: Arc::default() };
+        let mut gateway = Self::idle(binary, toml);
         gateway.restart();
+        gateway
+    }
+
+    /// As [`Gateway::start`], but not started yet.
+    ///
+    /// # Panics
+    /// Where its configuration can't be written.
+    #[must_use]
+    pub fn idle(binary: impl AsRef<Path>, toml: &str) -> Self {
+        let directory = TempDir::new().expect("a temporary directory");
+        let gateway = Self { binary: binary.as_ref().to_owned(), directory, running: None, said: Arc::default() };
+        gateway.configure(toml);
         gateway
     }
 

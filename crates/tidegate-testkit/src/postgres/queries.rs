@@ -88,12 +88,20 @@ impl Question {
         Ok(cells.to_string())
     }
 
-    /// The same of the server's row.
+    /// The same of the server's rows; sorted where the client's order means nothing.
     ///
     /// # Panics
     /// Where the server's text is not of the column's kind.
     #[must_use]
-    pub fn row_of_server(&self, table: &Table, row: &[Option<String>]) -> String {
+    pub fn list_of_server(&self, table: &Table, rows: &[Vec<Option<String>>]) -> Vec<String> {
+        let mut list: Vec<_> = rows.iter().map(|row| self.row_of_server(table, row)).collect();
+        if self.streamed {
+            list.sort();
+        }
+        list
+    }
+
+    fn row_of_server(&self, table: &Table, row: &[Option<String>]) -> String {
         let cell = |(at, text): (&usize, &Option<String>)| {
             let wire = table.columns[*at].kind.wire;
             let json = text.as_deref().map_or(Value::Null, |text| wire.json(text));

@@ -128,9 +128,7 @@ impl Replica {
     pub async fn check_against(&self, server: &Session) {
         server.run(SESSION).await;
         for (question, answers) in self.questions.iter().zip(&self.answers) {
-            let rows = server.rows(&question.sql).await;
-            let table = self.table_of(question);
-            let list: Vec<_> = rows.iter().map(|row| question.row_of_server(table, row)).collect();
+            let list = question.list_of_server(self.table_of(question), &server.rows(&question.sql).await);
             assert_eq!(&list, &**answers.last(), "replica and server: {}", question.sql);
         }
     }
@@ -162,15 +160,17 @@ impl Replica {
         let selects: Vec<_> = asked.iter().map(|at| &*self.questions[*at].sql).collect();
         let selects = selects.join(";\n");
         let messages = self.session.simple_query(&selects).await.unwrap_or_else(|error| panic!("{error:?}: {selects}"));
-        let (mut lists, mut list) = (Vec::new(), Vec::new());
+        let (mut lists, mut list) = (Vec::new(), Vec::<Vec<_>>::new());
         for message in messages {
             match message {
                 SimpleQueryMessage::Row(row) => {
-                    let question = &self.questions[asked[lists.len()]];
-                    let cells: Vec<_> = (0..row.len()).map(|at| row.get(at).map(str::to_owned)).collect();
-                    list.push(question.row_of_server(self.table_of(question), &cells));
+                    list.push((0..row.len()).map(|at| row.get(at).map(str::to_owned)).collect());
                 }
-                SimpleQueryMessage::CommandComplete(_) => lists.push(Arc::new(std::mem::take(&mut list))),
+                SimpleQueryMessage::CommandComplete(_) => {
+                    let question = &self.questions[asked[lists.len()]];
+                    lists.push(Arc::new(question.list_of_server(self.table_of(question), &list)));
+                    list.clear();
+                }
                 _ => {}
             }
         }
