@@ -2,13 +2,14 @@
 
 use std::sync::LazyLock;
 
-use tidegate_model::{Catalog, EntityBuilder, Position, Predicate, Query, Row, Tenant, Type, Value};
+use tidegate_model::{Catalog, Detail, EntityBuilder, Position, Predicate, Query, Row, Tenant, Type, Value};
 
 static CATALOG: LazyLock<Catalog> = LazyLock::new(|| {
     let columns = Type::ALL.iter().map(|kind| (kind.name().to_owned(), *kind)).collect();
     let asset = EntityBuilder {
         name: "asset".into(),
         columns,
+        details: vec![("enum".into(), Detail::Labels(["new", "done"].map(Into::into).into()))],
         key: vec!["int".into(), "text".into()],
         ..EntityBuilder::default()
     };
@@ -24,7 +25,8 @@ pub fn query(data: &[u8]) {
         assert!(query.order.split(after).is_some(), "an anchor is a key of its order");
     }
     let nulls = vec![Value::Null; Type::ALL.len()];
-    let zeros: Vec<Value> = Type::ALL.iter().map(|kind| Value::from_text(*kind, "0").unwrap_or(Value::Null)).collect();
+    let zeros: Vec<Value> =
+        query.entity.columns().iter().map(|column| column.value_from_text("0").unwrap_or(Value::Null)).collect();
     let predicate = Predicate::new(query.filter);
     for cells in [nulls, zeros] {
         let row = Row::new(Position(1), cells);

@@ -192,7 +192,7 @@ fn decode_cells(
         if op == ChangeOp::Delete && !entity.is_required(column) {
             return Err(invalid("a delete names the key, and the tenant where need be, and nothing else"));
         }
-        cells.push((column, Value::from_json(entity.column(column).kind, raw.get()).map_err(|e| invalid(&e.0))?));
+        cells.push((column, entity.column(column).value_from_json(raw.get()).map_err(|e| invalid(&e.0))?));
     }
     Ok(cells)
 }

@@ -1,15 +1,15 @@
-//! The shell when it can't: a queue that is full, a store that answers nothing.
+//! The shell when it can't: a queue that is full, a store that answers nothing, an entity that is not there yet or ends.
 
 #![allow(clippy::expect_used)]
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
 use tidegate_live::{Config, Delivery, EndReason, Live, Sink, Subscribe, Subscription, SubscriptionId};
 use tidegate_model::{
-    Catalog, EntityBuilder, Page, Position, Query, RowSource, ScanError, ScanReply, ScanRequest, Tenant, Type,
+    Catalog, EntityBuilder, EntityId, Page, Position, Query, RowSource, ScanError, ScanReply, ScanRequest, Tenant, Type,
 };
 
 /// Far longer than anything here takes.
@@ -108,6 +108,90 @@ fn first_delivery(is_broken: bool, refusals: u64) -> Delivery {
 fn a_scan_that_the_store_drops_ends_the_subscription() {
     let delivery = first_delivery(true, 0);
     assert!(matches!(delivery, Delivery::Ended(EndReason::StoreFailed)));
+}
+
+/// An entity named `copied` that is not ready until told, and one that is always there. Counts the questions for the
+/// first.
+struct Copying {
+    copied: EntityId,
+    is_ready: AtomicBool,
+    asked: AtomicU64,
+}
+
+impl RowSource for Copying {
+    fn scan(&self, request: ScanRequest, reply: ScanReply) {
+        let is_copied = request.entity == self.copied;
+        self.asked.fetch_add(u64::from(is_copied), Ordering::SeqCst);
+        if is_copied && !self.is_ready.load(Ordering::SeqCst) {
+            reply(Err(ScanError::NotReady));
+        } else {
+            reply(Ok(Page { rows: Vec::new(), upto: None, position: Position(1) }));
+        }
+    }
+}
+
+/// Takes what comes.
+struct Inbox(SyncSender<(SubscriptionId, Delivery)>);
+
+impl Sink for Inbox {
+    fn deliver(&self, id: SubscriptionId, delivery: Delivery) {
+        let _ = self.0.send((id, delivery));
+    }
+}
+
+#[test]
+fn an_entity_that_is_being_copied_stands_in_nobodys_way_and_may_end() {
+    let builder = |name: &str| EntityBuilder {
+        name: name.into(),
+        columns: vec![("id".into(), Type::Int)],
+        key: vec!["id".into()],
+        ..EntityBuilder::default()
+    };
+    let catalog = Catalog::build(&[builder("copied"), builder("there")]).expect("valid descriptions");
+    let copied = catalog.entities()[0].id();
+    let store = Arc::new(Copying { copied, is_ready: false.into(), asked: 0.into() });
+    let rows: Arc<dyn RowSource> = store.clone();
+    let config = Config { workers: 1, scans: 1, ..Config::default() };
+    let live = Live::start(&config, 1, Position(1), &rows, Box::new(|_| {})).expect("a thread");
+    let (out, deliveries) = sync_channel(1_024);
+    let sink: Arc<dyn Sink> = Arc::new(Inbox(out));
+    let next = || deliveries.recv_timeout(PATIENCE).expect("an answer");
+    let ask = |entity: &str, number: u64| {
+        let text = format!("{{\"entity\":\"{entity}\",\"limit\":{number}}}");
+        let query = Arc::new(Query::from_json(&catalog, &text).expect("a valid query"));
+        let (tenant, sink, id) = (Tenant::common(), sink.clone(), SubscriptionId(number));
+        live.subscribe(Subscribe { query, tenant, resume: None, synced: false, request: 1, id, sink }).expect("room")
+    };
+    // Many views wait; the only scan that may be under way is free for the other entity all the same.
+    let waiting: Vec<Subscription> = (1..=50).map(|number| ask("copied", number)).collect();
+    for number in 100..110 {
+        let _there = ask("there", number);
+        assert!(matches!(next(), (SubscriptionId(id), Delivery::Started { .. }) if id == number));
+        assert!(matches!(next(), (SubscriptionId(id), Delivery::Batch { .. }) if id == number));
+    }
+    // One of them asks for all.
+    while store.asked.load(Ordering::SeqCst) < 4 {
+        std::thread::yield_now();
+    }
+    store.is_ready.store(true, Ordering::SeqCst);
+    let mut started = 0;
+    while started < waiting.len() {
+        started += usize::from(matches!(next().1, Delivery::Started { .. }));
+    }
+    let asked = store.asked.load(Ordering::SeqCst);
+    assert!(asked < 60, "{asked} questions for 50 views");
+    live.end_entity(copied, &"dropped".into());
+    let mut ended = 0;
+    while ended < waiting.len() {
+        match next().1 {
+            Delivery::Ended(reason) => {
+                assert_eq!(reason, EndReason::Unavailable("dropped".into()));
+                ended += 1;
+            }
+            Delivery::Batch { .. } => {}
+            other => panic!("{other:?}"),
+        }
+    }
 }
 
 #[test]

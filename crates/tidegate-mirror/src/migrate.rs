@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension as _};
 use serde::{Deserialize, Serialize};
-use tidegate_model::{Catalog, Column, Entity, Position, Row, Type, Value, json};
+use tidegate_model::{Catalog, Column, Detail, Entity, Position, Row, Type, Value, json};
 
 use crate::MirrorError;
 use crate::copy::{self, State};
@@ -25,6 +25,9 @@ struct Definition {
     /// The row filter, in its canonical form.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     row_filter: Vec<u8>,
+    /// By column; those without one are left out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    details: Vec<(String, Detail)>,
 }
 
 impl Definition {
@@ -39,6 +42,12 @@ impl Definition {
             indexes: entity.indexes().iter().map(|index| index.iter().map(name).collect()).collect(),
             sourced: entity.is_sourced(),
             row_filter,
+            details: entity
+                .columns()
+                .iter()
+                .filter(|column| column.detail != Detail::None)
+                .map(|column| (column.name.to_string(), column.detail.clone()))
+                .collect(),
         }
     }
 }
@@ -137,24 +146,26 @@ fn rebuild(db: &Connection, table: &Table, stored: &Definition) -> Result<(), Mi
 
 /// Where the cells of a column come from.
 struct Source {
-    old: Option<(usize, Type)>,
+    old: Option<(usize, Type, Detail)>,
 }
 
 impl Source {
     fn of(column: &Column, stored: &Definition) -> Self {
         let old = stored.columns.iter().position(|(name, _)| **name == *column.name);
-        Self { old: old.map(|index| (index, stored.columns[index].1)) }
+        let detail = stored.details.iter().find(|(name, _)| **name == *column.name);
+        let detail = detail.map_or(Detail::None, |(_, detail)| detail.clone());
+        Self { old: old.map(|index| (index, stored.columns[index].1, detail)) }
     }
 }
 
 fn migrated(table: &Table, source: &[Source], version: i64, old: &[Value]) -> Result<Arc<Row>, String> {
     let mut values = Vec::with_capacity(source.len());
     for (index, (column, source)) in (0u16..).zip(table.entity.columns().iter().zip(source)) {
-        let cell = source.old.and_then(|(index, kind)| Some((old.get(index)?, kind)));
+        let cell = source.old.as_ref().and_then(|(index, kind, detail)| Some((old.get(*index)?, *kind, detail)));
         let value = match cell {
-            None | Some((Value::Null, _)) => Value::Null,
-            Some((value, kind)) if kind == column.kind => value.clone(),
-            Some((value, kind)) => converted(value, kind, column.kind).ok_or_else(|| {
+            None | Some((Value::Null, ..)) => Value::Null,
+            Some((value, kind, detail)) if kind == column.kind && *detail == column.detail => value.clone(),
+            Some((value, kind, detail)) => converted(value, kind, detail, column).ok_or_else(|| {
                 format!("column {:?} holds {}, which is no exact {}", column.name, plain(value), column.kind)
             })?,
         };
@@ -168,22 +179,24 @@ fn migrated(table: &Table, source: &[Source], version: i64, old: &[Value]) -> Re
 
 /// The value as another type, through text; `None` where it would not come back the same. What a text becomes is the
 /// other type's own reading of it.
-fn converted(value: &Value, from: Type, to: Type) -> Option<Value> {
-    let new = Value::from_text(to, &plain(value)).ok()?;
-    let back = || Value::from_text(from, &plain(&new)).ok();
+fn converted(value: &Value, from: Type, detail: &Detail, to: &Column) -> Option<Value> {
+    let new = to.value_from_text(&plain(value)).ok()?;
+    let back = || detail.value_from_text(from, &plain(&new)).ok();
     (from == Type::Text || back().as_ref() == Some(value)).then_some(new)
 }
 
 /// A value as bare text.
 fn plain(value: &Value) -> String {
-    if let Value::Text(text) = value {
-        return text.to_string();
+    match value {
+        Value::Text(text) => return text.to_string(),
+        Value::Enum(label) => return label.text.to_string(),
+        _ => {}
     }
     let mut out = Vec::new();
     json::write_value(value, &mut out);
     let text = String::from_utf8_lossy(&out);
     match value {
-        Value::Json(_) => text.into_owned(),
+        Value::Json(_) | Value::Array(_) => text.into_owned(),
         // What is a string in JSON but no text holds nothing that JSON escapes.
         _ => text.trim_matches('"').to_owned(),
     }

@@ -3,11 +3,10 @@
 use std::fmt;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::query::{ConditionJson, decode_conditions};
-use crate::{Filter, Object, Type};
+use crate::{Column, Detail, Filter, Object, Type};
 
 /// Most columns of an entity: sets of columns are one `u128`.
 pub const COLUMNS_MAX: usize = 128;
@@ -49,19 +48,6 @@ impl fmt::Display for Tenant {
     }
 }
 
-/// A column of an entity.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Column {
-    /// Unique within the entity.
-    pub name: Arc<str>,
-    /// What its cells are; every cell may also be null, but for key and tenant columns.
-    pub kind: Type,
-    /// May stand in a filter.
-    pub filterable: bool,
-    /// May stand in a sort.
-    pub sortable: bool,
-}
-
 /// A table opened to clients.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entity {
@@ -96,6 +82,8 @@ pub struct EntityBuilder {
     pub name: String,
     /// Columns in their order on the wire.
     pub columns: Vec<(String, Type)>,
+    /// What the types alone do not say, by the column's name; an enum needs its labels.
+    pub details: Vec<(String, Detail)>,
     /// Names of the key columns.
     pub key: Vec<String>,
     /// Name of the tenant column.
@@ -148,10 +136,11 @@ impl EntityBuilder {
                 return Err(self.error(&format!("columns.{name}"), rule));
             }
         }
-        if let Some(tenant) = tenant
-            && self.columns[usize::from(tenant)].1 != Type::Text
+        let details = self.details()?;
+        if let Some(tenant) = tenant.map(usize::from)
+            && (self.columns[tenant].1 != Type::Text || details[tenant] != Detail::None)
         {
-            return Err(self.error("tenant", "must name a column of type text".into()));
+            return Err(self.error("tenant", "must name a column of type text that is not padded".into()));
         }
         let max_window = self.max_window.unwrap_or(MAX_WINDOW_DEFAULT);
         if !(1..=10_000).contains(&max_window) {
@@ -159,7 +148,9 @@ impl EntityBuilder {
         }
         let columns: Box<[Column]> = (0u16..)
             .zip(&self.columns)
-            .map(|(index, (name, kind))| Column {
+            .zip(details)
+            .map(|((index, (name, kind)), detail)| Column {
+                detail,
                 name: name.as_str().into(),
                 kind: *kind,
                 filterable: filterable.as_ref().is_none_or(|columns| columns.contains(&index)),
@@ -182,6 +173,21 @@ impl EntityBuilder {
         };
         entity.row_filter = self.row_filter(&entity)?;
         Ok(entity)
+    }
+
+    /// One detail per column.
+    fn details(&self) -> Result<Vec<Detail>, EntityError> {
+        let names: Vec<String> = self.details.iter().map(|(name, _)| name.clone()).collect();
+        let mut details = vec![Detail::None; self.columns.len()];
+        for (column, (_, detail)) in self.columns_of("details", &names)?.into_iter().zip(&self.details) {
+            details[usize::from(column)] = detail.clone();
+        }
+        for ((name, kind), detail) in self.columns.iter().zip(&details) {
+            if let Some(rule) = detail.fault(*kind) {
+                return Err(self.error(&format!("columns.{name}"), rule));
+            }
+        }
+        Ok(details)
     }
 
     fn row_filter(&self, entity: &Entity) -> Result<Option<Filter>, EntityError> {
@@ -296,7 +302,7 @@ impl Entity {
         &self.indexes
     }
 
-    /// A number that changes when columns, their types, the key or the tenant column change.
+    /// A number that changes when columns, their types and details, the key or the tenant column change.
     #[must_use]
     pub fn schema_version(&self) -> u64 {
         self.schema_version
@@ -339,6 +345,11 @@ fn schema_version(name: &str, columns: &[Column], key: &[u16], tenant: Option<u1
         hash.update(column.name.as_bytes());
         hash.update([0]);
         hash.update(column.kind.name());
+        match &column.detail {
+            Detail::None => {}
+            Detail::Labels(labels) => hash.update(format!("{labels:?}")),
+            Detail::Padded(len) => hash.update(format!("{len}")),
+        }
     }
     hash.update(format!("{key:?}{tenant:?}"));
     let digest = hash.finalize();

@@ -6,7 +6,7 @@
 use std::cmp::Ordering;
 use std::sync::Arc;
 
-use crate::{Pattern, Type, Value, key};
+use crate::{Pattern, Value, key};
 
 /// A comparison operator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -60,6 +60,11 @@ pub enum Filter {
     },
     /// SQL's `in`.
     In(Arc<InList>),
+    /// PostgreSQL's `@>`: the column is an array that has every one of the values among its elements. A null is no
+    /// element, so where the list has one this is false.
+    Contains(Arc<InList>),
+    /// PostgreSQL's `&&`: the column is an array that has one of the values, a null not counted, among its elements.
+    Overlaps(Arc<InList>),
     /// SQL's `like`, or `ilike` where the pattern folds case.
     Like {
         /// A text column.
@@ -142,7 +147,7 @@ impl Filter {
             Filter::All(filters) | Filter::Any(filters) => filters.iter().fold(0, |set, filter| set | filter.columns()),
             Filter::Not(filter) => filter.columns(),
             Filter::Compare { column, .. } | Filter::Like { column, .. } | Filter::IsNull { column } => 1 << column,
-            Filter::In(list) => 1 << list.column,
+            Filter::In(list) | Filter::Contains(list) | Filter::Overlaps(list) => 1 << list.column,
         }
     }
 
@@ -154,7 +159,9 @@ impl Filter {
                 Filter::All(filters) | Filter::Any(filters) => filters.iter().map(Filter::size).sum(),
                 Filter::Not(filter) => filter.size(),
                 Filter::Compare { value, .. } => value.heap_size(),
-                Filter::In(list) => list.values.iter().map(|value| size_of::<Value>() + value.heap_size()).sum(),
+                Filter::In(list) | Filter::Contains(list) | Filter::Overlaps(list) => {
+                    list.values.iter().map(|value| size_of::<Value>() + value.heap_size()).sum()
+                }
                 Filter::Like { pattern, .. } => 4 * pattern.text().len(),
                 Filter::IsNull { .. } => 0,
             }
@@ -180,6 +187,14 @@ impl Filter {
                 out.extend_from_slice(&part);
             }
         };
+        let in_list = |tag: u8, list: &InList, out: &mut Vec<u8>| {
+            out.extend_from_slice(&[tag, u8::from(list.has_null)]);
+            out.extend_from_slice(&list.column.to_be_bytes());
+            out.extend_from_slice(&(list.values.len() as u32).to_be_bytes());
+            for value in &list.values {
+                key::encode(value, false, out);
+            }
+        };
         match self {
             Filter::All(filters) => group(1, filters, out),
             Filter::Any(filters) => group(2, filters, out),
@@ -189,14 +204,9 @@ impl Filter {
                 out.extend_from_slice(&column.to_be_bytes());
                 key::encode(value, false, out);
             }
-            Filter::In(list) => {
-                out.extend_from_slice(&[5, u8::from(list.has_null)]);
-                out.extend_from_slice(&list.column.to_be_bytes());
-                out.extend_from_slice(&(list.values.len() as u32).to_be_bytes());
-                for value in &list.values {
-                    key::encode(value, false, out);
-                }
-            }
+            Filter::In(list) => in_list(5, list, out),
+            Filter::Contains(list) => in_list(8, list, out),
+            Filter::Overlaps(list) => in_list(9, list, out),
             Filter::Like { column, pattern } => {
                 out.extend_from_slice(&[6, u8::from(pattern.folds_case())]);
                 out.extend_from_slice(&column.to_be_bytes());
@@ -215,7 +225,9 @@ impl Filter {
 #[must_use]
 pub(crate) fn compare(a: &Value, b: &Value) -> Ordering {
     match (a, b) {
-        (Value::Int(a), Value::Int(b)) | (Value::Timestamp(a), Value::Timestamp(b)) => a.cmp(b),
+        (Value::Int(a), Value::Int(b))
+        | (Value::Timestamp(a), Value::Timestamp(b))
+        | (Value::Time(a), Value::Time(b)) => a.cmp(b),
         (Value::Float(a), Value::Float(b)) => a.partial_cmp(b).unwrap_or_else(|| a.is_nan().cmp(&b.is_nan())),
         (Value::Text(a), Value::Text(b)) => a.as_bytes().cmp(b.as_bytes()),
         (Value::Bool(a), Value::Bool(b)) => a.cmp(b),
@@ -224,8 +236,9 @@ pub(crate) fn compare(a: &Value, b: &Value) -> Ordering {
         (Value::Uuid(a), Value::Uuid(b)) => a.cmp(b),
         (Value::Date(a), Value::Date(b)) => a.cmp(b),
         (Value::Json(a), Value::Json(b)) => a.canonical().cmp(b.canonical()),
-        (a, b) => {
-            a.kind().map_or(Type::Json as u8 + 1, |t| t as u8).cmp(&b.kind().map_or(Type::Json as u8 + 1, |t| t as u8))
-        }
+        (Value::Enum(a), Value::Enum(b)) => a.ordinal.cmp(&b.ordinal),
+        (Value::Interval(a), Value::Interval(b)) => a.cmp(b),
+        (Value::Array(a), Value::Array(b)) => a.cmp(b),
+        (a, b) => a.is_null().cmp(&b.is_null()).then_with(|| a.kind().cmp(&b.kind())),
     }
 }

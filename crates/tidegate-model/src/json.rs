@@ -42,6 +42,14 @@ pub fn write_value(value: &Value, out: &mut Vec<u8>) {
             write_string(&text, out);
         }
         Value::Json(json) => out.extend_from_slice(json.text().as_bytes()),
+        Value::Time(micros) => {
+            let mut text = String::with_capacity(16);
+            temporal::write_time(*micros, &mut text);
+            write_string(&text, out);
+        }
+        Value::Interval(interval) => quoted(out, |out| write_display(interval, out)),
+        Value::Enum(label) => write_string(&label.text, out),
+        Value::Array(array) => array.write_json(out),
     }
 }
 
@@ -83,6 +91,7 @@ pub fn key_text(entity: &Entity, row: &Row) -> String {
     if let [column] = entity.key() {
         match row.value(*column) {
             Value::Text(text) => return text.as_ref().to_owned(),
+            Value::Enum(label) => return label.text.as_ref().to_owned(),
             value => write_value(value, &mut out),
         }
         // Types that are strings in JSON are bare in a key.
@@ -109,19 +118,14 @@ pub fn key_text(entity: &Entity, row: &Row) -> String {
 /// [`ValueError`] where the text is no key of the entity.
 pub fn parse_key_text(entity: &Entity, text: &str) -> Result<Vec<Value>, ValueError> {
     if let [column] = entity.key() {
-        return Ok(vec![Value::from_text(entity.column(*column).kind, text)?]);
+        return Ok(vec![entity.column(*column).value_from_text(text)?]);
     }
     let parts: Vec<&RawValue> = serde_json::from_str(text)
         .map_err(|_| ValueError(format!("expected a JSON array of the {} key columns", entity.key().len())))?;
     if parts.len() != entity.key().len() {
         return Err(ValueError(format!("expected {} key values, found {}", entity.key().len(), parts.len())));
     }
-    entity
-        .key()
-        .iter()
-        .zip(parts)
-        .map(|(column, raw)| Value::from_json(entity.column(*column).kind, raw.get()))
-        .collect()
+    entity.key().iter().zip(parts).map(|(column, raw)| entity.column(*column).value_from_json(raw.get())).collect()
 }
 
 fn quoted(out: &mut Vec<u8>, content: impl FnOnce(&mut Vec<u8>)) {

@@ -2,7 +2,8 @@
 //!
 //! A value encodes ascending as a tag (`1` value, `2` null, so nulls come last) and a prefix-free payload: integers
 //! big-endian with the sign flipped, floats with the usual monotone bit trick (one NaN, one zero), text and bytes with
-//! `00` escaped as `00 FF` and ended by `00 00`, the rest at fixed width. Descending is the complement of all of it,
+//! `00` escaped as `00 FF` and ended by `00 00`, labels by their place, the rest at fixed width. Types without an order have
+//! an encoding for equality. Descending is the complement of all of it,
 //! which puts nulls first, as PostgreSQL does. The primary key ascending always follows.
 
 use std::sync::Arc;
@@ -46,12 +47,6 @@ impl Order {
     #[must_use]
     pub fn terms(&self) -> &[SortKey] {
         &self.terms
-    }
-
-    /// The types of [`Order::terms`].
-    #[must_use]
-    pub fn kinds(&self) -> &[Type] {
-        &self.kinds
     }
 
     /// The sort terms without the key.
@@ -125,7 +120,9 @@ fn encode_ascending(value: &Value, out: &mut Vec<u8>) {
     match value {
         Value::Null => out.push(TAG_NULL),
         Value::Bool(bool) => fixed(out, &[u8::from(*bool)]),
-        Value::Int(int) | Value::Timestamp(int) => fixed(out, &((*int as u64) ^ (1 << 63)).to_be_bytes()),
+        Value::Int(int) | Value::Timestamp(int) | Value::Time(int) => {
+            fixed(out, &((*int as u64) ^ (1 << 63)).to_be_bytes())
+        }
         Value::Date(days) => fixed(out, &((*days as u32) ^ (1 << 31)).to_be_bytes()),
         Value::Float(float) => fixed(out, &float_bits(*float).to_be_bytes()),
         Value::Decimal(decimal) => fixed(out, decimal.key()),
@@ -134,6 +131,18 @@ fn encode_ascending(value: &Value, out: &mut Vec<u8>) {
         Value::Bytes(bytes) => escaped(out, bytes),
         // JSON has no order, only equality; its canonical text serves the equality index.
         Value::Json(json) => escaped(out, json.canonical().as_bytes()),
+        Value::Enum(label) => fixed(out, &label.ordinal.to_be_bytes()),
+        // Neither an interval nor an array has an order that a query may ask for: like JSON's, these serve equality.
+        Value::Interval(interval) => fixed(out, &((interval.span() as u128) ^ (1 << 127)).to_be_bytes()),
+        Value::Array(array) => {
+            // At most DIMENSIONS_MAX.
+            fixed(out, &[array.dims().len() as u8]);
+            for (len, lower) in array.dims() {
+                out.extend_from_slice(&len.to_be_bytes());
+                out.extend_from_slice(&lower.to_be_bytes());
+            }
+            array.values().iter().for_each(|value| encode_ascending(value, out));
+        }
     }
 }
 
@@ -174,9 +183,10 @@ fn encoded_len(kind: Type, bytes: &[u8]) -> Option<usize> {
     Some(
         1 + match kind {
             Type::Bool => 1,
-            Type::Int | Type::Float | Type::Timestamp => 8,
-            Type::Date => 4,
-            Type::Uuid => 16,
+            Type::Int | Type::Float | Type::Timestamp | Type::Time => 8,
+            Type::Date | Type::Enum => 4,
+            Type::Uuid | Type::Interval => 16,
+            Type::Array(element) => array_len(element.kind(), payload)?,
             Type::Decimal => decimal::key_len(payload)?,
             Type::Text | Type::Bytes | Type::Json => {
                 let mut at = 0;
@@ -190,6 +200,22 @@ fn encoded_len(kind: Type, bytes: &[u8]) -> Option<usize> {
             }
         },
     )
+}
+
+/// Bytes of an array's payload: dimensions, then elements.
+fn array_len(element: Type, payload: &[u8]) -> Option<usize> {
+    let dims = usize::from(*payload.first()?);
+    let mut count = usize::from(dims > 0);
+    for dim in payload.get(1..1 + dims * 8)?.chunks_exact(8) {
+        let len = u32::from_be_bytes(dim[..4].try_into().ok()?);
+        count = count.checked_mul(usize::try_from(len).ok()?)?;
+    }
+    let mut at = 1 + dims * 8;
+    // Every element has a byte at least: what is cut short ends this.
+    for _ in 0..count {
+        at += encoded_len(element, payload.get(at..)?)?;
+    }
+    Some(at)
 }
 
 #[cfg(test)]

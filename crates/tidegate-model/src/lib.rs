@@ -15,12 +15,16 @@
 //!   typed value or a [`ValueError`] / [`QueryError`] that names the path at fault.
 //! - Everything a client can make grow is bounded by a constant beside the type: [`query::limits`].
 
+pub mod array;
 mod canonical;
+mod column;
 pub mod decimal;
 mod entity;
 mod filter;
+mod interval;
 pub mod json;
 pub mod key;
+mod kind;
 mod like;
 mod object;
 mod predicate;
@@ -32,13 +36,17 @@ mod token;
 mod transaction;
 mod value;
 
+pub use array::Array;
+pub use column::{Column, Detail, LABEL_BYTES_MAX, LABELS_MAX, PADDED_MAX};
 pub use decimal::Decimal;
 pub use entity::{
-    COLUMNS_MAX, Catalog, Column, Entity, EntityBuilder, EntityError, EntityId, MAX_WINDOW_DEFAULT, NAME_BYTES_MAX,
-    Tenant, is_name,
+    COLUMNS_MAX, Catalog, Entity, EntityBuilder, EntityError, EntityId, MAX_WINDOW_DEFAULT, NAME_BYTES_MAX, Tenant,
+    is_name,
 };
 pub use filter::{Comparison, Filter, InList};
+pub use interval::Interval;
 pub use key::{Key, Order, SortKey};
+pub use kind::{Element, Type};
 pub use like::{PATTERN_BYTES_MAX, Pattern, PatternError};
 pub use object::Object;
 pub use predicate::Predicate;
@@ -47,4 +55,4 @@ pub use row::Row;
 pub use scan::{Page, RowSource, ScanError, ScanReply, ScanRequest};
 pub use token::{Token, TokenError};
 pub use transaction::{Batch, BatchKind, Body, Change, Delta, Op, Position, Transaction};
-pub use value::{Json, Type, Value, ValueError};
+pub use value::{Json, Label, Value, ValueError};

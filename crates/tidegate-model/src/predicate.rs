@@ -79,7 +79,15 @@ fn evaluate(filter: &Filter, row: &Row) -> Truth {
             Truth::Unknown => Truth::Unknown,
             Truth::False => Truth::True,
         },
-        Filter::In(list) => contains(list, row.value(list.column)),
+        Filter::In(list) => is_in(list, row.value(list.column)),
+        Filter::Contains(list) => match row.value(list.column) {
+            Value::Array(array) => has_all(list, array.values()).into(),
+            _ => Truth::Unknown,
+        },
+        Filter::Overlaps(list) => match row.value(list.column) {
+            Value::Array(array) => array.values().iter().any(|value| has(&list.values, value).is_ok()).into(),
+            _ => Truth::Unknown,
+        },
         Filter::Like { column, pattern } => match row.value(*column) {
             Value::Text(text) => pattern.matches(text).into(),
             _ => Truth::Unknown,
@@ -98,14 +106,36 @@ fn compare_cell(cell: &Value, op: Comparison, value: &Value) -> Truth {
     }
 }
 
-fn contains(list: &InList, cell: &Value) -> Truth {
+fn is_in(list: &InList, cell: &Value) -> Truth {
     if cell.is_null() {
         Truth::Unknown
-    } else if list.values.binary_search_by(|value| compare(value, cell)).is_ok() {
+    } else if has(&list.values, cell).is_ok() {
         Truth::True
     } else if list.has_null {
         Truth::Unknown
     } else {
         Truth::False
     }
+}
+
+/// The place of `value` among sorted values, none of them null.
+#[inline]
+fn has(sorted: &[Value], value: &Value) -> Result<usize, usize> {
+    sorted.binary_search_by(|other| compare(other, value))
+}
+
+/// Whether every value of the list is among `elements`. Those found are marked, 64 at a time, so that a long array is
+/// not read once for each value of a long list.
+fn has_all(list: &InList, elements: &[Value]) -> bool {
+    let all_found = |wanted: &[Value]| {
+        let all = u64::MAX >> (64 - wanted.len());
+        let mut found = 0;
+        elements.iter().any(|element| {
+            if let Ok(at) = has(wanted, element) {
+                found |= 1 << at;
+            }
+            found == all
+        })
+    };
+    !list.has_null && list.values.chunks(64).all(all_found)
 }

@@ -6,8 +6,11 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
 
-use crate::filter::InList;
-use crate::{Catalog, Comparison, Entity, Filter, Key, Object, Order, Pattern, SortKey, Tenant, Type, Value};
+use crate::{Catalog, Entity, Filter, Key, Object, Order, SortKey, Tenant};
+
+mod conditions;
+
+pub use conditions::{ConditionJson, decode_conditions};
 
 /// What a query may be made of.
 pub mod limits {
@@ -102,27 +105,6 @@ struct CursorJson<'a> {
     values: Vec<&'a RawValue>,
 }
 
-/// One condition or group as it stands in JSON (and in a permission's `where`).
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ConditionJson<'a> {
-    column: Option<String>,
-    op: Option<String>,
-    #[serde(borrow, default, deserialize_with = "present")]
-    value: Option<&'a RawValue>,
-    #[serde(borrow)]
-    or: Option<Vec<Object<ConditionJson<'a>>>>,
-    #[serde(borrow)]
-    and: Option<Vec<Object<ConditionJson<'a>>>>,
-    #[serde(borrow)]
-    not: Option<Box<Object<ConditionJson<'a>>>>,
-}
-
-/// `null` is a value here, and not the same as no value.
-fn present<'de: 'a, 'a, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<&'a RawValue>, D::Error> {
-    <&RawValue>::deserialize(deserializer).map(Some)
-}
-
 impl Query {
     /// Decodes a query against the catalog.
     ///
@@ -144,7 +126,7 @@ impl Query {
             .clone();
         let filter = decode_conditions(&entity, &json.conditions)?;
         let order = Arc::new(Order::new(&entity, &decode_sort(&entity, &json.sort)?));
-        let after = json.cursor.map(|Object(cursor)| decode_cursor(&order, &cursor.values)).transpose()?;
+        let after = json.cursor.map(|Object(cursor)| decode_cursor(&entity, &order, &cursor.values)).transpose()?;
         let limit = decode_limit(&entity, json.limit)?;
         let select = decode_select(&entity, json.select.as_deref())?;
         Ok(Self { entity, filter, order, after, limit, select, mode: json.mode })
@@ -159,7 +141,7 @@ impl Query {
             Some(raw) if raw.get().trim() != "null" => {
                 let Object(cursor): Object<CursorJson<'_>> =
                     serde_json::from_str(raw.get()).map_err(|e| QueryError::new("cursor", e.to_string()))?;
-                Some(decode_cursor(&self.order, &cursor.values)?)
+                Some(decode_cursor(&self.entity, &self.order, &cursor.values)?)
             }
             _ => None,
         };
@@ -193,15 +175,6 @@ impl Query {
         let digest = Sha256::digest(&bytes);
         u128::from_be_bytes(digest[..16].try_into().unwrap_or_default())
     }
-}
-
-/// Decodes a conjunction of conditions (the `where` of a query or a permission).
-///
-/// # Errors
-/// [`QueryError`] with a path that starts with `where`.
-pub fn decode_conditions(entity: &Entity, conditions: &[Object<ConditionJson<'_>>]) -> Result<Filter, QueryError> {
-    let mut decoder = Decoder { entity, left: limits::CONDITIONS_MAX };
-    decoder.group(conditions, "where", limits::DEPTH_MAX).map(Filter::all)
 }
 
 fn decode_limit(entity: &Entity, limit: Option<i64>) -> Result<u32, QueryError> {
@@ -253,17 +226,16 @@ fn decode_sort(entity: &Entity, sort: &[Object<SortJson>]) -> Result<Vec<SortKey
     Ok(terms)
 }
 
-fn decode_cursor(order: &Order, raw: &[&RawValue]) -> Result<Key, QueryError> {
+fn decode_cursor(entity: &Entity, order: &Order, raw: &[&RawValue]) -> Result<Key, QueryError> {
     if raw.len() != order.terms().len() {
         let rule =
             format!("has {} values; it needs {}: one per sort term, then the key", raw.len(), order.terms().len());
         return Err(QueryError::new("cursor.values", rule));
     }
     let mut values = Vec::with_capacity(raw.len());
-    for (i, (kind, raw)) in order.kinds().iter().zip(raw).enumerate() {
-        let value =
-            Value::from_json(*kind, raw.get()).map_err(|e| QueryError::new(format!("cursor.values[{i}]"), e.0))?;
-        values.push(value);
+    for (i, (term, raw)) in order.terms().iter().zip(raw).enumerate() {
+        let value = entity.column(term.column).value_from_json(raw.get());
+        values.push(value.map_err(|e| QueryError::new(format!("cursor.values[{i}]"), e.0))?);
     }
     Ok(order.key_of_values(&values))
 }
@@ -272,153 +244,6 @@ fn column(entity: &Entity, name: &str, path: &str) -> Result<u16, QueryError> {
     entity
         .column_index(name)
         .ok_or_else(|| QueryError::new(path, format!("{:?} has no column {name:?}", &**entity.name())))
-}
-
-struct Decoder<'a> {
-    entity: &'a Entity,
-    left: usize,
-}
-
-impl Decoder<'_> {
-    fn group(
-        &mut self,
-        conditions: &[Object<ConditionJson<'_>>],
-        path: &str,
-        depth: usize,
-    ) -> Result<Vec<Filter>, QueryError> {
-        let numbered = conditions.iter().enumerate();
-        numbered.map(|(i, Object(condition))| self.condition(condition, &format!("{path}[{i}]"), depth)).collect()
-    }
-
-    fn condition(&mut self, json: &ConditionJson<'_>, path: &str, depth: usize) -> Result<Filter, QueryError> {
-        let depth = depth
-            .checked_sub(1)
-            .ok_or_else(|| QueryError::new(path, format!("groups may nest at most {} deep", limits::DEPTH_MAX)))?;
-        match json {
-            ConditionJson { column: Some(column), op: Some(op), value, or: None, and: None, not: None } => {
-                self.left = self.left.checked_sub(1).ok_or_else(|| {
-                    QueryError::new(path, format!("at most {} conditions are allowed", limits::CONDITIONS_MAX))
-                })?;
-                self.comparison(column, op, *value, path)
-            }
-            ConditionJson { column: None, op: None, value: None, or: Some(any), and: None, not: None } => {
-                let branches = self.group(any, &format!("{path}.or"), depth)?;
-                if branches.is_empty() {
-                    return Err(QueryError::new(format!("{path}.or"), "must have at least one condition"));
-                }
-                Ok(Filter::Any(branches.into()))
-            }
-            ConditionJson { column: None, op: None, value: None, or: None, and: Some(all), not: None } => {
-                Ok(Filter::all(self.group(all, &format!("{path}.and"), depth)?))
-            }
-            ConditionJson { column: None, op: None, value: None, or: None, and: None, not: Some(inner) } => {
-                Ok(Filter::Not(Box::new(self.condition(&inner.0, &format!("{path}.not"), depth)?)))
-            }
-            _ => Err(QueryError::new(path, "must be {column, op, value} or one of {or: […]}, {and: […]}, {not: {…}}")),
-        }
-    }
-
-    fn comparison(&self, name: &str, op: &str, value: Option<&RawValue>, path: &str) -> Result<Filter, QueryError> {
-        let index = column(self.entity, name, &format!("{path}.column"))?;
-        let meta = self.entity.column(index);
-        if !meta.filterable {
-            return Err(QueryError::new(format!("{path}.column"), format!("{name:?} is not filterable")));
-        }
-        let value_path = format!("{path}.value");
-        let needed =
-            || value.map(RawValue::get).ok_or_else(|| QueryError::new(&*value_path, format!("{op} needs a value")));
-        let unordered = |op: &str| {
-            Err(QueryError::new(
-                format!("{path}.op"),
-                format!("{op} is not defined for type {}, which has no order", meta.kind),
-            ))
-        };
-        let comparison = match op {
-            "isnull" => return Ok(Filter::IsNull { column: index }),
-            "isnotnull" => return Ok(Filter::Not(Box::new(Filter::IsNull { column: index }))),
-            "like" | "ilike" if meta.kind != Type::Text => {
-                return Err(QueryError::new(
-                    format!("{path}.op"),
-                    format!("{op} is defined for type text, not {}", meta.kind),
-                ));
-            }
-            "like" | "ilike" => return like(index, needed()?, op == "ilike", &value_path),
-            "in" => return in_list(index, meta.kind, needed()?, &value_path),
-            "notin" => return Ok(Filter::Not(Box::new(in_list(index, meta.kind, needed()?, &value_path)?))),
-            "eq" => Comparison::Eq,
-            "ne" => Comparison::Ne,
-            "gt" | "gte" | "lt" | "lte" if !meta.kind.is_ordered() => return unordered(op),
-            "gt" => Comparison::Gt,
-            "gte" => Comparison::Gte,
-            "lt" => Comparison::Lt,
-            "lte" => Comparison::Lte,
-            _ => {
-                let known = "eq ne gt gte lt lte in notin like ilike isnull isnotnull";
-                return Err(QueryError::new(format!("{path}.op"), format!("{op:?} is no operator; there are {known}")));
-            }
-        };
-        compare(index, meta.kind, comparison, needed()?).map_err(|e| QueryError::new(value_path, e.0))
-    }
-}
-
-fn like(column: u16, raw: &str, fold: bool, path: &str) -> Result<Filter, QueryError> {
-    match Value::from_json(Type::Text, raw).map_err(|e| QueryError::new(path, e.0))? {
-        Value::Text(text) => {
-            let pattern = Pattern::new(&text, fold).map_err(|e| QueryError::new(path, e.to_string()))?;
-            Ok(Filter::Like { column, pattern: Arc::new(pattern) })
-        }
-        // A null pattern is a comparison with null: unknown for every row.
-        _ => Ok(Filter::compare(column, Comparison::Eq, Value::Null)),
-    }
-}
-
-fn in_list(column: u16, kind: Type, raw: &str, path: &str) -> Result<Filter, QueryError> {
-    let items: Vec<&RawValue> =
-        serde_json::from_str(raw).map_err(|_| QueryError::new(path, "expected an array of values"))?;
-    if items.is_empty() || items.len() > limits::LIST_MAX {
-        return Err(QueryError::new(
-            path,
-            format!("has {} values; 1 to {} are allowed", items.len(), limits::LIST_MAX),
-        ));
-    }
-    let mut values = Vec::with_capacity(items.len());
-    for (i, item) in items.iter().enumerate() {
-        let equal = compare(column, kind, Comparison::Eq, item.get());
-        // A fraction equals no integer: it comes back as another filter and adds nothing to the list.
-        if let Filter::Compare { op: Comparison::Eq, value, .. } =
-            equal.map_err(|e| QueryError::new(format!("{path}[{i}]"), e.0))?
-        {
-            values.push(value);
-        }
-    }
-    Ok(Filter::In(Arc::new(InList::new(column, values))))
-}
-
-/// `column op literal`, with numbers compared by value: a fraction held against an integer column moves to the integers
-/// on either side of it, so no integer is ever turned into a float.
-fn compare(column: u16, kind: Type, op: Comparison, raw: &str) -> Result<Filter, crate::ValueError> {
-    let exact = Value::from_json(kind, raw);
-    if kind != Type::Int || exact.is_ok() {
-        return Ok(Filter::compare(column, op, exact?));
-    }
-    let Ok(Value::Decimal(decimal)) = Value::from_json(Type::Decimal, raw) else {
-        return Ok(Filter::compare(column, op, exact?));
-    };
-    let filter = |op, int| Filter::compare(column, op, Value::Int(int));
-    let min: crate::Decimal =
-        i64::MIN.to_string().parse().map_err(|e: crate::decimal::DecimalError| crate::ValueError(e.to_string()))?;
-    let (above, below) = match decimal.floor() {
-        _ if *decimal < min => (filter(Comparison::Gte, i64::MIN), filter(Comparison::Lt, i64::MIN)),
-        // NaN is greater than every number.
-        None => (filter(Comparison::Gt, i64::MAX), filter(Comparison::Lte, i64::MAX)),
-        Some((floor, _)) => (filter(Comparison::Gt, floor), filter(Comparison::Lte, floor)),
-    };
-    Ok(match op {
-        Comparison::Gt | Comparison::Gte => above,
-        Comparison::Lt | Comparison::Lte => below,
-        Comparison::Eq => Filter::All(Box::new([above, below])),
-        Comparison::Ne => Filter::Any(Box::new([above, below])),
-    })
 }
 
 #[cfg(test)]

@@ -1,10 +1,11 @@
-//! Timestamps and dates as integers, and back as text. jiff reads and writes the calendar; the infinities are ours.
+//! Timestamps, dates and times of day as integers, and back as text. jiff reads and writes the calendar; the infinities are ours.
 
 use jiff::civil;
 use jiff::tz::Offset;
 
 const INFINITY: &str = "infinity";
 const NEGATIVE_INFINITY: &str = "-infinity";
+const DAY_MICROS: i64 = 24 * 60 * 60 * 1_000_000;
 
 pub(crate) fn parse_timestamp(text: &str) -> Option<i64> {
     match text {
@@ -25,6 +26,28 @@ pub(crate) fn parse_date(text: &str) -> Option<i32> {
         }
         _ => None,
     }
+}
+
+/// `HH:MM:SS`, with up to six digits of a second's fraction; the day ends with `24:00:00`.
+pub(crate) fn parse_time(text: &str) -> Option<i64> {
+    let (clock, fraction) = text.split_once('.').unwrap_or((text, ""));
+    let two = |at: usize| clock.get(at..at + 2)?.parse::<i64>().ok();
+    let digits = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
+    let form = clock.len() == 8
+        && clock.bytes().enumerate().all(|(i, b)| if i % 3 == 2 { b == b':' } else { b.is_ascii_digit() });
+    if !form || !digits(fraction) || fraction.len() > 6 || text.ends_with('.') {
+        return None;
+    }
+    let (hours, minutes, seconds) = (two(0)?, two(3)?, two(6)?);
+    let micros = ((hours * 60 + minutes) * 60 + seconds) * 1_000_000 + format!("{fraction:0<6}").parse::<i64>().ok()?;
+    (minutes < 60 && seconds < 60 && micros <= DAY_MICROS).then_some(micros)
+}
+
+/// `HH:MM:SS` with microseconds.
+pub(crate) fn write_time(micros: i64, out: &mut String) {
+    use std::fmt::Write as _;
+    let (seconds, fraction) = (micros / 1_000_000, micros % 1_000_000);
+    let _ = write!(out, "{:02}:{:02}:{:02}.{fraction:06}", seconds / 3_600, seconds / 60 % 60, seconds % 60);
 }
 
 /// RFC 3339 in UTC with microseconds. A time outside the years -9999 to 9999 prints as the infinity on its side.
@@ -89,5 +112,36 @@ mod tests {
         }
         assert_eq!(parse_date("2024-02-30"), None);
         assert_eq!(parse_date("1969-12-31"), Some(-1));
+    }
+    #[test]
+    fn times_are_microseconds_of_a_day() {
+        for (text, micros) in [
+            ("00:00:00.000000", 0),
+            ("16:10:09.500000", 58_209_500_000),
+            ("23:59:59.999999", DAY_MICROS - 1),
+            ("24:00:00.000000", DAY_MICROS),
+        ] {
+            assert_eq!(parse_time(text), Some(micros));
+            let mut out = String::new();
+            write_time(micros, &mut out);
+            assert_eq!(out, text);
+        }
+        assert_eq!(parse_time("16:10:09.5"), Some(58_209_500_000));
+        assert_eq!(parse_time("16:10:09"), Some(58_209_000_000));
+        for bad in [
+            "",
+            "16:10",
+            "24:00:00.000001",
+            "24:00:01",
+            "25:00:00",
+            "12:60:00",
+            "12:00:60",
+            "12:00:00.",
+            "-1:00:00",
+            "é2:00:0",
+            "12:00:00.0000001",
+        ] {
+            assert_eq!(parse_time(bad), None, "{bad}");
+        }
     }
 }

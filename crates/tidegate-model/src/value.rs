@@ -1,87 +1,15 @@
-//! One cell of a row: its types, its equality, and how it comes out of JSON text.
+//! One cell of a row: its equality, and how it comes out of JSON text.
 //!
 //! Equality here is the equality of the order (`NaN = NaN`, `-0 = 0`, decimals by value, JSON by content). SQL's
 //! "null compares as unknown" is the business of [`crate::Predicate`], not of this type.
 
-use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
 use base64::Engine as _;
 use serde::{Deserialize, Serialize};
 
-use crate::{canonical, decimal::Decimal, temporal};
-
-/// The type of a column.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Type {
-    /// `false < true`.
-    Bool,
-    /// 64-bit signed.
-    Int,
-    /// IEEE 754 double; NaN is one value, greater than infinity.
-    Float,
-    /// Exact decimal of any scale, with NaN and infinities.
-    Decimal,
-    /// UTF-8, ordered by bytes.
-    Text,
-    /// Opaque bytes; base64 in JSON.
-    Bytes,
-    /// 128 bits, ordered by bytes.
-    Uuid,
-    /// Microseconds since 1970-01-01 UTC, with infinities.
-    Timestamp,
-    /// Days since 1970-01-01, with infinities.
-    Date,
-    /// A JSON document: equality only.
-    Json,
-}
-
-impl Type {
-    /// Every type.
-    pub const ALL: [Type; 10] = [
-        Type::Bool,
-        Type::Int,
-        Type::Float,
-        Type::Decimal,
-        Type::Text,
-        Type::Bytes,
-        Type::Uuid,
-        Type::Timestamp,
-        Type::Date,
-        Type::Json,
-    ];
-
-    /// Whether the type has an order (and so may be sorted on and compared with `gt`, `lt` and so on).
-    #[must_use]
-    pub fn is_ordered(self) -> bool {
-        self != Type::Json
-    }
-
-    /// The name used in configuration, in lower case.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Type::Bool => "bool",
-            Type::Int => "int",
-            Type::Float => "float",
-            Type::Decimal => "decimal",
-            Type::Text => "text",
-            Type::Bytes => "bytes",
-            Type::Uuid => "uuid",
-            Type::Timestamp => "timestamp",
-            Type::Date => "date",
-            Type::Json => "json",
-        }
-    }
-}
-
-impl fmt::Display for Type {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
+use crate::{Array, Interval, Type, canonical, decimal::Decimal, temporal};
 
 /// A JSON document: the text as it was given, and a canonical form that decides equality.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -117,7 +45,16 @@ impl FromStr for Json {
     }
 }
 
-/// One cell. 24 bytes; cloning copies a pointer at most.
+/// A label of an enum. Within its column the ordinal decides equality and order.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Label {
+    /// Its place among the column's labels, from 0.
+    pub ordinal: u32,
+    /// What it is called.
+    pub text: Arc<str>,
+}
+
+/// One cell. 24 bytes; cloning copies a pointer at most. Rows are stored by the variants' order: a new one goes last.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum Value {
     /// Absent.
@@ -142,6 +79,14 @@ pub enum Value {
     Date(i32),
     /// See [`Type::Json`].
     Json(Arc<Json>),
+    /// Microseconds of the day, 0 to 86,400,000,000.
+    Time(i64),
+    /// See [`Type::Interval`].
+    Interval(Arc<Interval>),
+    /// See [`Type::Enum`].
+    Enum(Arc<Label>),
+    /// See [`Type::Array`].
+    Array(Arc<Array>),
 }
 
 /// A value that is not of its column's type. The message says what was expected.
@@ -182,6 +127,10 @@ impl Value {
             Value::Timestamp(_) => Type::Timestamp,
             Value::Date(_) => Type::Date,
             Value::Json(_) => Type::Json,
+            Value::Time(_) => Type::Time,
+            Value::Interval(_) => Type::Interval,
+            Value::Enum(_) => Type::Enum,
+            Value::Array(array) => Type::Array(array.element()),
         })
     }
 
@@ -193,6 +142,9 @@ impl Value {
             Value::Bytes(bytes) => bytes.len() + 16,
             Value::Decimal(decimal) => decimal.text().len() + decimal.key().len() + 48,
             Value::Json(json) => json.text.len() + json.canonical.len() + 48,
+            Value::Interval(_) => 32,
+            Value::Enum(label) => label.text.len() + 56,
+            Value::Array(array) => array.heap_size(),
             _ => 0,
         }
     }
@@ -200,7 +152,7 @@ impl Value {
     /// Reads a value of type `kind` from one JSON value's text.
     ///
     /// Numbers are taken as a JSON number or as a string; decimals and big integers are read from the text itself and
-    /// never pass through a float.
+    /// never pass through a float. An enum's labels are its column's: see [`crate::Column::value_from_json`].
     ///
     /// # Errors
     /// [`ValueError`] where the text is no JSON or not of the type; the message names the expected form.
@@ -209,6 +161,7 @@ impl Value {
         match raw.as_bytes().first() {
             Some(b'n') if raw == "null" => Ok(Value::Null),
             _ if kind == Type::Json => Ok(Value::Json(Arc::new(raw.parse()?))),
+            _ if let Type::Array(element) = kind => Ok(Value::Array(Arc::new(Array::from_json(element, raw)?))),
             Some(b't' | b'f') if kind == Type::Bool => match raw {
                 "true" => Ok(Value::Bool(true)),
                 "false" => Ok(Value::Bool(false)),
@@ -220,18 +173,19 @@ impl Value {
             }
             Some(b'-' | b'0'..=b'9') => match kind {
                 Type::Int | Type::Float | Type::Decimal => Self::from_text(kind, raw),
-                _ => Err(ValueError::expected(kind, form_of(kind))),
+                _ => Err(ValueError::expected(kind, kind.form())),
             },
-            _ => Err(ValueError::expected(kind, form_of(kind))),
+            _ => Err(ValueError::expected(kind, kind.form())),
         }
     }
 
-    /// Reads a value of type `kind` from plain text: a CSV field, a JSON string's content, a configuration value.
+    /// Reads a value of type `kind` from plain text: a CSV field, a JSON string's content, a configuration value. A JSON
+    /// document and an array are JSON there too.
     ///
     /// # Errors
     /// [`ValueError`] naming the expected form.
     pub fn from_text(kind: Type, text: &str) -> Result<Self, ValueError> {
-        let wrong = || ValueError::expected(kind, form_of(kind));
+        let wrong = || ValueError::expected(kind, kind.form());
         Ok(match kind {
             Type::Bool => match text {
                 "true" | "t" => Value::Bool(true),
@@ -249,6 +203,10 @@ impl Value {
             Type::Uuid => Value::Uuid(uuid::Uuid::try_parse(text).map_err(|_| wrong())?.into_bytes()),
             Type::Timestamp => Value::Timestamp(temporal::parse_timestamp(text).ok_or_else(wrong)?),
             Type::Date => Value::Date(temporal::parse_date(text).ok_or_else(wrong)?),
+            Type::Time => Value::Time(temporal::parse_time(text).ok_or_else(wrong)?),
+            Type::Interval => Value::Interval(Arc::new(text.parse()?)),
+            Type::Enum => return Err(wrong()),
+            Type::Array(element) => Value::Array(Arc::new(Array::from_json(element, text)?)),
             // One null: a document that is `null` would look like an absent one and not match `isnull`.
             Type::Json if text.trim() == "null" => Value::Null,
             Type::Json => Value::Json(Arc::new(text.parse()?)),
@@ -261,7 +219,9 @@ impl PartialEq for Value {
         match (self, other) {
             (Value::Null, Value::Null) => true,
             (Value::Bool(a), Value::Bool(b)) => a == b,
-            (Value::Int(a), Value::Int(b)) | (Value::Timestamp(a), Value::Timestamp(b)) => a == b,
+            (Value::Int(a), Value::Int(b))
+            | (Value::Timestamp(a), Value::Timestamp(b))
+            | (Value::Time(a), Value::Time(b)) => a == b,
             (Value::Float(a), Value::Float(b)) => a == b || (a.is_nan() && b.is_nan()),
             (Value::Decimal(a), Value::Decimal(b)) => a == b,
             (Value::Text(a), Value::Text(b)) => a == b,
@@ -269,27 +229,15 @@ impl PartialEq for Value {
             (Value::Uuid(a), Value::Uuid(b)) => a == b,
             (Value::Date(a), Value::Date(b)) => a == b,
             (Value::Json(a), Value::Json(b)) => a.canonical == b.canonical,
+            (Value::Interval(a), Value::Interval(b)) => a == b,
+            (Value::Enum(a), Value::Enum(b)) => a.ordinal == b.ordinal,
+            (Value::Array(a), Value::Array(b)) => a == b,
             _ => false,
         }
     }
 }
 
 impl Eq for Value {}
-
-fn form_of(kind: Type) -> &'static str {
-    match kind {
-        Type::Bool => "true or false",
-        Type::Int => "a whole number between -9223372036854775808 and 9223372036854775807",
-        Type::Float => "a number, \"NaN\", \"Infinity\" or \"-Infinity\"",
-        Type::Decimal => "a decimal number (as a string to keep every digit)",
-        Type::Text => "a string",
-        Type::Bytes => "a base64 string",
-        Type::Uuid => "a UUID string",
-        Type::Timestamp => "an RFC 3339 timestamp with its offset, \"infinity\" or \"-infinity\"",
-        Type::Date => "a date as YYYY-MM-DD, \"infinity\" or \"-infinity\"",
-        Type::Json => "a JSON document",
-    }
-}
 
 fn parse_int(text: &str) -> Option<i64> {
     if let Ok(int) = text.parse() {

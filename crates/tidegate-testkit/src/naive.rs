@@ -85,12 +85,29 @@ fn truth(filter: &Filter, row: &Row) -> Option<bool> {
                 () => Some(false),
             }
         }
+        Filter::Contains(list) => elements(row.value(list.column)).map(|elements| {
+            let is_element = |value: &Value| elements.iter().any(|element| compare(element, value) == Ordering::Equal);
+            !list.has_null && list.values.iter().all(is_element)
+        }),
+        Filter::Overlaps(list) => elements(row.value(list.column)).map(|elements| {
+            let is_wanted = |element: &Value| list.values.iter().any(|v| compare(element, v) == Ordering::Equal);
+            elements.iter().any(is_wanted)
+        }),
         Filter::Like { column, pattern } => match row.value(*column) {
             Value::Null => None,
             Value::Text(text) => Some(like(text, pattern.text(), pattern.folds_case())),
             other => panic!("like on {other:?}"),
         },
         Filter::IsNull { column } => Some(matches!(row.value(*column), Value::Null)),
+    }
+}
+
+/// The elements of a cell; `None` for null.
+fn elements(cell: &Value) -> Option<&[Value]> {
+    match cell {
+        Value::Null => None,
+        Value::Array(array) => Some(array.values()),
+        other => panic!("{other:?} has no elements"),
     }
 }
 

@@ -12,25 +12,41 @@ use std::sync::Arc;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, subsequence};
-use tidegate_model::{Entity, EntityBuilder, EntityId, Type, Value};
+use tidegate_model::{Detail, Element, Entity, EntityBuilder, EntityId, Type, Value};
 
 pub use filters::filter;
 pub use queries::{CursorPlan, QueryPlan, cursor_plan, query_plan, sort};
 pub use values::{Alphabet, key_value, nullable, value};
 
+/// The labels of every enum, in an order that is not the alphabet's.
+pub const LABELS: [&str; 4] = ["new", "in work", "done", "it's \"odd\\"];
+/// The length of every `char(n)`.
+pub const PADDED: u32 = 3;
+
 /// A description of an entity named `e` with 1 to 6 columns `c0`…, one or two of them the key, perhaps a tenant column
-/// `t`, everything filterable and sortable, `max_window` 50.
+/// `t`, everything filterable and sortable, `max_window` 50. Some text is padded to [`PADDED`].
 pub fn entity_builder() -> impl Strategy<Value = EntityBuilder> {
     let key = vec(ordered_type(), 1..=2);
-    let rest = vec(proptest::sample::select(&Type::ALL[..]), 0..=4);
-    (key, rest, any::<bool>()).prop_map(|(key, rest, tenant)| {
+    let (scalars, arrays) = Type::ALL.split_at(Type::ALL.len() - Element::ALL.len());
+    let rest = vec(prop_oneof![3 => proptest::sample::select(scalars), 2 => proptest::sample::select(arrays)], 0..=4);
+    let padded = proptest::bits::u8::ANY;
+    (key, rest, any::<bool>(), padded).prop_map(|(key, rest, tenant, padded)| {
         let named = |(index, kind): (usize, Type)| (format!("c{index}"), kind);
         let keys = (0..key.len()).map(|index| format!("c{index}")).collect();
         let mut columns: Vec<_> = key.into_iter().chain(rest).enumerate().map(named).collect();
+        let detail = |(index, (name, kind)): (usize, &(String, Type))| match kind {
+            Type::Enum => Some((name.clone(), Detail::Labels(LABELS.map(Arc::from).into()))),
+            Type::Text | Type::Array(Element::Text) if padded >> index & 3 == 1 => {
+                Some((name.clone(), Detail::Padded(PADDED)))
+            }
+            _ => None,
+        };
+        let details = columns.iter().enumerate().filter_map(detail).collect();
         columns.extend(tenant.then(|| ("t".to_owned(), Type::Text)));
         EntityBuilder {
             name: "e".into(),
             columns,
+            details,
             key: keys,
             tenant: tenant.then(|| "t".into()),
             max_window: Some(50),
@@ -48,12 +64,12 @@ pub fn entity() -> impl Strategy<Value = Arc<Entity>> {
 pub fn cells(entity: &Entity, alphabet: Alphabet) -> BoxedStrategy<Vec<Value>> {
     let strategies: Vec<BoxedStrategy<Value>> = (0..)
         .zip(entity.columns())
-        .map(|(index, column)| match column.kind {
+        .map(|(index, column)| match column {
             _ if entity.tenant() == Some(index) => {
                 proptest::sample::select(vec!["a", "b", ""]).prop_map(Value::text).boxed()
             }
-            kind if entity.key().contains(&index) => key_value(kind, alphabet),
-            kind => nullable(kind, alphabet),
+            column if entity.key().contains(&index) => key_value(column, alphabet),
+            column => nullable(column, alphabet),
         })
         .collect();
     strategies.boxed()

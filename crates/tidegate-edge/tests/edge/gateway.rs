@@ -128,6 +128,11 @@ impl Gateway {
         self.store.is_broken.store(true, Ordering::Relaxed);
     }
 
+    /// The entity is not served any more.
+    pub(crate) fn end_entity(&self, reason: &str) {
+        self.live.end_entity(self.store.entity.id(), &reason.into());
+    }
+
     /// One transaction: rows as `(id, name, temp)`.
     pub(crate) fn write(&self, rows: &[(&str, &str, f64)]) -> Position {
         let mut state = self.store.state.lock().unwrap();

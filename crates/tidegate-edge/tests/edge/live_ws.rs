@@ -156,6 +156,22 @@ async fn a_message_too_long_closes_with_1009() {
 }
 
 #[tokio::test]
+async fn an_entity_that_ends_tells_the_reason() {
+    let gateway = Gateway::start(EdgeConfig::default()).await;
+    gateway.write(&[("1", "a", 0.0)]);
+    let mut client = gateway.ws("/v1/live/ws").await;
+    client.send(SUBSCRIBE).await;
+    client.batch().await;
+    gateway.end_entity("the table public.asset was dropped");
+    let error = client.text().await;
+    let expected =
+        r#"{"op":"error","code":"unavailable","message":"the table public.asset was dropped","retryable":true}"#;
+    assert_eq!(error, expected);
+    assert_eq!(client.close().await, (1013, "ended".to_owned()));
+    gateway.eventually("forgotten", |gateway| gateway.edge.session_metrics().subscriptions() == 0).await;
+}
+
+#[tokio::test]
 async fn a_subscription_that_the_engine_ends_is_told_why() {
     let gateway = Gateway::start(EdgeConfig::default()).await;
     gateway.break_store();

@@ -22,6 +22,7 @@ use tokio::sync::{oneshot, watch};
 use super::continuity::{self, Break, CommitMark, Redelivery, Server, Standing};
 use super::copy::Seen;
 use super::follow::{Follow, Phase};
+use super::marks::Mark;
 use super::pgoutput::DecodeError;
 use super::status::{Progress, Shared};
 use super::stream::StreamEvent;
@@ -45,8 +46,12 @@ pub(crate) enum Input {
     Judge(Server, oneshot::Sender<Result<Lsn, Break>>),
     /// Everything is to be copied, from a stream that begins at the standing's place.
     Restart { standing: Standing, reason: Break, done: oneshot::Sender<()> },
-    /// A session's stream begins. The answer are the entities to be copied.
-    Stream { session: Epoch, done: oneshot::Sender<Vec<EntityId>> },
+    /// A session's stream begins.
+    Stream { session: Epoch, done: oneshot::Sender<()> },
+    /// Which entities are to be copied and have no copy under way?
+    Wanted(oneshot::Sender<Vec<EntityId>>),
+    /// The tables' marks, by entity: one that has another mark than its copy is copied again, one without is ended.
+    Marks { marks: Vec<Mark>, done: oneshot::Sender<()> },
     /// What it brings.
     Events { session: Epoch, events: Vec<StreamEvent> },
     /// A copy of an entity begins (again): what was copied and recorded before is dropped.
@@ -93,6 +98,8 @@ pub(crate) struct Report {
     pub(crate) faults: u64,
     /// The last of them.
     pub(crate) reason: Option<(&'static str, String)>,
+    /// Grows with each entity that has come to want a copy.
+    pub(crate) wishes: u64,
     /// What the mirror has for good.
     pub(crate) flushed: Lsn,
 }
@@ -196,25 +203,30 @@ impl Applier {
         Ok(())
     }
 
+    /// Whoever no longer waits for an answer has been ended.
     fn take(&mut self, input: Input) -> Result<(), Fault> {
         match input {
             Input::Judge(server, reply) => {
                 // A session that is gone left nothing half done.
                 self.end_session()?;
                 let judged = self.judge(&server);
-                drop(reply.send(judged));
+                let _ = reply.send(judged);
             }
             Input::Restart { standing, reason, done } => {
                 self.restart(standing, reason)?;
-                drop(done.send(()));
+                let _ = done.send(());
             }
             Input::Stream { session, done } => {
                 self.end_session()?;
                 let redelivery = self.admitted.take().ok_or(Fault::Protocol("a stream before it was judged"))?;
                 self.session = Some((session, redelivery));
                 self.follows.iter_mut().for_each(Follow::forget_announcement);
-                let recording = |follow: &&Follow| matches!(follow.phase, Phase::Recording);
-                drop(done.send(self.follows.iter().filter(recording).map(Follow::id).collect()));
+                let _ = done.send(());
+            }
+            Input::Wanted(reply) => drop(reply.send(self.wanted())),
+            Input::Marks { marks, done } => {
+                self.marked(marks)?;
+                let _ = done.send(());
             }
             Input::Events { session, events } => {
                 if self.session.as_ref().is_some_and(|(current, _)| *current == session) {
@@ -223,7 +235,7 @@ impl Applier {
             }
             Input::Copy { entity, copy, fresh, done } => {
                 self.begin_copy(entity, copy, fresh)?;
-                drop(done.send(()));
+                let _ = done.send(());
             }
             Input::Rows { entity, copy, rows } => self.copied_rows(entity, copy, rows)?,
             Input::Copied { entity, copy, seen } => self.copied(entity, copy, seen),
@@ -269,8 +281,17 @@ impl Applier {
         self.writer.clear(entity)?;
         self.copies[entity.0 as usize] = 0;
         self.follow(entity).phase = Phase::Recording;
-        self.shared.entity(entity.0 as usize, |status| (status.state, status.copied_rows) = ("waiting", 0));
+        self.report.send_modify(|report| report.wishes += 1);
+        self.shared.entity(entity.0 as usize, |status| {
+            (status.state, status.copied_rows, status.reason) = ("waiting", 0, None);
+        });
         Ok(())
+    }
+
+    fn wanted(&self) -> Vec<EntityId> {
+        let wanted =
+            |follow: &&Follow| matches!(follow.phase, Phase::Recording) && self.copies[follow.id().0 as usize] == 0;
+        self.follows.iter().filter(wanted).map(Follow::id).collect()
     }
 
     /// The views of these entities are to be read anew, at a position of its own.

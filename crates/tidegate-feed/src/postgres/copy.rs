@@ -17,8 +17,8 @@ use tokio_postgres::Client;
 use super::binary_copy::Parser;
 use super::connect::{PINNED, field, parsed, rows};
 use super::error::{SourceError, SourceErrorKind};
+use super::mapping::Mapping;
 use super::quote::literal;
-use super::resolve::Mapping;
 use super::snapshot::XidSnapshot;
 
 /// A batch of rows, each with a value per column of the entity.
@@ -40,6 +40,16 @@ pub(crate) enum Seen {
     AtSlot,
     /// Those that this snapshot has seen.
     Snapshot(XidSnapshot),
+}
+
+impl Seen {
+    /// Whether the copy has what a streamed transaction did.
+    pub(crate) fn sees(&self, xid: u32) -> bool {
+        match self {
+            Seen::AtSlot => false,
+            Seen::Snapshot(snapshot) => snapshot.sees(snapshot.extend(xid)),
+        }
+    }
 }
 
 /// What a copy's memory and patience are bounded by.

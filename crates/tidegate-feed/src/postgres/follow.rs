@@ -7,8 +7,8 @@ use tidegate_mirror::SourceOp;
 use tidegate_model::{Entity, EntityId, Value};
 
 use super::copy::Seen;
+use super::mapping::{Drift, Mapping};
 use super::pgoutput::{Cell, Old, Relation, Tuple};
-use super::resolve::{Drift, Mapping};
 
 /// What the stream's changes of an entity are for.
 #[derive(Debug)]

@@ -59,8 +59,13 @@ pub struct TableInfo {
     pub columns: Vec<ColumnInfo>,
     /// The primary key's columns in the key's order; empty where there is none.
     pub primary_key: Vec<String>,
+    /// The columns of each index that keeps rows apart at once and wholly (unique, not partial, not deferrable, valid);
+    /// the primary key's is one unless it is deferrable.
+    pub unique: Vec<Vec<String>>,
     /// What an update or delete tells of the row as it was.
     pub identity: Identity,
+    /// The partitions (schema and name) that hold rows and tell of them by no identity, or by an index.
+    pub odd_partitions: Vec<(String, String)>,
     /// Whether the role may SELECT all of it.
     pub readable: bool,
     /// Whether the role owns it (or may act as its owner).
@@ -115,6 +120,8 @@ pub struct ColumnInfo {
     pub generated: bool,
     /// The labels of an enum in their order; empty for other types.
     pub labels: Vec<String>,
+    /// Whether equal text is equal bytes: false where the column's collation says otherwise.
+    pub deterministic: bool,
 }
 
 /// A publication.
@@ -176,8 +183,6 @@ pub struct SlotInfo {
     pub invalidation: Option<String>,
     /// Whether it goes with its session.
     pub temporary: bool,
-    /// Whether it decodes prepared transactions before they commit.
-    pub two_phase: bool,
 }
 
 impl SlotInfo {
@@ -224,14 +229,7 @@ pub async fn server(client: &Client) -> Result<Server, SourceError> {
 const TABLES: &str = "
 select c.oid, n.nspname::text, c.relname::text, c.relkind::text, c.relispartition,
        array(select relid::oid from pg_partition_ancestors(c.oid) where relid <> c.oid), c.relpersistence::text,
-       array(select a.attname::text from pg_index i cross join unnest(i.indkey::int2[]) with ordinality k(number, place)
-             join pg_attribute a on a.attrelid = c.oid and a.attnum = k.number
-             where i.indrelid = c.oid and i.indisprimary and place <= i.indnkeyatts order by place),
-       c.relreplident::text,
-       array(select a.attname::text from pg_index i cross join unnest(i.indkey::int2[]) with ordinality k(number, place)
-             join pg_attribute a on a.attrelid = c.oid and a.attnum = k.number
-             where i.indrelid = c.oid and i.indisreplident and place <= i.indnkeyatts order by place),
-       has_schema_privilege(n.oid, 'USAGE') and has_table_privilege(c.oid, 'SELECT'),
+       c.relreplident::text, has_schema_privilege(n.oid, 'USAGE') and has_table_privilege(c.oid, 'SELECT'),
        pg_has_role(c.relowner, 'USAGE'), pg_get_userbyid(c.relowner)::text,
        case when c.relkind = 'p' then
          (select coalesce(sum(greatest(p.reltuples, 0)), 0)::float8 from pg_partition_tree(c.oid) t
@@ -243,10 +241,26 @@ where case when $1 then (n.nspname, c.relname) in (select * from unnest($2::text
       else c.relkind in ('r', 'p') and n.nspname <> 'information_schema' and n.nspname !~ '^pg_' end
 order by n.nspname, c.relname";
 
+const INDEXES: &str = "
+select i.indrelid,
+       array(select a.attname::text from unnest(i.indkey::int2[]) with ordinality k(number, place)
+             join pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.number
+             where place <= i.indnkeyatts order by place),
+       i.indisprimary, i.indisreplident,
+       i.indpred is null and i.indexprs is null and i.indimmediate and i.indisvalid
+from pg_index i where i.indrelid = any($1) and i.indisunique order by i.indrelid, i.indexrelid";
+
+const ODD_PARTITIONS: &str = "
+select r.oid, n.nspname::text, c.relname::text
+from unnest($1) r(oid) cross join lateral pg_partition_tree(r.oid) t
+join pg_class c on c.oid = t.relid join pg_namespace n on n.oid = c.relnamespace
+where t.isleaf and t.relid <> r.oid and c.relreplident in ('n', 'i') order by 1, 2, 3";
+
 const COLUMNS: &str = "
 select a.attrelid, a.attname::text, a.attnum, a.atttypid, a.atttypmod, format_type(a.atttypid, a.atttypmod),
        b.oid, b.typmod, bt.typtype::text, coalesce(e.oid, 0::oid), coalesce(e.kind, '-'), a.attnotnull,
-       a.attgenerated <> '', array(select l.enumlabel::text from pg_enum l where l.enumtypid = b.oid order by l.enumsortorder)
+       a.attgenerated <> '', array(select l.enumlabel::text from pg_enum l where l.enumtypid = b.oid order by l.enumsortorder),
+       coalesce(k.collisdeterministic, true)
 from pg_attribute a
 cross join lateral (
   with recursive d(oid, typmod, step) as (
@@ -255,6 +269,7 @@ cross join lateral (
     select t.typbasetype, t.typtypmod, step + 1 from d join pg_type t on t.oid = d.oid where t.typtype = 'd')
   select oid, typmod from d order by step desc limit 1) b
 join pg_type bt on bt.oid = b.oid
+left join pg_collation k on k.oid = a.attcollation
 left join pg_type et on et.oid = bt.typelem and et.typarray = bt.oid
 left join lateral (
   with recursive d(oid, step) as (
@@ -277,23 +292,21 @@ pub async fn tables(client: &Client, wanted: Option<&[(String, String)]>) -> Res
         [(&wanted.is_some(), PgType::BOOL), (&schemas, PgType::TEXT_ARRAY), (&names, PgType::TEXT_ARRAY)];
     let mut tables = query(client, TABLES, &parameters).await?.iter().map(table).collect::<Result<Vec<_>, _>>()?;
     let oids: Vec<u32> = tables.iter().map(|table| table.oid).collect();
-    for row in query(client, COLUMNS, &[(&oids, PgType::OID_ARRAY)]).await? {
-        let oid: u32 = get(&row, 0)?;
-        if let Some(table) = tables.iter_mut().find(|table| table.oid == oid) {
-            table.columns.push(column(&row)?);
+    for (sql, add) in [(COLUMNS, add_column as Add), (INDEXES, add_index), (ODD_PARTITIONS, add_odd_partition)] {
+        for row in query(client, sql, &[(&oids, PgType::OID_ARRAY)]).await? {
+            let oid: u32 = get(&row, 0)?;
+            if let Some(table) = tables.iter_mut().find(|table| table.oid == oid) {
+                add(table, &row)?;
+            }
         }
     }
     Ok(tables)
 }
 
+/// Takes one row of a statement over many tables into its table.
+type Add = fn(&mut TableInfo, &Row) -> Result<(), SourceError>;
+
 fn table(row: &Row) -> Result<TableInfo, SourceError> {
-    let index: Vec<String> = get(row, 9)?;
-    let identity = match letter(row, 8)? {
-        'n' => Identity::Nothing,
-        'f' => Identity::Full,
-        'i' => Identity::Index(index),
-        _ => Identity::Default,
-    };
     Ok(TableInfo {
         oid: get(row, 0)?,
         schema: get(row, 1)?,
@@ -303,18 +316,26 @@ fn table(row: &Row) -> Result<TableInfo, SourceError> {
         ancestors: get(row, 5)?,
         persistence: letter(row, 6)?,
         columns: Vec::new(),
-        primary_key: get(row, 7)?,
-        identity,
-        readable: get(row, 10)?,
-        owned: get(row, 11)?,
-        owner: get(row, 12)?,
-        estimated_rows: get(row, 13)?,
-        row_security: get(row, 14)?,
+        primary_key: Vec::new(),
+        unique: Vec::new(),
+        identity: match letter(row, 7)? {
+            'n' => Identity::Nothing,
+            'f' => Identity::Full,
+            // Its columns come with the indexes.
+            'i' => Identity::Index(Vec::new()),
+            _ => Identity::Default,
+        },
+        odd_partitions: Vec::new(),
+        readable: get(row, 8)?,
+        owned: get(row, 9)?,
+        owner: get(row, 10)?,
+        estimated_rows: get(row, 11)?,
+        row_security: get(row, 12)?,
     })
 }
 
-fn column(row: &Row) -> Result<ColumnInfo, SourceError> {
-    Ok(ColumnInfo {
+fn add_column(table: &mut TableInfo, row: &Row) -> Result<(), SourceError> {
+    table.columns.push(ColumnInfo {
         name: get(row, 1)?,
         number: get(row, 2)?,
         type_oid: get(row, 3)?,
@@ -328,7 +349,28 @@ fn column(row: &Row) -> Result<ColumnInfo, SourceError> {
         not_null: get(row, 11)?,
         generated: get(row, 12)?,
         labels: get(row, 13)?,
-    })
+        deterministic: get(row, 14)?,
+    });
+    Ok(())
+}
+
+fn add_index(table: &mut TableInfo, row: &Row) -> Result<(), SourceError> {
+    let columns: Vec<String> = get(row, 1)?;
+    if get(row, 2)? {
+        table.primary_key.clone_from(&columns);
+    }
+    if let (true, Identity::Index(identity)) = (get(row, 3)?, &mut table.identity) {
+        identity.clone_from(&columns);
+    }
+    if get(row, 4)? {
+        table.unique.push(columns);
+    }
+    Ok(())
+}
+
+fn add_odd_partition(table: &mut TableInfo, row: &Row) -> Result<(), SourceError> {
+    table.odd_partitions.push((get(row, 1)?, get(row, 2)?));
+    Ok(())
 }
 
 const PUBLICATION: &str = "
@@ -399,7 +441,7 @@ const SLOT: &str = "
 select s.plugin::text, s.database::text, s.active, s.active_pid, s.confirmed_flush_lsn::text, s.restart_lsn::text,
        s.wal_status, coalesce(to_jsonb(s) ->> 'invalidation_reason',
                               case when to_jsonb(s) ->> 'conflicting' = 'true' then 'conflict' end),
-       s.temporary, s.two_phase
+       s.temporary
 from pg_replication_slots s where s.slot_name = $1";
 
 /// Looks up a slot.
@@ -420,7 +462,6 @@ pub async fn slot(client: &Client, name: &str) -> Result<Option<SlotInfo>, Sourc
         wal_status: get(row, 6)?,
         invalidation: get(row, 7)?,
         temporary: get(row, 8)?,
-        two_phase: get(row, 9)?,
     }))
 }
 

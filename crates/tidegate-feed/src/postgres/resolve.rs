@@ -1,11 +1,10 @@
 //! From what configuration wishes and what a table is, to the entity and to how its rows are read. Pure.
 
-use tidegate_model::{EntityBuilder, Type};
+use tidegate_model::{Detail, EntityBuilder, EntityId, Type};
 
 use super::check::Problem;
-use super::inspect::TableInfo;
-use super::pgoutput::Relation;
-use super::quote;
+use super::inspect::{ColumnInfo, TableInfo};
+use super::mapping::{MappedColumn, Mapping};
 use super::values::SourceType;
 
 /// What configuration says of an entity that follows a table.
@@ -19,7 +18,7 @@ pub struct Wish {
     pub table: String,
     /// As [`EntityBuilder::key`]; absent means the primary key.
     pub key: Option<Vec<String>>,
-    /// The columns taken, each with the type it must have or text for anything; absent means all that are replicated.
+    /// The columns taken, each with the type it must have, or text for anything; absent means all that are replicated.
     pub columns: Option<Vec<(String, Option<Type>)>>,
     /// As [`EntityBuilder::tenant`].
     pub tenant: Option<String>,
@@ -35,77 +34,184 @@ pub struct Wish {
     pub row_filter: Option<String>,
 }
 
-/// How the rows of a table become the rows of an entity.
-#[derive(Debug, Clone)]
-pub struct Mapping {
-    /// The table's oid.
-    pub oid: u32,
-    /// Its schema.
-    pub schema: String,
-    /// Its name.
-    pub table: String,
-    /// In the entity's column order.
-    pub columns: Vec<MappedColumn>,
-    /// Whether the wish took every column, so that a new one is missed.
-    pub takes_all: bool,
-    /// Text that changes whenever the copied rows may no longer be what a new copy would give.
-    pub signature: String,
-}
-
-/// A column of the table that is a column of the entity.
-#[derive(Debug, Clone)]
-pub struct MappedColumn {
-    /// Its name, in both.
-    pub name: String,
-    /// Its number within the table.
-    pub number: i16,
-    /// Its type; a domain's own oid.
-    pub type_oid: u32,
-    /// The type's modifier, or -1.
-    pub typmod: i32,
-    /// How its cells are read.
-    pub source: SourceType,
-}
-
-/// A table is no longer what the mapping was made for.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{reason}")]
-pub struct Drift {
-    /// What changed.
-    pub reason: String,
-    /// Columns that are new, where the wish took all.
-    pub added: Vec<String>,
-}
-
 /// Makes the entity and its mapping, with whatever is amiss but not fatal.
 ///
 /// # Errors
-/// What makes it impossible: every [`Problem`] found, the fatal ones among them.
+/// Everything amiss, where something is fatal. A table without any key is told of by [`super::check::check`] alone and
+/// gives an empty list here.
 pub fn resolve(wish: &Wish, table: &TableInfo) -> Result<(EntityBuilder, Mapping, Vec<Problem>), Vec<Problem>> {
-    let _ = (wish, table);
-    Err(Vec::new())
+    let mut problems = Vec::new();
+    let columns = columns(wish, table, &mut problems);
+    let key = wish.key.clone().unwrap_or_else(|| table.primary_key.clone());
+    check_key(wish, &columns, &key, &mut problems);
+    check_text(wish, &columns, &mut problems);
+    let builder = builder(wish, &columns, &key);
+    if !key.is_empty()
+        && problems.iter().all(|problem| !problem.fatal)
+        && let Err(error) = builder.build(EntityId(0))
+    {
+        let mend = format!("correct `{}` of the entity {:?} in the configuration", error.key, wish.name);
+        problems.push(fatal(error.to_string(), mend));
+    }
+    if key.is_empty() || problems.iter().any(|problem| problem.fatal) {
+        return Err(problems);
+    }
+    let signature = signature(wish, table, &columns, &key);
+    let mapping = Mapping {
+        oid: table.oid,
+        schema: table.schema.clone(),
+        table: table.name.clone(),
+        is_partitioned: table.kind == 'p',
+        columns,
+        takes_all: wish.columns.is_none(),
+        signature,
+    };
+    Ok((builder, mapping, problems))
 }
 
-impl Mapping {
-    /// The statement that copies the table in binary, the columns in the entity's order.
-    #[must_use]
-    pub fn copy_sql(&self) -> String {
-        let columns: Vec<String> =
-            self.columns.iter().map(|column| column.source.copy_expression(&quote::identifier(&column.name))).collect();
-        format!(
-            "COPY (SELECT {} FROM {}) TO STDOUT (FORMAT binary)",
-            columns.join(", "),
-            quote::table(&self.schema, &self.table)
-        )
+/// The columns in the entity's order: as wished, or as in the table.
+fn columns(wish: &Wish, table: &TableInfo, problems: &mut Vec<Problem>) -> Vec<MappedColumn> {
+    let named = wish.columns.is_some();
+    let wished: Vec<(&str, Option<Type>)> = match &wish.columns {
+        Some(columns) => columns.iter().map(|(name, kind)| (name.as_str(), *kind)).collect(),
+        None => table.columns.iter().map(|column| (column.name.as_str(), None)).collect(),
+    };
+    let mut columns = Vec::with_capacity(wished.len());
+    for (name, kind) in wished {
+        let Some(column) = table.columns.iter().find(|column| column.name == name) else {
+            let what = format!("{:?} has no column {name:?}", table.name);
+            problems.push(fatal(what, format!("take {name:?} out of `columns` of the entity {:?}", wish.name)));
+            continue;
+        };
+        if column.generated {
+            let what =
+                format!("the column {name:?} of {:?} is generated, and PostgreSQL does not replicate it", table.name);
+            let mend = format!("leave {name:?} out of `columns` of the entity {:?}", wish.name);
+            problems.push(Problem { what, mend, fatal: named });
+            continue;
+        }
+        let source = source(wish, column, kind, problems);
+        columns.push(MappedColumn {
+            name: name.to_owned(),
+            number: column.number,
+            type_oid: column.type_oid,
+            typmod: column.typmod,
+            source,
+        });
     }
+    columns
+}
 
-    /// For each column of the relation, the entity's column it is.
-    ///
-    /// # Errors
-    /// [`Drift`] where the table is another, a column the entity needs is gone or of another type, or one was added
-    /// to a table whose columns are all taken.
-    pub fn fits(&self, relation: &Relation) -> Result<Vec<Option<usize>>, Drift> {
-        let _ = relation;
-        Ok(Vec::new())
+fn source(wish: &Wish, column: &ColumnInfo, kind: Option<Type>, problems: &mut Vec<Problem>) -> SourceType {
+    let own = SourceType::of(column);
+    match kind {
+        // `char(n)` as text keeps its spaces, which then mean something.
+        Some(Type::Text) if own.kind != Type::Text || own.detail != Detail::None => SourceType::printed(),
+        Some(kind) if kind != own.kind => {
+            let what = format!(
+                "the column {:?} is of type {}, which is {}, not {kind}",
+                column.name, column.type_name, own.kind
+            );
+            let mend = format!(
+                "write {:?} or \"text\" for {:?} in `columns` of the entity {:?}",
+                own.kind.name(),
+                column.name,
+                wish.name
+            );
+            problems.push(fatal(what, mend));
+            own
+        }
+        _ => own,
     }
+}
+
+/// Key columns need an order; so does whatever the primary key happens to be.
+fn check_key(wish: &Wish, columns: &[MappedColumn], key: &[String], problems: &mut Vec<Problem>) {
+    for name in key {
+        match columns.iter().find(|column| column.name == *name) {
+            Some(column) if !column.source.kind.is_ordered() => {
+                let what = format!("the key column {name:?} is of type {}, which has no order", column.source.kind);
+                problems.push(fatal(what, as_text(wish, name)));
+            }
+            Some(_) => {}
+            None => {
+                let what = format!("the key column {name:?} is not among the columns of the entity {:?}", wish.name);
+                problems.push(fatal(what, format!("add {name:?} to `columns` of the entity {:?}", wish.name)));
+            }
+        }
+    }
+}
+
+/// What may be text only, and what may not be text that stands for something else.
+fn check_text(wish: &Wish, columns: &[MappedColumn], problems: &mut Vec<Problem>) {
+    let named = |name: &str| columns.iter().find(|column| column.name == name);
+    if let Some(tenant) = &wish.tenant
+        && let Some(column) = named(tenant)
+        && (column.source.kind != Type::Text || column.source.detail != Detail::None)
+    {
+        let what = format!("the tenant column {tenant:?} is of type {}; a tenant is plain text", column.source.kind);
+        problems.push(fatal(what, as_text(wish, tenant)));
+    }
+    for (list, names) in [("filterable", &wish.filterable), ("sortable", &wish.sortable)] {
+        for name in names.iter().flatten() {
+            if named(name).is_some_and(|column| !column.source.is_comparable()) {
+                let what = format!(
+                    "the column {name:?} travels as text, which compares otherwise than its type, so it may not be {list}"
+                );
+                problems.push(fatal(what, format!("take {name:?} out of `{list}` of the entity {:?}", wish.name)));
+            }
+        }
+    }
+}
+
+fn as_text(wish: &Wish, column: &str) -> String {
+    format!("write \"text\" for {column:?} in `columns` of the entity {:?}", wish.name)
+}
+
+fn builder(wish: &Wish, columns: &[MappedColumn], key: &[String]) -> EntityBuilder {
+    let all_compare = columns.iter().all(|column| column.source.is_comparable());
+    let names = |ordered: bool| {
+        let fits =
+            |column: &&MappedColumn| column.source.is_comparable() && (!ordered || column.source.kind.is_ordered());
+        columns.iter().filter(fits).map(|column| column.name.clone()).collect::<Vec<_>>()
+    };
+    let narrowed = |list: &Option<Vec<String>>, ordered| match list {
+        Some(list) => Some(list.clone()),
+        None if all_compare => None,
+        None => Some(names(ordered)),
+    };
+    EntityBuilder {
+        name: wish.name.clone(),
+        columns: columns.iter().map(|column| (column.name.clone(), column.source.kind)).collect(),
+        details: columns
+            .iter()
+            .filter(|column| column.source.detail != Detail::None)
+            .map(|column| (column.name.clone(), column.source.detail.clone()))
+            .collect(),
+        key: key.to_vec(),
+        tenant: wish.tenant.clone(),
+        filterable: narrowed(&wish.filterable, false),
+        sortable: narrowed(&wish.sortable, true),
+        max_window: wish.max_window,
+        // A list of sortable columns that nobody wrote is no wish for their indexes.
+        indexes: wish.indexes.clone().or_else(|| wish.sortable.is_none().then(Vec::new)),
+        sourced: true,
+        row_filter: wish.row_filter.clone(),
+    }
+}
+
+fn signature(wish: &Wish, table: &TableInfo, columns: &[MappedColumn], key: &[String]) -> String {
+    use std::fmt::Write as _;
+    let mut text = format!("table {} key {key:?} tenant {:?} where {:?}", table.oid, wish.tenant, wish.row_filter);
+    for MappedColumn { name, number, type_oid, typmod, source } in columns {
+        let _ = write!(text, "\n{name:?} {number} {type_oid} {typmod} {} {:?}", source.kind, source.detail);
+        if !source.is_comparable() {
+            text.push_str(" as text");
+        }
+    }
+    text
+}
+
+pub(super) fn fatal(what: String, mend: String) -> Problem {
+    Problem { what, mend, fatal: true }
 }

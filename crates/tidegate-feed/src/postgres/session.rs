@@ -17,8 +17,9 @@ use super::continuity::{Break, Server, Standing};
 use super::copies::Copies;
 use super::error::{SourceError, SourceErrorKind};
 use super::inspect::{self, SlotInfo};
+use super::mapping::Mapping;
 use super::monitor::Monitor;
-use super::resolve::{Mapping, Wish};
+use super::resolve::Wish;
 use super::settings::Settings;
 use super::status::Shared;
 use super::stream::{Gate, Identity};
@@ -183,7 +184,8 @@ async fn facts(source: &Source) -> Result<Facts, Ended> {
     let slot = inspect::slot(&client, &settings.slot).await?;
     let publication = inspect::publication(&client, &settings.publication, &[]).await?;
     let publication = publication.ok_or_else(|| {
-        let message = format!("the publication {:?} is gone: restart the gateway, or create it again", settings.publication);
+        let message =
+            format!("the publication {:?} is gone: restart the gateway, or create it again", settings.publication);
         SourceError::new(SourceErrorKind::Incompatible, message)
     })?;
     if let Some(pid) = slot.as_ref().filter(|slot| slot.active).and_then(|slot| slot.active_pid) {
@@ -235,4 +237,3 @@ async fn fault(mut report: watch::Receiver<Report>, before: u64) -> Result<Infal
     let (name, reason) = faulty.reason.clone().unwrap_or(("undone", "a commit was undone".to_owned()));
     Err(Ended::Fault { name, reason })
 }
-

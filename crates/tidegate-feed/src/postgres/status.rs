@@ -79,7 +79,7 @@ pub(crate) struct Progress {
 }
 
 /// What an entity is doing.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct EntityStatus {
     /// Its name.
     pub name: Arc<str>,

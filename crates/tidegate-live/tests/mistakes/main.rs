@@ -3,6 +3,7 @@
 #![allow(clippy::expect_used)]
 
 mod bounded;
+mod reloads;
 mod scenario;
 
 use std::sync::{Arc, Weak};

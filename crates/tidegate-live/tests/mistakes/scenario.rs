@@ -1,6 +1,6 @@
 //! A store, an engine and clients, moved by hand: what is committed, applied, read and delivered, and when.
 //!
-//! Rows are `(id, n)`, lists are ordered by `n`. Each client applies what it is handed strictly, and each batch is
+//! Rows are `(id, n, color)` with a color of 0, lists are ordered by `n`. Each client applies what it is handed strictly, and each batch is
 //! compared with the query run on the store's state at the batch's position.
 
 use std::collections::BTreeMap;
@@ -71,7 +71,7 @@ pub(crate) fn cushion(rows: u32) -> Limits {
 }
 
 fn row(position: Position, id: i64, n: i64) -> Arc<Row> {
-    Row::new(position, vec![Value::Int(id), Value::Int(n)])
+    Row::new(position, vec![Value::Int(id), Value::Int(n), Value::Int(0)])
 }
 
 fn id_of(row: &Row) -> i64 {
@@ -86,7 +86,7 @@ impl Scenario {
     pub(crate) fn new(limits: Limits, rows: i64) -> Self {
         let entity = EntityBuilder {
             name: "row".into(),
-            columns: vec![("id".into(), Type::Int), ("n".into(), Type::Int)],
+            columns: ["id", "n", "color"].map(|name| (name.into(), Type::Int)).into(),
             key: vec!["id".into()],
             ..EntityBuilder::default()
         };
@@ -140,6 +140,49 @@ impl Scenario {
         self.states.push(after);
     }
 
+    /// The same, told in bulk.
+    pub(crate) fn commit_reload(&mut self, writes: &[Write]) {
+        self.commit(writes);
+        self.tell_in_bulk();
+    }
+
+    /// A write that is told in bulk and that the engine sees at once; scans stay unanswered.
+    pub(crate) fn reload(&mut self, writes: &[Write]) {
+        self.commit_reload(writes);
+        self.apply();
+    }
+
+    /// A reload that leaves a row as it was, its version too, but for its color.
+    pub(crate) fn reload_with_color(&mut self, id: i64, color: i64) {
+        self.commit_reload(&[]);
+        let state = self.states.last_mut().expect("just committed");
+        if let Some(row) = state.get_mut(&id) {
+            let mut values = row.values().to_vec();
+            values[2] = Value::Int(color);
+            *row = Row::new(Position(row.version()), values);
+        }
+        self.apply();
+    }
+
+    fn tell_in_bulk(&mut self) {
+        let transaction = self.committed.last_mut().expect("just committed");
+        transaction.changes.clear();
+        transaction.reloads.push(self.catalog.entities()[0].id());
+    }
+
+    /// The oldest scan is refused.
+    pub(crate) fn refuse_scan(&mut self, error: ScanError) {
+        let (ticket, _) = self.scans.remove(0);
+        self.engine.page(ticket, Err(error));
+        self.collect();
+    }
+
+    /// The entity is not served any more.
+    pub(crate) fn end_entity(&mut self, reason: &str) {
+        self.engine.end_entity(self.catalog.entities()[0].id(), &reason.into());
+        self.collect();
+    }
+
     /// The engine takes the next committed transaction, if there is one.
     pub(crate) fn apply(&mut self) {
         if let Some(transaction) = self.committed.get(self.applied) {
@@ -180,9 +223,7 @@ impl Scenario {
 
     /// The oldest scan fails.
     pub(crate) fn fail_scan(&mut self) {
-        let (ticket, _) = self.scans.remove(0);
-        self.engine.page(ticket, Err(ScanError::Store("broken".into())));
-        self.collect();
+        self.refuse_scan(ScanError::Store("broken".into()));
     }
 
     /// Everything under way arrives, and every list is compared with the query run on the newest state.

@@ -1,5 +1,5 @@
 use super::*;
-use crate::{EntityBuilder, Position, Predicate, Row};
+use crate::{EntityBuilder, Position, Predicate, Row, Type, Value};
 
 fn catalog() -> Catalog {
     let column = |name: &str, kind| (name.to_owned(), kind);

@@ -2,11 +2,12 @@
 
 use std::cmp::Ordering;
 
-use tidegate_model::{Row, SortKey, Value};
+use tidegate_model::{Interval, Row, SortKey, Value};
 
 use super::{json, number};
 
-/// The order of two cells of one column, nulls last. For JSON, which has no order, only equality means something.
+/// The order of two cells of one column, nulls last. For JSON, intervals and arrays,
+/// which have no order, only equality means something.
 #[must_use]
 pub fn compare(a: &Value, b: &Value) -> Ordering {
     match (a, b) {
@@ -22,6 +23,13 @@ pub fn compare(a: &Value, b: &Value) -> Ordering {
         (Value::Uuid(a), Value::Uuid(b)) => compare_bytes(a, b),
         (Value::Timestamp(a), Value::Timestamp(b)) => a.cmp(b),
         (Value::Date(a), Value::Date(b)) => a.cmp(b),
+        (Value::Time(a), Value::Time(b)) => a.cmp(b),
+        (Value::Enum(a), Value::Enum(b)) => a.ordinal.cmp(&b.ordinal),
+        (Value::Interval(a), Value::Interval(b)) => length(a).cmp(&length(b)),
+        (Value::Array(a), Value::Array(b)) => {
+            let pairs = a.values().iter().zip(b.values()).map(|(a, b)| compare(a, b));
+            a.dims().cmp(b.dims()).then(pairs.fold(Ordering::Equal, Ordering::then))
+        }
         (Value::Json(a), Value::Json(b)) => json::parse(a.text()).cmp(&json::parse(b.text())),
         (a, b) => panic!("{a:?} and {b:?} stand in no one column"),
     }
@@ -55,6 +63,12 @@ fn compare_floats(a: f64, b: f64) -> Ordering {
         (false, false) if a > b => Ordering::Greater,
         (false, false) => Ordering::Equal,
     }
+}
+
+/// In microseconds: a month has 30 days, a day 24 hours.
+fn length(interval: &Interval) -> i128 {
+    let hours = 24 * (30 * i128::from(interval.months) + i128::from(interval.days));
+    hours * 3_600 * 1_000_000 + i128::from(interval.micros)
 }
 
 fn compare_bytes(a: &[u8], b: &[u8]) -> Ordering {

@@ -110,9 +110,9 @@ pub fn cursor_plan(entity: &Arc<Entity>, sort: &[SortKey], alphabet: Alphabet) -
     let values: Vec<BoxedStrategy<Value>> = order
         .terms()
         .iter()
-        .map(|term| match entity.column(term.column).kind {
-            kind if entity.is_required(term.column) => key_value(kind, alphabet),
-            kind => nullable(kind, alphabet),
+        .map(|term| match entity.column(term.column) {
+            column if entity.is_required(term.column) => key_value(column, alphabet),
+            column => nullable(column, alphabet),
         })
         .collect();
     prop_oneof![

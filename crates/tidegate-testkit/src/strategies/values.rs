@@ -4,10 +4,13 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 use proptest::sample::select;
-use tidegate_model::{Type, Value};
+use tidegate_model::{Array, Column, Detail, Element, Interval, Type, Value};
+
+use super::LABELS;
 
 /// 0001-01-01 to the end of 9999 in microseconds and in days: what every party to a comparison can write down.
 const MICROS: std::ops::Range<i64> = -62_135_596_800_000_000..253_402_207_200_000_000;
+const DAY_MICROS: i64 = 86_400_000_000;
 const DAYS: std::ops::Range<i32> = -719_162..2_932_896;
 
 /// Which text to make.
@@ -19,28 +22,52 @@ pub enum Alphabet {
     Postgres,
 }
 
-/// A value of the type, or null one time in six.
-pub fn nullable(kind: Type, alphabet: Alphabet) -> BoxedStrategy<Value> {
-    prop_oneof![1 => Just(Value::Null), 5 => value(kind, alphabet)].boxed()
+/// A value of the column, or null one time in six.
+pub fn nullable(column: &Column, alphabet: Alphabet) -> BoxedStrategy<Value> {
+    prop_oneof![1 => Just(Value::Null), 5 => value(column, alphabet)].boxed()
 }
 
 /// A value for a key column: from a pool of at most sixteen, so that rows come back.
-pub fn key_value(kind: Type, alphabet: Alphabet) -> BoxedStrategy<Value> {
-    match kind {
+pub fn key_value(column: &Column, alphabet: Alphabet) -> BoxedStrategy<Value> {
+    match column.kind {
         Type::Int => (-4i64..8).prop_map(Value::Int).boxed(),
         Type::Timestamp => (-4i64..8).prop_map(Value::Timestamp).boxed(),
         Type::Date => (-4i32..8).prop_map(Value::Date).boxed(),
         Type::Uuid => (0u8..12).prop_map(|n| Value::Uuid([n.wrapping_mul(37); 16])).boxed(),
-        kind => known(kind, alphabet),
+        Type::Time => (0i64..12).prop_map(Value::Time).boxed(),
+        _ => known(column, alphabet),
     }
 }
 
-/// A value of the type: mostly one of the known troublemakers, now and then any.
-pub fn value(kind: Type, alphabet: Alphabet) -> BoxedStrategy<Value> {
-    prop_oneof![4 => known(kind, alphabet), 1 => any_value(kind, alphabet)].boxed()
+/// A value of the column: mostly one of the known troublemakers, now and then any.
+pub fn value(column: &Column, alphabet: Alphabet) -> BoxedStrategy<Value> {
+    prop_oneof![4 => known(column, alphabet), 1 => any_value(column, alphabet)].boxed()
 }
 
-fn known(kind: Type, alphabet: Alphabet) -> BoxedStrategy<Value> {
+/// A column whose values are the elements of `column`, an array.
+pub(super) fn element_of(column: &Column, element: Element) -> Column {
+    Column { kind: element.kind(), ..column.clone() }
+}
+
+/// Up to four elements in one dimension or two, with lower bounds that are mostly 1.
+fn array(column: &Column, element: Element, alphabet: Alphabet) -> BoxedStrategy<Value> {
+    let values = proptest::collection::vec(nullable(&element_of(column, element), alphabet), 0..=4);
+    (values, prop_oneof![4 => Just(1), 1 => -1..3], 1u32..=2)
+        .prop_map(move |(values, lower, rows)| {
+            let len = values.len() as u32;
+            let dims = match rows {
+                1 => vec![(len, lower)],
+                // An odd element is a row.
+                rows if len % rows == 0 => vec![(rows, lower), (len / rows, 1)],
+                _ => vec![(len, 1), (1, lower)],
+            };
+            Value::Array(Arc::new(Array::new(element, &dims, values).expect("dimensions that fit")))
+        })
+        .boxed()
+}
+
+fn known(column: &Column, alphabet: Alphabet) -> BoxedStrategy<Value> {
+    let kind = column.kind;
     match kind {
         Type::Bool => any::<bool>().prop_map(Value::Bool).boxed(),
         Type::Int => select(vec![0, 1, 2, 3, -1, 255, 256, 1 << 53, (1 << 53) + 1, i64::MAX, i64::MAX - 1, i64::MIN])
@@ -65,6 +92,13 @@ fn known(kind: Type, alphabet: Alphabet) -> BoxedStrategy<Value> {
         .prop_map(Value::Float)
         .boxed(),
         Type::Decimal => texts(kind, DECIMALS),
+        Type::Text if let Detail::Padded(len) = column.detail => {
+            // Spaces sort before everything but control characters, which would not do here.
+            let fits = |text: &&str| text.chars().count() <= len as usize && !text.contains(|c| c < ' ');
+            let column = column.clone();
+            let read = move |text| column.value_from_text(text).expect("a valid value");
+            select(TEXTS.iter().copied().filter(fits).collect::<Vec<_>>()).prop_map(read).boxed()
+        }
         Type::Text => {
             let nul = ["a\0", "\0", "a\0b", "\u{212A}", "İ"];
             let extra = if alphabet == Alphabet::Any { &nul[..] } else { &[] };
@@ -89,12 +123,26 @@ fn known(kind: Type, alphabet: Alphabet) -> BoxedStrategy<Value> {
         Type::Date => {
             select(vec![0, 1, -1, 365, DAYS.start, DAYS.end, i32::MAX, i32::MIN]).prop_map(Value::Date).boxed()
         }
+        Type::Time => select(vec![0, 1, 999_999, 1_000_000, DAY_MICROS - 1, DAY_MICROS]).prop_map(Value::Time).boxed(),
+        Type::Interval => texts(kind, INTERVALS),
+        Type::Enum => {
+            let column = column.clone();
+            select(&LABELS[..]).prop_map(move |text| column.value_from_text(text).expect("a label")).boxed()
+        }
         Type::Json => texts(kind, DOCUMENTS),
+        Type::Array(element) => array(column, element, alphabet),
     }
 }
 
-fn any_value(kind: Type, alphabet: Alphabet) -> BoxedStrategy<Value> {
+fn any_value(column: &Column, alphabet: Alphabet) -> BoxedStrategy<Value> {
+    let kind = column.kind;
     match kind {
+        Type::Enum | Type::Array(_) => known(column, alphabet),
+        Type::Text if column.detail != Detail::None => known(column, alphabet),
+        Type::Time => (0..=DAY_MICROS).prop_map(Value::Time).boxed(),
+        Type::Interval => (-100_000..100_000, -1_000_000..1_000_000, -1_000_000_000_000_000i64..1_000_000_000_000_000)
+            .prop_map(|(months, days, micros)| Value::Interval(Arc::new(Interval { months, days, micros })))
+            .boxed(),
         Type::Bool => any::<bool>().prop_map(Value::Bool).boxed(),
         Type::Int => any::<i64>().prop_map(Value::Int).boxed(),
         Type::Float => any::<f64>().prop_map(Value::Float).boxed(),
@@ -139,6 +187,30 @@ fn texts(kind: Type, pool: &'static [&'static str]) -> BoxedStrategy<Value> {
 fn read(kind: Type, text: &str) -> Value {
     Value::from_text(kind, text).expect("a valid value")
 }
+
+const INTERVALS: &[&str] = &[
+    "PT0S",
+    "P1M",
+    "P30D",
+    "PT720H",
+    "P29DT24H",
+    "P1M-30D",
+    "P1D",
+    "PT24H",
+    "PT86400S",
+    "P1Y",
+    "P12M",
+    "P360D",
+    "P365D",
+    "P-1M",
+    "P-30D",
+    "PT0.000001S",
+    "PT-0.000001S",
+    "P1DT-24H",
+    "P1Y2M3DT4H5M6.7S",
+    "P-1Y-2M3DT-4H-5M-6.7S",
+    "P100000000Y",
+];
 
 const TEXTS: &[&str] = &[
     "", "a", "A", "aa", "ab", "aB", "AB", "b", "a%", "a_", "a\\", "%", "_", "\\", "é", "É", "ae", "z", "漢", "🦀",

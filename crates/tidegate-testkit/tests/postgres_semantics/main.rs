@@ -35,6 +35,7 @@ fn the_engine_and_the_database_agree_on_every_row_and_order() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let (client, connection) = runtime.block_on(tokio_postgres::connect(&server.parameters(), NoTls)).unwrap();
     let connection = runtime.spawn(connection);
+    runtime.block_on(client.batch_execute(&sql::create_labels())).unwrap();
     let cases = std::env::var("TIDEGATE_SEMANTICS_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(CASES);
     let mut runner = TestRunner::new(Config { cases, failure_persistence: None, ..Config::default() });
     let result = runner.run(&case(), |case| runtime.block_on(check(&client, case)));
@@ -58,7 +59,7 @@ async fn check(client: &Client, (entity, cells, plans): Case) -> Result<(), Test
         rows.push(row);
     }
     client.batch_execute(&sql::create(&entity)).await.unwrap();
-    if let Some(insert) = sql::insert(&rows) {
+    if let Some(insert) = sql::insert(&entity, &rows) {
         client.batch_execute(&insert).await.unwrap();
     }
     let everything = numbers(client, "select n from t order by n").await;

@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use tidegate_edge::ApiError;
 use tidegate_model::json::{parse_key_text, write_cursor, write_row, write_string};
 use tidegate_model::query::limits;
-use tidegate_model::{Comparison, Entity, Filter, Page, Predicate, Query, ScanRequest, Value};
+use tidegate_model::{Comparison, Detail, Entity, Filter, Page, Predicate, Query, ScanRequest, Value};
 use tidegate_session::{Principal, PrincipalKind};
 
 use super::{Api, from_url, json};
@@ -214,6 +214,9 @@ fn write_entity(entity: &Entity, visible: &Query, may_write: bool, out: &mut Vec
             "name": &*column.name, "type": column.kind.name(),
             "filterable": column.filterable, "sortable": column.sortable,
         });
+        if let Detail::Labels(labels) = &column.detail {
+            described["labels"] = labels.iter().map(|label| &**label).collect();
+        }
         if entity.tenant() == Some(*index) {
             described["tenant"] = true.into();
         }

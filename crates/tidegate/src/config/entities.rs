@@ -1,8 +1,8 @@
 //! `[[entity]]`: from TOML to the model's builder, which holds the rules.
 
 use serde::Deserialize;
-use tidegate_model::{Catalog, EntityBuilder, Type};
-use toml::Table;
+use tidegate_model::{Catalog, Detail, EntityBuilder, Type, ValueError};
+use toml::{Table, Value};
 
 use super::ConfigError;
 
@@ -34,19 +34,19 @@ pub(super) fn read(tables: &[Table]) -> Result<Catalog, ConfigError> {
 
 fn builder(path: &str, table: &Table) -> Result<EntityBuilder, ConfigError> {
     let toml: EntityToml = super::typed(path, table)?;
-    let mut columns = Vec::with_capacity(toml.columns.len());
+    let (mut columns, mut details) = (Vec::with_capacity(toml.columns.len()), Vec::new());
     for (name, value) in toml.columns {
-        let kind = value.as_str().and_then(|text| Type::ALL.into_iter().find(|kind| kind.name() == text));
-        let kind = kind.ok_or_else(|| {
-            let names: Vec<&str> = Type::ALL.iter().map(|kind| kind.name()).collect();
-            let rule = format!("must be one of {}", names.join(", "));
-            ConfigError::of(format!("{path}.columns.{name}"), &value, None, rule)
-        })?;
+        let (kind, detail) =
+            kind(&value).map_err(|rule| ConfigError::of(format!("{path}.columns.{name}"), &value, None, rule))?;
+        if detail != Detail::None {
+            details.push((name.clone(), detail));
+        }
         columns.push((name, kind));
     }
     Ok(EntityBuilder {
         name: toml.name,
         columns,
+        details,
         key: toml.key,
         tenant: toml.tenant,
         filterable: toml.filterable,
@@ -55,4 +55,19 @@ fn builder(path: &str, table: &Table) -> Result<EntityBuilder, ConfigError> {
         indexes: toml.indexes,
         ..EntityBuilder::default()
     })
+}
+
+/// A column's type: its name, or `{ enum = ["label", …] }`.
+fn kind(value: &Value) -> Result<(Type, Detail), String> {
+    let labels = |table: &Table| match table.get("enum")?.as_array()? {
+        labels if table.len() == 1 => labels.iter().map(|label| label.as_str().map(Into::into)).collect(),
+        _ => None,
+    };
+    match value {
+        Value::String(name) if name != Type::Enum.name() => {
+            Ok((name.parse().map_err(|e: ValueError| e.0)?, Detail::None))
+        }
+        Value::Table(table) if let Some(labels) = labels(table) => Ok((Type::Enum, Detail::Labels(labels))),
+        _ => Err("must be the name of a type, or { enum = [\"label\", …] } with the labels in their order".to_owned()),
+    }
 }

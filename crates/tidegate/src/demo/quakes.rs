@@ -62,8 +62,7 @@ impl Quake {
     fn new(entity: &Entity, line: &Line) -> Result<Self, String> {
         let cell = |name: &str, text: &str| -> Result<(u16, Value), String> {
             let column = entity.column_index(name).ok_or_else(|| format!("there is no column {name}"))?;
-            let value =
-                if text.is_empty() { Ok(Value::Null) } else { Value::from_text(entity.column(column).kind, text) };
+            let value = if text.is_empty() { Ok(Value::Null) } else { entity.column(column).value_from_text(text) };
             Ok((column, value.map_err(|e: ValueError| format!("{name}: {e}"))?))
         };
         let micros = |text: &str| match Value::from_text(Type::Timestamp, text) {

@@ -1,6 +1,6 @@
 //! Which type a column has, from every one of its values.
 //!
-//! Each column begins with every type and loses those that a value does not fit; what is left is chosen by
+//! Each column begins with every type that can be told from a value and loses those that a value does not fit; what is left is chosen by
 //! [`PREFERENCE`]. A type fits a value only if the value reads back as it was written: `007` is no number, and a
 //! fraction that a double would round is a decimal.
 
@@ -10,16 +10,25 @@ use tidegate_model::{Decimal, Type, Value};
 
 use super::records::{Cell, Record};
 
-/// From the narrowest. The last two are settled by where the value came from: in a CSV file everything is text too, in
-/// JSON everything is JSON too.
-const PREFERENCE: [Type; 7] =
-    [Type::Bool, Type::Int, Type::Float, Type::Decimal, Type::Uuid, Type::Date, Type::Timestamp];
+/// The types looked for, from the narrowest. The last two are settled by where the value came from: in a CSV file
+/// everything is text too, in JSON everything is JSON too.
+const PREFERENCE: [Type; 9] = [
+    Type::Bool,
+    Type::Int,
+    Type::Float,
+    Type::Decimal,
+    Type::Uuid,
+    Type::Date,
+    Type::Timestamp,
+    Type::Text,
+    Type::Json,
+];
 
 /// What is known of one column.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Evidence {
-    /// Types that do not fit, a bit each.
-    excluded: u16,
+    /// Of [`PREFERENCE`], those that do not fit.
+    excluded: Vec<Type>,
     /// Values that are not null.
     pub(crate) values: u64,
     json: bool,
@@ -58,10 +67,9 @@ impl Evidence {
             };
             self.example = text.chars().take(24).collect();
         }
-        for kind in Type::ALL {
-            let bit = 1 << kind as u16;
-            if self.excluded & bit == 0 && !fits(kind, cell) {
-                self.excluded |= bit;
+        for kind in PREFERENCE {
+            if !self.excluded.contains(&kind) && !fits(kind, cell) {
+                self.excluded.push(kind);
             }
         }
     }
@@ -69,11 +77,11 @@ impl Evidence {
     /// The narrowest type that every value fits. Text where there is no value.
     pub(crate) fn kind(&self) -> Type {
         let last = if self.json { [Type::Text, Type::Json] } else { [Type::Json, Type::Text] };
-        let fitting = |kind: &Type| self.excluded & (1 << *kind as u16) == 0;
+        let fitting = |kind: &Type| !self.excluded.contains(kind);
         if self.values == 0 {
             return Type::Text;
         }
-        PREFERENCE.into_iter().chain(last).find(fitting).unwrap_or(last[1])
+        PREFERENCE[..7].iter().copied().chain(last).find(fitting).unwrap_or(last[1])
     }
 }
 
@@ -106,7 +114,7 @@ fn text_fits(kind: Type, text: &str) -> bool {
         // The other spellings of a UUID would not come back as they went in.
         Type::Uuid => text.len() == 36 && Value::from_text(kind, text).is_ok(),
         Type::Date | Type::Timestamp => Value::from_text(kind, text).is_ok(),
-        Type::Text | Type::Bytes | Type::Json => false,
+        _ => false,
     }
 }
 

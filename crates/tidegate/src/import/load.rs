@@ -82,10 +82,10 @@ fn row(names: &[String], entity: &Entity, record: &Record) -> Result<Vec<(u16, V
         let index = entity
             .column_index(name)
             .ok_or_else(|| wrong(name, format!("entity {:?} has no such column", &**entity.name())))?;
-        let kind = entity.column(index).kind;
+        let column = entity.column(index);
         let value = match cell {
-            Cell::Plain(text) => Value::from_text(kind, text),
-            Cell::Json(raw) => Value::from_json(kind, raw.get()),
+            Cell::Plain(text) => column.value_from_text(text),
+            Cell::Json(raw) => column.value_from_json(raw.get()),
         };
         values[usize::from(index)] = value.map_err(|e| wrong(name, e.0))?;
     }

@@ -26,6 +26,8 @@ pub(super) struct Group {
     bytes: usize,
     /// Where the source stands must be noted whatever else is there.
     pub(super) must_note: bool,
+    /// Entities to be copied again from this commit on.
+    pub(super) renewed: Vec<EntityId>,
     /// Entities to be ended after the commit.
     pub(super) failed: Vec<(EntityId, Arc<str>)>,
     /// Barriers passed, with the number of transactions before them.
@@ -57,7 +59,7 @@ impl Applier {
     /// Makes durable what was done since the last commit, and then tells it: to the live engine, to the server, to
     /// whoever waits. Never in the middle of a transaction.
     pub(super) fn commit(&mut self) -> Result<(), Fault> {
-        self.clear_failed()?;
+        self.drop_left()?;
         let lsn = self.standing.as_ref().map_or(Lsn(0), |standing| standing.lsn);
         let due = lsn.0.saturating_sub(self.noted.0.0) > NOTE_BYTES || self.noted.1.elapsed() > NOTE_EVERY;
         if self.group.begun || self.group.must_note || (due && lsn != self.noted.0) {
@@ -94,21 +96,33 @@ impl Applier {
         Ok(self.writer.note(STANDING, &bytes)?)
     }
 
-    /// What is no longer followed is not kept: a later copy begins from nothing.
-    fn clear_failed(&mut self) -> Result<(), Fault> {
-        if self.group.failed.is_empty() {
+    /// What is no longer followed, or copied again, is not kept and not told.
+    fn drop_left(&mut self) -> Result<(), Fault> {
+        let renewed = std::mem::take(&mut self.group.renewed);
+        if self.group.failed.is_empty() && renewed.is_empty() {
             return Ok(());
         }
         self.begin()?;
-        let failed: Vec<EntityId> = self.group.failed.iter().map(|(entity, _)| *entity).collect();
-        for entity in &failed {
-            self.writer.clear(*entity)?;
+        for at in 0..self.group.failed.len() {
+            self.writer.clear(self.group.failed[at].0)?;
         }
+        let left = |entity: &EntityId| !self.follows[entity.0 as usize].is_failed() && !renewed.contains(entity);
         for transaction in &mut self.group.transactions {
-            transaction.changes.retain(|change| !failed.contains(&change.entity));
-            transaction.reloads.retain(|entity| !failed.contains(entity));
+            transaction.changes.retain(|change| left(&change.entity));
+            transaction.reloads.retain(left);
         }
-        Ok(())
+        let mut again: Vec<EntityId> =
+            renewed.into_iter().filter(|entity| !self.follows[entity.0 as usize].is_failed()).collect();
+        again.sort_unstable();
+        again.dedup();
+        if again.is_empty() {
+            return Ok(());
+        }
+        self.shared.metrics.copies.add("unknown_value");
+        for entity in &again {
+            self.renew(*entity)?;
+        }
+        self.publish_reload(again)
     }
 
     /// From now on the entity's subscriptions end with this reason.

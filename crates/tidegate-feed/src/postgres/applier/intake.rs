@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use tidegate_mirror::{ApplyError, SourceOp};
+use tidegate_mirror::{ApplyError, Refusal, SourceOp};
 use tidegate_model::{EntityId, Position};
 
 use super::{Applier, Fault, mark, report_progress};
@@ -56,7 +56,9 @@ impl Applier {
 
     fn event(&mut self, event: StreamEvent) -> Result<(), Fault> {
         match event {
-            StreamEvent::Begin { final_lsn, xid, commit_micros } => self.begin_transaction(final_lsn, xid, commit_micros),
+            StreamEvent::Begin { final_lsn, xid, commit_micros } => {
+                self.begin_transaction(final_lsn, xid, commit_micros)
+            }
             StreamEvent::Commit { end_lsn, .. } => self.commit_transaction(end_lsn),
             StreamEvent::Data(raw) => self.message(&raw.bytes),
             StreamEvent::Message { transactional, prefix, content, .. } => {
@@ -111,7 +113,7 @@ impl Applier {
         }
         open.held_bytes = 0;
         for (entity, op) in open.held.drain(..) {
-            if !self.follow(entity).is_failed() {
+            if !self.follow(entity).is_failed() && !self.group.renewed.contains(&entity) {
                 self.write(entity, op)?;
             }
         }
@@ -123,6 +125,10 @@ impl Applier {
         self.group.rows += 1;
         match self.writer.write(entity, op) {
             Ok(()) => Ok(()),
+            Err(ApplyError::Refused { refusal, .. }) if is_unknown(&refusal) => {
+                self.group.renewed.push(entity);
+                Ok(())
+            }
             Err(ApplyError::Refused { refusal, .. }) => {
                 self.fail(entity, format!("a row of it can't be held: {refusal}").into());
                 Ok(())
@@ -238,5 +244,15 @@ impl Applier {
         self.group.rows += 1;
         self.shared.metrics.recorded.fetch_add(1, Ordering::Relaxed);
         Ok(())
+    }
+}
+
+/// A value was not sent because it has not changed, and the mirror does not know it: so a truncation that overtook the
+/// copy's own reading can make it look. The copy is of no use then.
+fn is_unknown(refusal: &Refusal) -> bool {
+    match refusal {
+        Refusal::Unknown { .. } => true,
+        Refusal::Row { refusal, .. } => is_unknown(refusal),
+        _ => false,
     }
 }

@@ -8,6 +8,7 @@ use tidegate_model::{EntityId, Position, Value};
 use super::{Applier, Epoch, Fault};
 use crate::postgres::copy::Seen;
 use crate::postgres::follow::{Phase, Recorded};
+use crate::postgres::marks::Mark;
 
 /// Recorded changes applied at a time.
 const STEP: usize = 2_000;
@@ -17,7 +18,45 @@ fn signature_note(name: &str) -> String {
     format!("postgres.entity.{name}")
 }
 
+/// The name of the note with the mark of the table that was copied.
+fn mark_note(name: &str) -> String {
+    format!("postgres.mark.{name}")
+}
+
+/// Why an entity without a mark is ended.
+const UNPUBLISHED: &str = "its table is no longer in the publication";
+
 impl Applier {
+    /// Compares the tables' marks with those that were noted.
+    pub(super) fn marked(&mut self, marks: Vec<Mark>) -> Result<(), Fault> {
+        let mut renewed = Vec::new();
+        for (number, mark) in marks.into_iter().enumerate().take(self.follows.len()) {
+            let entity = EntityId(number as u32);
+            let unpublished = matches!(&self.follows[number].phase, Phase::Failed(reason) if **reason == *UNPUBLISHED);
+            let Some(mark) = mark else {
+                self.fail(entity, UNPUBLISHED.into());
+                continue;
+            };
+            let note = mark_note(self.follows[number].entity.name());
+            let known = self.writer.noted(&note)?;
+            if known.as_deref() == Some(mark.as_bytes()) && !unpublished {
+                continue;
+            }
+            self.begin()?;
+            self.writer.note(&note, mark.as_bytes())?;
+            if unpublished || (known.is_some() && !self.follows[number].is_failed()) {
+                self.writer.unavailable(entity, None);
+                self.renew(entity)?;
+                renewed.push(entity);
+            }
+        }
+        if !renewed.is_empty() {
+            self.shared.metrics.copies.add("table_remarked");
+            self.publish_reload(renewed)?;
+        }
+        Ok(())
+    }
+
     /// At the start: an entity whose table is not what it was copied as is copied again.
     pub(super) fn renew_changed(&mut self) -> Result<(), MirrorError> {
         self.writer.begin()?;
