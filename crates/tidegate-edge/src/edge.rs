@@ -3,6 +3,7 @@
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use axum::Router;
 use axum::http::{HeaderMap, StatusCode};
@@ -16,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Span;
 
 use crate::metrics::count;
-use crate::{ApiError, EdgeConfig, EdgeMetrics, Refused, credential, events, frames, live_ws, position, sse};
+use crate::{ApiError, EdgeConfig, EdgeMetrics, Places, Refused, credential, events, frames, live_ws, position, sse};
 
 /// What all connections share. Cheap to clone.
 #[derive(Clone)]
@@ -28,13 +29,17 @@ struct Inner {
     live: Live,
     authority: Arc<dyn Authority>,
     applied: watch::Receiver<Position>,
+    places: Arc<dyn Places>,
     metrics: Arc<EdgeMetrics>,
     admission: Arc<Semaphore>,
     links: AtomicU64,
+    /// The time over which closes are spread, in milliseconds.
+    drain_window_ms: AtomicU64,
 }
 
 impl Edge {
-    /// An edge without connections. `applied` tells the position that every view has reached.
+    /// An edge without connections. `applied` tells the position that every view has reached, `places` what else a client
+    /// may call one.
     #[must_use]
     pub fn new(
         config: EdgeConfig,
@@ -42,18 +47,22 @@ impl Edge {
         live: Live,
         authority: Arc<dyn Authority>,
         applied: watch::Receiver<Position>,
+        places: Arc<dyn Places>,
     ) -> Self {
         let admission = Arc::new(Semaphore::new(config.max_connections.min(Semaphore::MAX_PERMITS)));
         let metrics = Arc::default();
+        let drain_window_ms = AtomicU64::new(millis(config.drain_window));
         Self(Arc::new(Inner {
             config,
             catalog,
             live,
             authority,
             applied,
+            places,
             metrics,
             admission,
             links: AtomicU64::new(0),
+            drain_window_ms,
         }))
     }
 
@@ -76,6 +85,15 @@ impl Edge {
         &self.0.metrics
     }
 
+    /// Spreads the closes of the coming shutdown over another time than `drain_window`.
+    pub fn drain_within(&self, window: Duration) {
+        self.0.drain_window_ms.store(millis(window), Ordering::Relaxed);
+    }
+
+    pub(crate) fn drain_window(&self) -> Duration {
+        Duration::from_millis(self.0.drain_window_ms.load(Ordering::Relaxed))
+    }
+
     pub(crate) fn config(&self) -> &EdgeConfig {
         &self.0.config
     }
@@ -90,6 +108,10 @@ impl Edge {
 
     pub(crate) fn applied(&self) -> watch::Receiver<Position> {
         self.0.applied.clone()
+    }
+
+    pub(crate) fn places(&self) -> &dyn Places {
+        &*self.0.places
     }
 
     /// A number for a socket, as logs name it.
@@ -146,6 +168,10 @@ impl Edge {
         let resume = resume_from.and_then(|token| token.parse().ok());
         Ok(Want { query: Arc::new(query), tenant, resume, synced })
     }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn busy(code: &'static str, message: &str) -> ApiError {

@@ -38,7 +38,9 @@ impl ApiError {
         matches!(self.code, "malformed" | "unknown_action" | "unknown_event")
     }
 
-    pub(crate) fn malformed(message: impl Into<String>) -> Self {
+    /// What was sent could not be understood: `400 malformed`.
+    #[must_use]
+    pub fn malformed(message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "malformed", message)
     }
 

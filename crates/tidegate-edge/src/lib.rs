@@ -48,5 +48,6 @@ pub use edge::Edge;
 pub use error::ApiError;
 pub use frames::encode;
 pub use metrics::{EdgeMetrics, Refused};
+pub use position::{Finding, Places, PositionsOnly};
 pub use serve::serve;
 pub use tls::{Tls, TlsError};

@@ -1,5 +1,6 @@
 //! `GET /v1/position`: how far the views are, and waiting until they include what an application wrote.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use axum::extract::{Extension, Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
-use tidegate_model::Position;
+use tidegate_model::{Position, json};
 use tokio::time::timeout;
 
 use crate::edge::Link;
@@ -16,6 +17,35 @@ use crate::{ApiError, Edge};
 
 /// Longest wait.
 const WAIT_MAX: Duration = Duration::from_secs(30);
+
+/// A position that is being found out.
+pub type Finding = Pin<Box<dyn Future<Output = Result<Position, ApiError>> + Send>>;
+
+/// What places `at_least` may name, beside positions in decimal: a source's own names for what was written to it.
+pub trait Places: Send + Sync {
+    /// The position from which on the views include the place, once that is known. Dropped where nobody waits any more.
+    ///
+    /// # Errors
+    /// This is no place; the message says what would be.
+    fn find(&self, place: &str) -> Result<Finding, ApiError>;
+
+    /// The source's name for a position: a member of the answer and its value.
+    fn name(&self, position: Position) -> Option<(&'static str, String)>;
+}
+
+/// Of a source that has no names of its own.
+#[derive(Debug, Clone, Copy)]
+pub struct PositionsOnly;
+
+impl Places for PositionsOnly {
+    fn find(&self, _: &str) -> Result<Finding, ApiError> {
+        Err(ApiError::malformed("must be a position: a whole number in decimal"))
+    }
+
+    fn name(&self, _: Position) -> Option<(&'static str, String)> {
+        None
+    }
+}
 
 #[derive(Deserialize)]
 pub(crate) struct Asked {
@@ -30,27 +60,34 @@ pub(crate) async fn get(
 ) -> Result<Response, ApiError> {
     let Query(asked) = asked?;
     edge.authenticate(&headers)?;
-    let at_least = asked.at_least.as_deref().map(str::parse::<Position>).transpose().map_err(|_| {
-        let path = Some("at_least".to_owned());
-        ApiError { path, ..ApiError::malformed("must be a position: a whole number in decimal") }
-    })?;
-    let position = reached(&edge, &link, at_least.unwrap_or_default()).await?;
-    let body = format!("{{\"position\":\"{position}\"}}");
+    let place = asked.at_least.as_deref().unwrap_or("0");
+    let finding: Finding = match place.parse() {
+        Ok(position) => Box::pin(std::future::ready(Ok(position))),
+        Err(_) => edge.places().find(place).map_err(|e| ApiError { path: Some("at_least".to_owned()), ..e })?,
+    };
+    let position = reached(&edge, &link, finding).await?;
+    let mut body = format!("{{\"position\":\"{position}\"").into_bytes();
+    if let Some((member, name)) = edge.places().name(position) {
+        body.push(b',');
+        json::write_string(member, &mut body);
+        body.push(b':');
+        json::write_string(&name, &mut body);
+    }
+    body.push(b'}');
     Ok(([(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")], body).into_response())
 }
 
-async fn reached(edge: &Edge, link: &Link, at_least: Position) -> Result<Position, ApiError> {
+async fn reached(edge: &Edge, link: &Link, finding: Finding) -> Result<Position, ApiError> {
     let mut applied = edge.applied();
-    let reached = timeout(WAIT_MAX, applied.wait_for(|position| *position >= at_least));
+    let reached = timeout(WAIT_MAX, async {
+        let at_least = finding.await?;
+        applied.wait_for(|position| *position >= at_least).await.map(|position| *position).map_err(|_| stopping())
+    });
     tokio::select! {
-        reached = reached => match reached {
-            Ok(Ok(position)) => Ok(*position),
-            Ok(Err(_)) => Err(stopping()),
-            Err(_) => {
-                let message = format!("position {at_least} was not reached within {} s", WAIT_MAX.as_secs());
-                Err(ApiError::new(StatusCode::GATEWAY_TIMEOUT, "timeout", message))
-            }
-        },
+        reached = reached => reached.unwrap_or_else(|_| {
+            let message = format!("that was not reached within {} s; ask again", WAIT_MAX.as_secs());
+            Err(ApiError::new(StatusCode::GATEWAY_TIMEOUT, "timeout", message))
+        }),
         () = link.drain.cancelled() => Err(stopping()),
     }
 }

@@ -71,7 +71,7 @@ pub async fn serve(
     // Listeners close first: whoever comes now is to find another process, not a dying one.
     while accepting.join_next().await.is_some() {}
     server.tasks.close();
-    if timeout(server.edge.config().drain_window + CLOSE_TIME, server.tasks.wait()).await.is_err() {
+    if timeout(server.edge.drain_window() + CLOSE_TIME, server.tasks.wait()).await.is_err() {
         tracing::warn!(connections = server.tasks.len(), "connections outlived the drain window; they are cut");
         server.kill.cancel();
         server.tasks.wait().await;

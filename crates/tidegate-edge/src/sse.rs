@@ -165,7 +165,7 @@ impl Events {
         self.waker.register(cx.waker());
         self.write_waiting(&mut out);
         if self.leave.is_none() && self.drain.as_mut().poll(cx).is_ready() {
-            let window = self.admitted.edge.config().drain_window;
+            let window = self.admitted.edge.drain_window();
             self.leave = Some(Box::pin(sleep(window.mul_f64(rand::random_range(0.0..=1.0)))));
         }
         if self.leave.as_mut().is_some_and(|leave| leave.as_mut().poll(cx).is_ready()) {

@@ -166,7 +166,7 @@ impl<P: Protocol> Connection<P> {
                 Event::Time => self.tick(admitted),
                 Event::Draining => {
                     // Not all at once: so that not all come back at once.
-                    let window = admitted.edge.config().drain_window;
+                    let window = admitted.edge.drain_window();
                     self.drain_at = Some(Instant::now() + window.mul_f64(rand::random_range(0.0..=1.0)));
                     self.set_timer();
                     Ok(())

@@ -196,11 +196,12 @@ columns = { id = "int", org = "text" }
 
     fn permissions(text: &str) -> (Permissions, Config) {
         let config = config(text);
-        (Permissions::new(&config.identity, config.grants.clone()), config)
+        let grants = config.grants(config.catalog().unwrap()).unwrap();
+        (Permissions::new(&config.identity, grants), config)
     }
 
     fn query(config: &Config, json: &str) -> Query {
-        Query::from_json(&config.catalog, json).unwrap()
+        Query::from_json(config.catalog().unwrap(), json).unwrap()
     }
 
     #[test]
@@ -218,7 +219,7 @@ columns = { id = "int", org = "text" }
         let stranger = permissions.authenticate(Credential::None).unwrap();
         let (tenant, _) = permissions.read(&stranger, query(&config, r#"{"entity":"note"}"#)).unwrap();
         assert_eq!(tenant.name(), "anonymous");
-        let asset = config.catalog.by_name("asset").unwrap();
+        let asset = config.catalog().unwrap().by_name("asset").unwrap();
         assert_eq!(permissions.write(&stranger, asset).unwrap(), WriteScope::Own(Tenant::common()));
     }
 
@@ -227,7 +228,7 @@ columns = { id = "int", org = "text" }
         let (permissions, config) = permissions("[identity]\napi_keys = [\"first\", \"second\"]\n");
         for credential in [Credential::ApiKey("second"), Credential::Bearer("first")] {
             let server = permissions.authenticate(credential).unwrap();
-            let note = config.catalog.by_name("note").unwrap();
+            let note = config.catalog().unwrap().by_name("note").unwrap();
             assert_eq!(permissions.write(&server, note).unwrap(), WriteScope::Named);
             let refused = permissions.read(&server, query(&config, r#"{"entity":"note"}"#)).unwrap_err();
             assert_eq!(refused.code, "tenant_needed");
@@ -273,7 +274,10 @@ columns = ["id", "name"]
         ] {
             assert_eq!(permissions.read(&stranger, query(&config, asked)).unwrap_err().status, 403, "{asked}");
         }
-        assert_eq!(permissions.write(&stranger, config.catalog.by_name("asset").unwrap()).unwrap_err().status, 403);
+        assert_eq!(
+            permissions.write(&stranger, config.catalog().unwrap().by_name("asset").unwrap()).unwrap_err().status,
+            403
+        );
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Parser, Subcommand};
 use serde_json::value::RawValue;
 
-use crate::config::{Config, Flags};
+use crate::config::{Config, Flags, Source};
 use crate::import::Import;
 use crate::watch::Watch;
 use crate::{demo, serve};
@@ -273,7 +273,16 @@ fn config(command: ConfigCommand) -> Result<(), Failure> {
             for name in &config.unknown_variables {
                 eprintln!("warning: {name} looks like a setting and is none");
             }
-            say(&format!("ok: {} entities, {} grants", config.catalog.entities().len(), config.grants.len()))
+            match &config.source {
+                Source::Local(catalog) => {
+                    say(&format!("ok: {} entities, {} grants", catalog.entities().len(), config.grants(catalog)?.len()))
+                }
+                Source::Postgres(postgres) => say(&format!(
+                    "ok: {} entities, {} permissions; whether the database has what they name is checked when it starts",
+                    postgres.wishes.len(),
+                    config.permissions(),
+                )),
+            }
         }
         ConfigCommand::Show { common, json: true } => say(&common.load()?.show_json()),
         ConfigCommand::Show { common, json: false } => say(&common.load()?.show().trim_end()),

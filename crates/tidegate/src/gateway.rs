@@ -1,33 +1,42 @@
-//! The rooms put together, and taken apart again in order.
+//! A gateway as a program has it: put together, kept running over changes of the source's schema, stopped.
 
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
-use tidegate_edge::{Edge, TlsError};
+use tidegate_edge::TlsError;
 use tidegate_feed::LocalFeed;
-use tidegate_live::{Live, StartError as LiveError};
-use tidegate_mirror::{Mirror, MirrorError};
-use tidegate_model::{Position, RowSource};
+use tidegate_feed::postgres::SourceError;
+use tidegate_live::StartError as LiveError;
+use tidegate_mirror::MirrorError;
 use tidegate_session::Authority;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use crate::api::{self, Api};
-use crate::authority::Permissions;
-use crate::config::Config;
-use crate::health::Health;
-use crate::metrics;
+use crate::config::{Config, ConfigError};
+use crate::feeds::Feed;
+use crate::house::{Entities, House, Plan};
+use crate::progress::Progress;
 
-/// Shorter keys are warned about.
-const API_KEY_BYTES_GOOD: usize = 16;
+/// The most time over which clients are let go when the rooms start again: who comes back waits for as long.
+const RESTART_WINDOW_MAX: Duration = Duration::from_secs(1);
+/// Before the source is asked again what its schema is, growing twofold between these.
+const ASK_AGAIN_MIN: Duration = Duration::from_secs(1);
+const ASK_AGAIN_MAX: Duration = Duration::from_secs(60);
 
 /// What stands in the way of a start. Nothing is left running.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
+    /// What the database has is not what the configuration says.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The database, or how it is set up; every problem found, each with what mends it.
+    #[error(transparent)]
+    Source(#[from] SourceError),
     /// The store.
     #[error(transparent)]
     Mirror(#[from] MirrorError),
@@ -54,34 +63,24 @@ pub enum StartError {
 }
 
 /// Puts a gateway together. By default who may do what is what configuration says.
-pub struct Builder {
-    config: Config,
-    authority: Option<Arc<dyn Authority>>,
-    routes: Router,
-}
+pub struct Builder(Plan);
 
 /// A gateway that runs until [`Gateway::stop`].
+///
+/// One that follows a database starts its rooms again whenever the schema of its tables changes: live connections are
+/// closed as on a stop, and clients that come back find the gateway at the same address.
 pub struct Gateway {
     url: String,
-    house: House,
-    health: Arc<Health>,
-    shutdown: CancellationToken,
-    drain_delay: std::time::Duration,
-    serving: JoinSet<io::Result<()>>,
-}
-
-/// In the order in which they are let go: who writes before who is written to.
-struct House {
-    feed: LocalFeed,
-    live: Live,
-    mirror: Arc<Mirror>,
+    feed: Option<LocalFeed>,
+    stop: CancellationToken,
+    keeping: JoinSet<io::Result<()>>,
 }
 
 impl Gateway {
     /// Begins with a valid configuration.
     #[must_use]
     pub fn builder(config: Config) -> Builder {
-        Builder { config, authority: None, routes: Router::new() }
+        Builder(Plan { config, authority: None, routes: Router::new(), progress: Progress::Logged })
     }
 
     /// Where it listens, such as `http://127.0.0.1:8470`.
@@ -90,10 +89,19 @@ impl Gateway {
         &self.url
     }
 
-    /// For writing from within the process.
+    /// For writing from within the process. None where rows come from a database: they are written there.
     #[must_use]
-    pub fn feed(&self) -> &LocalFeed {
-        &self.house.feed
+    pub fn feed(&self) -> Option<&LocalFeed> {
+        self.feed.as_ref()
+    }
+
+    /// Waits until the gateway has ended without being told to, which it does only where the rooms could not be started
+    /// again.
+    ///
+    /// # Errors
+    /// Why.
+    pub async fn ended(&mut self) -> io::Result<()> {
+        self.keeping.join_next().await.map_or(Ok(()), |kept| kept.unwrap_or_else(|panic| Err(io::Error::other(panic))))
     }
 
     /// Stops: readiness turns red, live connections are closed over the drain window, what was accepted for writing is
@@ -102,105 +110,106 @@ impl Gateway {
     /// # Errors
     /// Serving had failed.
     pub async fn stop(mut self) -> io::Result<()> {
-        self.health.drain();
-        tracing::info!("stopping: connections are drained");
-        tokio::time::sleep(self.drain_delay).await;
-        self.shutdown.cancel();
-        let mut served = Ok(());
-        while let Some(done) = self.serving.join_next().await {
-            served = served.and(done.unwrap_or_else(|panic| Err(io::Error::other(panic))));
-        }
-        let house = self.house;
-        // Letting the feed go waits for its last commit.
-        let flushed = tokio::task::spawn_blocking(move || drop(house)).await;
-        served.and(flushed.map_err(io::Error::other))
+        self.feed = None;
+        self.stop.cancel();
+        self.ended().await
     }
 }
 
 impl Builder {
-    /// Another authority than the one from configuration.
+    /// Another authority than the one from configuration. Where a database is followed it outlives changes of the
+    /// schema: entities are to be told by their names.
     #[must_use]
-    pub fn authority(self, authority: Arc<dyn Authority>) -> Self {
-        Self { authority: Some(authority), ..self }
+    pub fn authority(mut self, authority: Arc<dyn Authority>) -> Self {
+        self.0.authority = Some(authority);
+        self
     }
 
     /// Routes beside the gateway's own; none may be the same.
     #[must_use]
-    pub fn routes(self, routes: Router) -> Self {
-        Self { routes, ..self }
+    pub fn routes(mut self, routes: Router) -> Self {
+        self.0.routes = routes;
+        self
     }
 
-    /// Opens the store, starts every room and listens.
+    /// Shows the progress of copies to whoever watches, instead of logging it.
+    pub(crate) fn shown(mut self) -> Self {
+        self.0.progress = Progress::on_terminal();
+        self
+    }
+
+    /// Opens the store, starts every room and listens. With a database this takes until that is there.
     ///
     /// # Errors
     /// [`StartError`], saying what to do.
     pub async fn start(self) -> Result<Gateway, StartError> {
-        let Self { config, authority, routes } = self;
-        let mut edge_config = config.rooms.edge.clone();
-        if let Some(tls) = &config.tls {
-            edge_config.tls = Some(tidegate_edge::Tls::load(&tls.certificate_file, &tls.key_file)?);
-        }
-        let scheme = if config.tls.is_some() { "https" } else { "http" };
-        let authority = authority.unwrap_or_else(|| configured(&config));
-        let (applied, on_applied) = watch::channel(Position(0));
-        let (house, health) = open(&config, applied).await?;
-        let edge =
-            Edge::new(edge_config, config.catalog.clone(), house.live.clone(), authority.clone(), on_applied.clone());
-        let exported = metrics::Sources {
-            edge: edge.metrics().clone(),
-            live: house.live.clone(),
-            feed: house.feed.metrics().clone(),
-            mirror: house.mirror.clone(),
-            applied: on_applied,
+        let plan = self.0;
+        let entities = plan.entities().await?;
+        let mut house = House::open(&plan, entities).await?;
+        let address = plan.config.listen;
+        let listen = |source| StartError::Listen { address, source };
+        let listener = Listener::bind(address).await.map_err(listen)?;
+        let scheme = if plan.config.tls.is_some() { "https" } else { "http" };
+        let url = format!("{scheme}://{}", listener.0.local_addr().map_err(listen)?);
+        house.serve(listener.again().map_err(listen)?);
+        let feed = match &house.feed {
+            Feed::Local(feed) => Some(feed.clone()),
+            Feed::Postgres(_) => None,
         };
-        let api = Api::new(&config, authority, house.feed.clone(), house.mirror.clone());
-        let router = api::router(api, health.clone(), exported, house.feed.clone()).merge(routes);
-        let address = config.listen;
-        let listener = TcpListener::bind(address).await.map_err(|source| StartError::Listen { address, source })?;
-        let at = listener.local_addr().map_err(|source| StartError::Listen { address, source })?;
-        let shutdown = CancellationToken::new();
-        let mut serving = JoinSet::new();
-        serving.spawn(tidegate_edge::serve(edge, vec![listener], router, shutdown.clone()));
-        let url = format!("{scheme}://{at}");
-        Ok(Gateway { url, house, health, shutdown, drain_delay: config.rooms.drain_delay, serving })
+        let stop = CancellationToken::new();
+        let mut keeping = JoinSet::new();
+        keeping.spawn(keep(plan, listener, house, stop.clone()));
+        Ok(Gateway { url, feed, stop, keeping })
     }
 }
 
-fn configured(config: &Config) -> Arc<dyn Authority> {
-    if config.identity.api_keys.iter().any(|key| key.0.len() < API_KEY_BYTES_GOOD) {
-        tracing::warn!("an API key has fewer than {API_KEY_BYTES_GOOD} characters, so it could be guessed");
+/// The address, held over restarts of the rooms: who connects in between waits instead of being refused.
+struct Listener(std::net::TcpListener);
+
+impl Listener {
+    async fn bind(address: SocketAddr) -> io::Result<Self> {
+        TcpListener::bind(address).await?.into_std().map(Self)
     }
-    let permissions = Permissions::new(&config.identity, config.grants.clone());
-    if permissions.is_open() {
-        tracing::warn!(
-            "strangers may read and write everything: identity.anonymous is on and there is no [[permission]]"
-        );
+
+    fn again(&self) -> io::Result<TcpListener> {
+        TcpListener::from_std(self.0.try_clone()?)
     }
-    Arc::new(permissions)
 }
 
-/// Store, engine and feed, wired from the feed to the engine. What the engine has applied goes to `applied`.
-async fn open(config: &Config, applied: watch::Sender<Position>) -> Result<(House, Arc<Health>), StartError> {
-    let (dir, catalog, options) = (config.data_dir.clone(), config.catalog.clone(), config.rooms.mirror.clone());
-    let opening = tokio::task::spawn_blocking(move || Mirror::open(&dir, &catalog, &options));
-    let (mirror, writer) = opening.await??;
-    let mirror = Arc::new(mirror);
-    let start = writer.position();
-    applied.send_replace(start);
-    let health = Arc::new(Health::new(start));
-    let reached = health.clone();
-    let on_advance = Box::new(move |position| {
-        reached.applied(position);
-        applied.send_replace(position);
-    });
-    let rows: Arc<dyn RowSource> = mirror.clone();
-    let live = Live::start(&config.rooms.live, mirror.incarnation(), start, &rows, on_advance)?;
-    let (followers, published) = (live.clone(), health.clone());
-    let publish = Box::new(move |transaction: Arc<tidegate_model::Transaction>| {
-        published.published(transaction.position);
-        followers.publish(&transaction);
-    });
-    let feed = LocalFeed::start(config.rooms.feed.clone(), config.catalog.clone(), writer, publish)
-        .map_err(StartError::Feed)?;
-    Ok((House { feed, live, mirror }, health))
+/// Keeps the rooms until `stop`, and starts them again when the source's schema is no longer theirs.
+async fn keep(plan: Plan, listener: Listener, mut house: House, stop: CancellationToken) -> io::Result<()> {
+    loop {
+        let entities = tokio::select! {
+            () = stop.cancelled() => break,
+            entities = changed(&plan, &house.feed) => entities,
+        };
+        tracing::info!("the rooms start again with the schema as it is now; clients are asked to come back");
+        house.edge.drain_within(RESTART_WINDOW_MAX.min(plan.config.rooms.edge.drain_window));
+        house.close().await?;
+        house = House::open(&plan, entities).await.map_err(io::Error::other)?;
+        house.serve(listener.again()?);
+    }
+    house.health.drain();
+    tracing::info!("stopping: connections are drained");
+    sleep(plan.config.rooms.drain_delay).await;
+    drop(listener);
+    house.close().await
+}
+
+/// Waits for another schema, and for that to be one that can be served. Until then the rooms go on with what they have.
+async fn changed(plan: &Plan, feed: &Feed) -> Entities {
+    let reason = feed.changed().await;
+    tracing::warn!(reason, "the schema of the source changed");
+    let mut pause = ASK_AGAIN_MIN;
+    loop {
+        match plan.entities().await {
+            Ok(entities) => return entities,
+            Err(error) => tracing::error!(
+                %error,
+                "the schema cannot be served as configured; what it concerns stays unavailable until it can"
+            ),
+        }
+        sleep(pause).await;
+        pause = (pause * 2).min(ASK_AGAIN_MAX);
+    }
 }

@@ -55,14 +55,11 @@ impl Health {
     }
 
     /// Why clients should not be sent here, in words that tell a stranger nothing.
-    pub(crate) fn reasons(&self, feed: &Result<(), String>, now: Instant) -> Vec<&'static str> {
-        let lag = self.lag(now) > LAG_MAX;
-        let checks = [
-            (self.draining.load(Ordering::Relaxed), "draining"),
-            (feed.is_err(), "the store cannot be written"),
-            (lag, "the live engine is behind"),
-        ];
-        checks.into_iter().filter(|(wrong, _)| *wrong).map(|(_, reason)| reason).collect()
+    /// `feed` is the feed's own trouble.
+    pub(crate) fn reasons(&self, feed: Option<&'static str>, now: Instant) -> Vec<&'static str> {
+        let draining = self.draining.load(Ordering::Relaxed).then_some("draining");
+        let behind = (self.lag(now) > LAG_MAX).then_some("the live engine is behind");
+        [draining, feed, behind].into_iter().flatten().collect()
     }
 }
 
@@ -74,10 +71,10 @@ mod tests {
     fn readiness_names_what_is_wrong() {
         let health = Health::new(Position(0));
         let now = Instant::now();
-        assert!(health.reasons(&Ok(()), now).is_empty());
-        assert_eq!(health.reasons(&Err("disk full".into()), now), ["the store cannot be written"]);
+        assert!(health.reasons(None, now).is_empty());
+        assert_eq!(health.reasons(Some("the store cannot be written"), now), ["the store cannot be written"]);
         health.drain();
-        assert_eq!(health.reasons(&Ok(()), now), ["draining"]);
+        assert_eq!(health.reasons(None, now), ["draining"]);
     }
 
     #[test]
@@ -86,9 +83,9 @@ mod tests {
         let late = || Instant::now() + 2 * LAG_MAX;
         health.published(Position(6));
         health.published(Position(7));
-        assert_eq!(health.reasons(&Ok(()), late()), ["the live engine is behind"]);
+        assert_eq!(health.reasons(None, late()), ["the live engine is behind"]);
         health.applied(Position(6));
-        assert!(health.reasons(&Ok(()), late()).is_empty());
+        assert!(health.reasons(None, late()).is_empty());
         health.published(Position(8));
         health.published(Position(9));
         health.applied(Position(9));

@@ -37,18 +37,21 @@ mod cli;
 mod config;
 mod demo;
 mod descriptors;
+mod feeds;
 mod gateway;
 mod health;
+mod house;
 mod import;
 mod log;
 mod members;
 mod metrics;
+mod progress;
 mod serve;
 mod watch;
 
 pub use authority::Permissions;
 pub use cli::Cli;
-pub use config::{Api, ApiKey, Config, ConfigError, Flags, Grant, Identity, Log, Origin, Rooms, Tls};
+pub use config::{Api, ApiKey, Config, ConfigError, Flags, Grant, Identity, Log, Origin, Postgres, Rooms, Source, Tls};
 pub use gateway::{Builder, Gateway, StartError};
 /// What an embedding program writes through ([`Gateway::feed`]).
 pub use tidegate_feed as feed;

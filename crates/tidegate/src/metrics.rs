@@ -10,17 +10,23 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 use tidegate_edge::{EdgeMetrics, Refused};
+use tidegate_feed::postgres::PostgresFeed;
 use tidegate_live::Live;
 use tidegate_mirror::Mirror;
 use tidegate_model::Position;
 use tidegate_session::CloseReason;
 use tokio::sync::watch;
 
+use crate::feeds::Feed;
+
+/// What an entity of a database may be doing.
+const ENTITY_STATES: [&str; 5] = ["waiting", "copying", "catching_up", "ready", "unavailable"];
+
 /// Where the numbers are.
 pub(crate) struct Sources {
     pub(crate) edge: Arc<EdgeMetrics>,
     pub(crate) live: Live,
-    pub(crate) feed: Arc<tidegate_feed::Metrics>,
+    pub(crate) feed: Feed,
     pub(crate) mirror: Arc<Mirror>,
     pub(crate) applied: watch::Receiver<Position>,
 }
@@ -43,7 +49,10 @@ impl Collector for Sources {
         let mut out = Out(encoder);
         self.edge(&mut out)?;
         self.live(&mut out)?;
-        self.feed(&mut out)?;
+        match &self.feed {
+            Feed::Local(feed) => local(feed.metrics(), &mut out)?,
+            Feed::Postgres(feed) => source(feed, &mut out)?,
+        }
         self.mirror(&mut out)
     }
 }
@@ -92,24 +101,6 @@ impl Sources {
         out.counter("live_busy", "Commands refused because a queue was full", live.busy.get())
     }
 
-    fn feed(&self, out: &mut Out<'_>) -> fmt::Result {
-        let feed = &*self.feed;
-        out.gauge("feed_queue_requests", "Writes waiting", load(&feed.queue_requests))?;
-        out.gauge("feed_queue_bytes", "Their bytes", load(&feed.queue_bytes))?;
-        out.counter("feed_overloaded", "Writes turned away because the queue was full", load(&feed.overloaded))?;
-        out.counter("feed_refused", "Writes that broke a rule", load(&feed.refused))?;
-        out.counter("feed_replayed", "Writes answered from an idempotency key", load(&feed.replayed))?;
-        out.counter("feed_failed", "Writes lost to a failing store", load(&feed.failed))?;
-        out.counter("feed_transactions", "Transactions committed", load(&feed.transactions))?;
-        out.counter("feed_rows", "Rows changed by them", load(&feed.rows))?;
-        out.seconds(
-            "feed_latency_seconds",
-            "Arrival to durable, summed over transactions",
-            load(&feed.latency_micros),
-        )?;
-        out.gauge("feed_latency_max_microseconds", "The longest of these", load(&feed.latency_micros_max))
-    }
-
     fn mirror(&self, out: &mut Out<'_>) -> fmt::Result {
         let mirror = self.mirror.metrics();
         out.gauge("mirror_reads_waiting", "Reads waiting for a reader", self.mirror.waiting() as u64)?;
@@ -127,6 +118,39 @@ impl Sources {
     }
 }
 
+fn local(feed: &tidegate_feed::Metrics, out: &mut Out<'_>) -> fmt::Result {
+    out.gauge("feed_queue_requests", "Writes waiting", load(&feed.queue_requests))?;
+    out.gauge("feed_queue_bytes", "Their bytes", load(&feed.queue_bytes))?;
+    out.counter("feed_overloaded", "Writes turned away because the queue was full", load(&feed.overloaded))?;
+    out.counter("feed_refused", "Writes that broke a rule", load(&feed.refused))?;
+    out.counter("feed_replayed", "Writes answered from an idempotency key", load(&feed.replayed))?;
+    out.counter("feed_failed", "Writes lost to a failing store", load(&feed.failed))?;
+    out.counter("feed_transactions", "Transactions committed", load(&feed.transactions))?;
+    out.counter("feed_rows", "Rows changed by them", load(&feed.rows))?;
+    out.seconds("feed_latency_seconds", "Arrival to durable, summed over transactions", load(&feed.latency_micros))?;
+    out.gauge("feed_latency_max_microseconds", "The longest of these", load(&feed.latency_micros_max))
+}
+
+fn source(feed: &PostgresFeed, out: &mut Out<'_>) -> fmt::Result {
+    let source = feed.metrics();
+    out.gauge("source_connected", "Whether the log of the database is being read", load(&source.connected))?;
+    out.gauge("source_lag_bytes", "Log of the database not applied yet", load(&source.lag_bytes))?;
+    out.gauge_seconds("source_lag_seconds", "Since all that was sent was applied", load(&source.lag_micros))?;
+    out.gauge("source_slot_retained_bytes", "Log that the database keeps for us", load(&source.retained_bytes))?;
+    out.counter("source_transactions", "Transactions applied", load(&source.transactions))?;
+    out.counter("source_transactions_known", "Transactions that came again", load(&source.redelivered))?;
+    out.counter("source_rows", "Changed rows applied", load(&source.rows))?;
+    out.counter("source_commits", "Commits of the store for them", load(&source.commits))?;
+    out.counter("source_copy_rows", "Rows copied", load(&source.copied_rows))?;
+    out.counter("source_recorded", "Changes recorded beside a copy", load(&source.recorded))?;
+    out.counter("source_entities_failed", "Entities that went unavailable", load(&source.failed_entities))?;
+    out.by_reason("source_reconnects", "Sessions with the database that ended", &source.sessions_ended.counts())?;
+    out.by_reason("source_recopies", "Times that everything was copied", &source.copies.counts())?;
+    let entities = feed.status().entities;
+    let in_state = |state| (state, entities.iter().filter(|entity| entity.state == state).count() as u64);
+    out.by_state("source_entities", "Entities by state", &ENTITY_STATES.map(in_state))
+}
+
 struct Out<'a>(DescriptorEncoder<'a>);
 
 impl Out<'_> {
@@ -142,11 +166,24 @@ impl Out<'_> {
         self.metric(name, help, &ConstCounter::new(micros as f64 / 1e6))
     }
 
+    fn gauge_seconds(&mut self, name: &str, help: &str, micros: u64) -> fmt::Result {
+        self.metric(name, help, &ConstGauge::new(micros as f64 / 1e6))
+    }
+
     fn by_reason(&mut self, name: &str, help: &str, values: &[(&'static str, u64)]) -> fmt::Result {
-        let kind = ConstCounter::new(0u64).metric_type();
-        let mut family = self.0.encode_descriptor(name, help, None, kind)?;
+        let mut family = self.0.encode_descriptor(name, help, None, ConstCounter::new(0u64).metric_type())?;
         for (reason, value) in values {
             ConstCounter::new(*value).encode(family.encode_family(&[("reason", *reason)])?)?;
+        }
+        Ok(())
+    }
+
+    /// Levels by state.
+    fn by_state(&mut self, name: &str, help: &str, values: &[(&'static str, u64)]) -> fmt::Result {
+        let mut family = self.0.encode_descriptor(name, help, None, ConstGauge::new(0i64).metric_type())?;
+        for (state, value) in values {
+            let value = i64::try_from(*value).unwrap_or(i64::MAX);
+            ConstGauge::new(value).encode(family.encode_family(&[("state", *state)])?)?;
         }
         Ok(())
     }

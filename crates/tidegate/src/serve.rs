@@ -17,7 +17,7 @@ const LANDING: &str = concat!(
     env!("CARGO_PKG_VERSION"),
     "\n\nLive queries:  GET /v1/live/ws  POST /v1/live  GET /v1/live?query=…  GET /ws\n\
      Rows:          GET /v1/entities  GET /v1/entities/{entity}?query=…  POST /v1/entities/{entity}/changes\n\
-     Operations:    GET /healthz  GET /readyz  GET /metrics  GET /v1/position\n\n",
+     Operations:    GET /healthz  GET /readyz  GET /metrics  GET /v1/position  GET /v1/source\n\n",
     env!("CARGO_PKG_REPOSITORY"),
     "\n"
 );
@@ -38,9 +38,17 @@ pub(crate) fn serve(config: Config) -> Result<(), Failure> {
         // Before anybody can know that the process is there to be told to end.
         let mut signals = Signals::new()?;
         let landing = Router::new().route("/", get(|| async { LANDING }));
-        let gateway = Gateway::builder(config).routes(landing).start().await?;
+        let starting = Gateway::builder(config).routes(landing).shown().start();
+        // It may wait for a database, and must not be deaf meanwhile.
+        let mut gateway = tokio::select! {
+            started = starting => started?,
+            () = signals.next() => return Ok(()),
+        };
         say(&format!("listening on {}", gateway.url()))?;
-        signals.next().await;
+        tokio::select! {
+            ended = gateway.ended() => return Ok(ended?),
+            () = signals.next() => {}
+        }
         signals.unless_again(gateway.stop()).await??;
         Ok(())
     })

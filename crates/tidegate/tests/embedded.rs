@@ -39,7 +39,7 @@ async fn a_program_brings_its_own_authority_routes_and_writes() {
     let directory = TempDir::new().unwrap();
     let flags = Flags { listen: Some("127.0.0.1:0".into()), data_dir: Some(directory.path().into()) };
     let config = Config::layered(Some((Path::new("c.toml"), CONFIG)), [], &flags).unwrap();
-    let entity = config.catalog.by_name("note").unwrap().id();
+    let entity = config.catalog().unwrap().by_name("note").unwrap().id();
     let routes = Router::new().route("/mine", get(|| async { "mine" }));
     let gateway = Gateway::builder(config).authority(Arc::new(Word)).routes(routes).start().await.unwrap();
     let at = gateway.url().strip_prefix("http://").unwrap().parse().unwrap();
@@ -49,7 +49,7 @@ async fn a_program_brings_its_own_authority_routes_and_writes() {
     let write =
         WriteRequest { entity, tenant: TenantScope::Own(Tenant::common()), changes: vec![change], idempotency: None };
     let (reply, written) = oneshot::channel();
-    gateway.feed().submit(write, Box::new(|answer| drop(reply.send(answer))));
+    gateway.feed().unwrap().submit(write, Box::new(|answer| drop(reply.send(answer))));
     assert_eq!(within("the write", written).await.unwrap().unwrap().versions, [Some(1)]);
 
     let ask = |path: &'static str, headers: &'static [(&'static str, &'static str)]| async move {

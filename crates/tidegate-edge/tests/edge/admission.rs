@@ -236,3 +236,25 @@ async fn the_position_is_waited_for() {
     assert!(answer.ends_with(&format!("{{\"position\":\"{position}\"}}")), "{answer}");
     assert!(gateway.raw(&get("/v1/position?at_least=x", "")).await.starts_with("HTTP/1.1 400"));
 }
+
+#[tokio::test]
+async fn a_source_has_its_own_names_for_positions() {
+    let gateway = Gateway::with_lines().await;
+    let request = get("/v1/position?at_least=line%2011", "");
+    let (answer, _) = tokio::join!(gateway.raw(&request), async { gateway.write(&[("1", "a", 0.0)]) });
+    assert!(answer.ends_with("{\"position\":\"11\",\"line\":\"line 11\"}"), "{answer}");
+    let refused = gateway.raw(&get("/v1/position?at_least=page%203", "")).await;
+    assert!(refused.starts_with("HTTP/1.1 400") && refused.contains("such as \\\"line 3\\\""), "{refused}");
+    assert!(refused.contains("\"path\":\"at_least\""), "{refused}");
+}
+
+#[tokio::test]
+async fn a_shutdown_may_be_given_another_window() {
+    let mut gateway =
+        Gateway::start(EdgeConfig { drain_window: Duration::from_secs(600), ..EdgeConfig::default() }).await;
+    let mut client = gateway.ws("/ws").await;
+    gateway.edge.drain_within(Duration::ZERO);
+    gateway.shutdown.cancel();
+    assert_eq!(client.close().await, (1001, "going_away".to_owned()));
+    gateway.served.join_next().await.unwrap().unwrap().unwrap();
+}

@@ -10,7 +10,7 @@ use axum::Router;
 use axum::routing::get;
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::Value as Json;
-use tidegate_edge::{Edge, EdgeConfig, serve};
+use tidegate_edge::{ApiError, Edge, EdgeConfig, Finding, Places, PositionsOnly, serve};
 use tidegate_live::{Config, Live};
 use tidegate_model::{
     Catalog, Change, Entity, EntityBuilder, Page, Position, Query, Row, RowSource, ScanError, ScanReply, ScanRequest,
@@ -80,6 +80,21 @@ impl Authority for Door {
     }
 }
 
+/// A source that numbers lines.
+struct Lines;
+
+impl Places for Lines {
+    fn find(&self, place: &str) -> Result<Finding, ApiError> {
+        let number = place.strip_prefix("line ").and_then(|number| number.parse().ok());
+        let number = number.ok_or_else(|| ApiError::malformed("must be a line, such as \"line 3\""))?;
+        Ok(Box::pin(async move { Ok(Position(number)) }))
+    }
+
+    fn name(&self, position: Position) -> Option<(&'static str, String)> {
+        Some(("line", format!("line {position}")))
+    }
+}
+
 pub(crate) struct Gateway {
     pub(crate) address: SocketAddr,
     pub(crate) edge: Edge,
@@ -95,6 +110,15 @@ impl Gateway {
     }
 
     pub(crate) async fn with(config: EdgeConfig, anonymous: bool) -> Self {
+        Self::open(config, anonymous, Arc::new(PositionsOnly)).await
+    }
+
+    /// Whose source calls position 11 `line 11`.
+    pub(crate) async fn with_lines() -> Self {
+        Self::open(EdgeConfig::default(), true, Arc::new(Lines)).await
+    }
+
+    async fn open(config: EdgeConfig, anonymous: bool, places: Arc<dyn Places>) -> Self {
         let column = |name: &str, kind| (name.to_owned(), kind);
         let asset = EntityBuilder {
             name: "asset".into(),
@@ -113,7 +137,7 @@ impl Gateway {
         });
         let live =
             Live::start(&Config { workers: 1, ..Config::default() }, 0xabc, Position(10), &rows, on_advance).unwrap();
-        let edge = Edge::new(config, catalog, live.clone(), Arc::new(Door { anonymous }), applied);
+        let edge = Edge::new(config, catalog, live.clone(), Arc::new(Door { anonymous }), applied, places);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let shutdown = CancellationToken::new();

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, StatusCode, header};
-use axum::response::Response;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
 use sha2::{Digest as _, Sha256};
 use tidegate_edge::ApiError;
 use tidegate_feed::{
@@ -18,6 +18,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::timeout;
 
 use super::{Api, from_url, internal, json};
+use crate::feeds::Feed;
 
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
 /// Longest idempotency key, in characters.
@@ -31,6 +32,7 @@ pub(super) async fn write(
 ) -> Result<Response, ApiError> {
     let principal = api.principal(&headers)?;
     let entity = api.entity(&from_url(entity)?)?.clone();
+    let Feed::Local(feed) = &api.0.feed else { return Ok(read_only()) };
     let scope = api.0.authority.write(&principal, &entity)?;
     let key = idempotency_key(&headers)?;
     let (body, room) = api.body(&headers, body).await?;
@@ -48,7 +50,7 @@ pub(super) async fn write(
     });
     let request = decoding.await.map_err(|e| internal(&e))?.map_err(refused)?;
     let (reply, answer) = oneshot::channel();
-    api.0.feed.submit(
+    feed.submit(
         request,
         Box::new(move |written| {
             // A client that left gets no answer; what it wrote stays written.
@@ -57,6 +59,17 @@ pub(super) async fn write(
     );
     let written = answer.await.map_err(|e| internal(&e))?.map_err(refused)?;
     Ok(json(answer_text(&written)))
+}
+
+/// Rows of a database are written there, in its own transactions.
+fn read_only() -> Response {
+    let message =
+        "rows come from a database; write them there, and ask GET /v1/position?at_least=… for when they are here";
+    let refusal = ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "read_only_source", message);
+    let mut response = refusal.into_response();
+    // What else is under this path is a row whose key is its last part.
+    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET,HEAD"));
+    response
 }
 
 impl Api {

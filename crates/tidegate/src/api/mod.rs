@@ -3,6 +3,7 @@
 mod changes;
 mod operations;
 mod rows;
+mod source;
 
 use std::sync::Arc;
 
@@ -12,13 +13,13 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use tidegate_edge::{ApiError, credential};
-use tidegate_feed::LocalFeed;
 use tidegate_mirror::Mirror;
 use tidegate_model::{Catalog, Entity, ScanError};
 use tidegate_session::{Authority, Principal};
 use tokio::sync::Semaphore;
 
-use crate::config::{self, Config};
+use crate::config;
+use crate::feeds::Feed;
 use crate::health::Health;
 use crate::metrics::{self, Sources};
 
@@ -30,17 +31,23 @@ struct Inner {
     bounds: config::Api,
     catalog: Arc<Catalog>,
     authority: Arc<dyn Authority>,
-    feed: LocalFeed,
+    feed: Feed,
     mirror: Arc<Mirror>,
     /// One permit for each KiB of a body.
     bodies: Arc<Semaphore>,
 }
 
 impl Api {
-    pub(crate) fn new(config: &Config, authority: Arc<dyn Authority>, feed: LocalFeed, mirror: Arc<Mirror>) -> Self {
-        let bounds = config.rooms.api.clone();
+    pub(crate) fn new(
+        bounds: &config::Api,
+        catalog: Arc<Catalog>,
+        authority: Arc<dyn Authority>,
+        feed: Feed,
+        mirror: Arc<Mirror>,
+    ) -> Self {
+        let bounds = bounds.clone();
         let bodies = Arc::new(Semaphore::new((bounds.max_bodies_bytes >> 10).clamp(1, Semaphore::MAX_PERMITS)));
-        Self(Arc::new(Inner { bounds, catalog: config.catalog.clone(), authority, feed, mirror, bodies }))
+        Self(Arc::new(Inner { bounds, catalog, authority, feed, mirror, bodies }))
     }
 
     fn principal(&self, headers: &HeaderMap) -> Result<Arc<Principal>, ApiError> {
@@ -67,14 +74,15 @@ impl Api {
 }
 
 /// Every route of the binary that needs the rooms.
-pub(crate) fn router(api: Api, health: Arc<Health>, sources: Sources, feed: LocalFeed) -> Router {
-    let operations = operations::Operations::new(health, feed, metrics::registry(sources));
+pub(crate) fn router(api: Api, health: Arc<Health>, sources: Sources) -> Router {
+    let operations = operations::Operations::new(health, api.0.feed.clone(), metrics::registry(sources));
     Router::new()
         .route("/v1/entities", get(rows::catalog))
         .route("/v1/entities/{entity}", get(rows::page_by_url))
         .route("/v1/entities/{entity}/query", post(rows::page_by_body).get(rows::one_named_query))
         .route("/v1/entities/{entity}/changes", post(changes::write).get(rows::one_named_changes))
         .route("/v1/entities/{entity}/{key}", get(rows::one))
+        .route("/v1/source", get(source::status))
         .with_state(api)
         .merge(operations.routes())
         .fallback(|| async { ApiError::new(StatusCode::NOT_FOUND, "not_found", "there is nothing here") })

@@ -12,9 +12,9 @@ use axum::routing::get;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 use tidegate_edge::ApiError;
-use tidegate_feed::LocalFeed;
 
 use super::{internal, json};
+use crate::feeds::Feed;
 use crate::health::Health;
 
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -22,12 +22,12 @@ const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=
 #[derive(Clone)]
 pub(super) struct Operations {
     health: Arc<Health>,
-    feed: LocalFeed,
+    feed: Feed,
     registry: Arc<Registry>,
 }
 
 impl Operations {
-    pub(super) fn new(health: Arc<Health>, feed: LocalFeed, registry: Registry) -> Self {
+    pub(super) fn new(health: Arc<Health>, feed: Feed, registry: Registry) -> Self {
         Self { health, feed, registry: Arc::new(registry) }
     }
 
@@ -41,7 +41,7 @@ impl Operations {
 }
 
 async fn ready(State(operations): State<Operations>) -> Response {
-    let reasons = operations.health.reasons(&operations.feed.health(), Instant::now());
+    let reasons = operations.health.reasons(operations.feed.trouble(), Instant::now());
     if reasons.is_empty() {
         return json("{\"status\":\"ready\"}");
     }

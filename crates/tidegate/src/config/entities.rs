@@ -6,6 +6,9 @@ use toml::{Table, Value};
 
 use super::ConfigError;
 
+/// Keys that say where in a database rows come from.
+const OF_A_DATABASE: [&str; 2] = ["table", "where"];
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct EntityToml {
@@ -19,20 +22,29 @@ struct EntityToml {
     indexes: Option<Vec<Vec<String>>>,
 }
 
-/// Reads all entities and checks them against each other.
+/// Reads all entities of a local source and checks them against each other.
 pub(super) fn read(tables: &[Table]) -> Result<Catalog, ConfigError> {
     let builders: Vec<EntityBuilder> = tables
         .iter()
         .enumerate()
         .map(|(i, table)| builder(&format!("entity[{i}]"), table))
         .collect::<Result<_, _>>()?;
-    Catalog::build(&builders).map_err(|e| {
+    catalog(&builders)
+}
+
+/// The catalog of entities in the order of the file.
+pub(super) fn catalog(builders: &[EntityBuilder]) -> Result<Catalog, ConfigError> {
+    Catalog::build(builders).map_err(|e| {
         let at = builders.iter().position(|builder| builder.name == e.entity).unwrap_or_default();
         ConfigError::rule(format!("entity[{at}] ({}), {}", e.entity, e.key), e.rule)
     })
 }
 
 fn builder(path: &str, table: &Table) -> Result<EntityBuilder, ConfigError> {
+    if let Some(key) = OF_A_DATABASE.into_iter().find(|key| table.contains_key(*key)) {
+        let rule = "is for entities of a database; set source.kind = \"postgres\", or leave it out";
+        return Err(ConfigError::rule(format!("{path}.{key}"), rule));
+    }
     let toml: EntityToml = super::typed(path, table)?;
     let (mut columns, mut details) = (Vec::with_capacity(toml.columns.len()), Vec::new());
     for (name, value) in toml.columns {

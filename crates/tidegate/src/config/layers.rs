@@ -2,6 +2,7 @@
 //! they are is what `defaults.toml` says; whatever else a layer names is an error that lists what exists.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::ops::RangeInclusive;
 use std::path::Path;
 
@@ -13,7 +14,6 @@ const DEFAULTS: &str = include_str!("defaults.toml");
 const ENVIRONMENT_PREFIX: &str = "TIDEGATE_";
 /// What is planned but not served yet: told apart from a typing error.
 const LATER: &[(&str, &str)] = &[
-    ("source.url", "a Postgres source"),
     ("identity.issuer", "token issuers"),
     ("identity.claims", "token claims"),
     ("identity.sessions", "device sessions"),
@@ -24,23 +24,29 @@ const LATER: &[(&str, &str)] = &[
 /// Variables of the command line, which are no settings of the gateway.
 const COMMAND_LINE: &[&str] = &["TIDEGATE_CONFIG", "TIDEGATE_TOKEN", "TIDEGATE_API_KEY"];
 /// Settings that are never shown.
-const SECRETS: &[&str] = &["identity.api_keys"];
+const SECRETS: &[&str] = &["identity.api_keys", "source.url", "source.copy_url"];
 
 /// One setting: its value now and who gave it.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct Setting {
     pub(crate) value: Value,
     pub(crate) origin: Origin,
 }
 
 /// The merged layers.
-#[derive(Debug)]
 pub(crate) struct Layers {
     /// In the order of `defaults.toml`, by dotted key.
     settings: Vec<(String, Setting)>,
     /// `[[entity]]` and `[[permission]]`, which only a file has.
     pub(crate) entities: Vec<Table>,
     pub(crate) permissions: Vec<Table>,
+}
+
+/// Nothing of them: there are secrets among the values.
+impl fmt::Debug for Layers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Layers").finish_non_exhaustive()
+    }
 }
 
 impl Layers {

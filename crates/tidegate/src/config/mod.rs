@@ -6,19 +6,22 @@ mod layers;
 mod permissions;
 mod rooms;
 mod show;
+mod source;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
-use tidegate_model::Catalog;
+use tidegate_model::{Catalog, EntityBuilder};
 use toml::Table;
 
 pub use error::{ConfigError, Origin};
 use layers::Layers;
 pub use permissions::Grant;
+use permissions::Permission;
 pub use rooms::{Api, Rooms};
+pub use source::{Postgres, Source};
 
 /// Everything a gateway is started with, valid as a whole.
 #[derive(Debug)]
@@ -29,16 +32,16 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// Who may connect.
     pub identity: Identity,
-    /// Who may do what.
-    pub grants: Vec<Grant>,
-    /// The entities.
-    pub catalog: Arc<Catalog>,
+    /// Where rows come from.
+    pub source: Source,
     /// How it logs.
     pub log: Log,
     /// The bounds and times of every room.
     pub rooms: Rooms,
     /// Certificate chain and key, where TLS is on.
     pub tls: Option<Tls>,
+    /// Who may do what; see [`Config::grants`].
+    permissions: Vec<Permission>,
     layers: Layers,
     /// Environment variables that look like settings and are none.
     pub unknown_variables: Vec<String>,
@@ -128,6 +131,34 @@ impl Config {
         Self::check(layers, unknown_variables)
     }
 
+    /// The entities, where they are known without asking a database.
+    #[must_use]
+    pub fn catalog(&self) -> Option<&Arc<Catalog>> {
+        match &self.source {
+            Source::Local(catalog) => Some(catalog),
+            Source::Postgres(_) => None,
+        }
+    }
+
+    /// What the permissions grant on these entities: the configuration's own, or what a database made of them.
+    ///
+    /// # Errors
+    /// A permission names what an entity does not have. Never for the catalog of [`Config::catalog`], with which the
+    /// permissions were checked when this was loaded.
+    pub fn grants(&self, catalog: &Catalog) -> Result<Vec<Grant>, ConfigError> {
+        permissions::grants(&self.permissions, catalog)
+    }
+
+    /// How many permissions there are.
+    pub(crate) fn permissions(&self) -> usize {
+        self.permissions.len()
+    }
+
+    /// The catalog of entities as a database has them, in the order of the configuration.
+    pub(crate) fn build_catalog(builders: &[EntityBuilder]) -> Result<Catalog, ConfigError> {
+        entities::catalog(builders)
+    }
+
     fn check(layers: Layers, unknown_variables: Vec<String>) -> Result<Self, ConfigError> {
         let listen = layers
             .text("listen")
@@ -136,19 +167,17 @@ impl Config {
         if layers.text("data_dir").is_empty() {
             return Err(layers.error("data_dir", "must name a directory"));
         }
-        match layers.text("source.kind") {
-            "local" => {}
-            "postgres" => return Err(layers.error("source.kind", "this version serves only \"local\"")),
-            _ => return Err(layers.error("source.kind", "must be \"local\"")),
+        let source = source::read(&layers)?;
+        let permissions = permissions::read(&layers.permissions, &source)?;
+        if let Source::Local(catalog) = &source {
+            permissions::grants(&permissions, catalog)?;
         }
-        let catalog = entities::read(&layers.entities)?;
-        let grants = permissions::read(&catalog, &layers.permissions)?;
         Ok(Self {
             listen,
             data_dir: layers.text("data_dir").into(),
             identity: identity(&layers)?,
-            grants,
-            catalog: Arc::new(catalog),
+            source,
+            permissions,
             log: log(&layers)?,
             rooms: rooms::read(&layers)?,
             tls: tls(&layers)?,

@@ -5,7 +5,7 @@ use tidegate_model::query::{ConditionJson, decode_conditions};
 use tidegate_model::{Catalog, Entity, EntityId, Filter, Object};
 use toml::Table;
 
-use super::ConfigError;
+use super::{ConfigError, Source};
 
 /// What one permission grants on one entity. All of this version's roles apply to every anonymous client, so grants
 /// add up: the rows are those that any of them lets through.
@@ -36,18 +36,36 @@ struct PermissionToml {
     agents: Option<toml::Value>,
 }
 
-/// Reads all permissions.
-pub(super) fn read(catalog: &Catalog, tables: &[Table]) -> Result<Vec<Grant>, ConfigError> {
+/// One `[[permission]]`, checked as far as that goes without the entities' columns.
+#[derive(Debug)]
+pub(super) struct Permission {
+    path: String,
+    entities: Vec<String>,
+    read: bool,
+    write: bool,
+    /// A JSON array of conditions.
+    conditions: String,
+    columns: Option<Vec<String>>,
+}
+
+/// Reads all permissions on entities of these names.
+pub(super) fn read(tables: &[Table], source: &Source) -> Result<Vec<Permission>, ConfigError> {
+    let tables = tables.iter().enumerate();
+    tables.map(|(i, table)| permission(&format!("permission[{i}]"), table, source)).collect()
+}
+
+/// What the permissions grant on the entities as they are.
+pub(super) fn grants(permissions: &[Permission], catalog: &Catalog) -> Result<Vec<Grant>, ConfigError> {
     let mut grants: Vec<Grant> = Vec::new();
-    for (i, table) in tables.iter().enumerate() {
-        for grant in permission(catalog, &format!("permission[{i}]"), table)? {
+    for permission in permissions {
+        for grant in permission.grants(catalog)? {
             let same = |other: &&Grant| other.entity == grant.entity && other.read && grant.read;
             if grants.iter().find(same).is_some_and(|other| other.columns != grant.columns) {
                 let name = catalog.entity(grant.entity).name();
                 let rule = format!(
                     "differs from an earlier permission to read {name:?}; one client would need other columns in each row"
                 );
-                return Err(ConfigError::rule(format!("permission[{i}].columns"), rule));
+                return Err(ConfigError::rule(format!("{}.columns", permission.path), rule));
             }
             grants.push(grant);
         }
@@ -55,7 +73,33 @@ pub(super) fn read(catalog: &Catalog, tables: &[Table]) -> Result<Vec<Grant>, Co
     Ok(grants)
 }
 
-fn permission(catalog: &Catalog, path: &str, table: &Table) -> Result<Vec<Grant>, ConfigError> {
+impl Permission {
+    fn grants(&self, catalog: &Catalog) -> Result<Vec<Grant>, ConfigError> {
+        let path = &self.path;
+        let mut entities = Vec::new();
+        for (i, name) in self.entities.iter().enumerate() {
+            match catalog.by_name(name) {
+                Some(entity) => entities.push(entity),
+                None if name == "*" => entities.extend(catalog.entities()),
+                None => return Err(no_entity(path, i, name)),
+            }
+        }
+        entities
+            .into_iter()
+            .map(|entity| {
+                let filter = conditions(path, entity, &self.conditions)?;
+                let columns = self.columns.as_ref().map(|names| columns(path, entity, names)).transpose()?;
+                Ok(Grant { entity: entity.id(), read: self.read, write: self.write, filter, columns })
+            })
+            .collect()
+    }
+}
+
+fn no_entity(path: &str, index: usize, name: &str) -> ConfigError {
+    ConfigError::of(format!("{path}.entities[{index}]"), &format!("{name:?}"), None, "there is no such entity")
+}
+
+fn permission(path: &str, table: &Table, source: &Source) -> Result<Permission, ConfigError> {
     let toml: PermissionToml = super::typed(path, table)?;
     for (key, given) in [("topics", &toml.topics), ("agents", &toml.agents)] {
         if given.is_some() {
@@ -70,34 +114,27 @@ fn permission(catalog: &Catalog, path: &str, table: &Table) -> Result<Vec<Grant>
         return Err(ConfigError::of(format!("{path}.roles[{i}]"), &format!("{role:?}"), None, rule));
     }
     let (read, write) = may(path, &toml.may)?;
+    if write && matches!(source, Source::Postgres(_)) {
+        let rule = "may not be \"write\": rows of a database are written there";
+        return Err(ConfigError::rule(format!("{path}.may"), rule));
+    }
     if write && (toml.columns.is_some() || !toml.conditions.is_empty()) {
         let key = if toml.columns.is_some() { "columns" } else { "where" };
         let rule = "narrows reading and would not narrow writing; put write into a permission of its own";
         return Err(ConfigError::rule(format!("{path}.{key}"), rule));
     }
-    let named = toml.entities.as_deref().unwrap_or_default();
-    if named.is_empty() {
+    let entities = toml.entities.unwrap_or_default();
+    if entities.is_empty() {
         return Err(ConfigError::rule(format!("{path}.entities"), "must name an entity, or \"*\" for all"));
     }
-    let mut entities = Vec::new();
-    for (i, name) in named.iter().enumerate() {
-        match catalog.by_name(name) {
-            Some(entity) => entities.push(entity),
-            None if name == "*" => entities.extend(catalog.entities()),
-            None => {
-                let key = format!("{path}.entities[{i}]");
-                return Err(ConfigError::of(key, &format!("{name:?}"), None, "there is no such entity"));
-            }
-        }
+    let names = source.names();
+    let is_one = |name: &str| name == "*" || names.contains(&name);
+    if let Some((i, name)) = entities.iter().enumerate().find(|(_, name)| !is_one(name)) {
+        return Err(no_entity(path, i, name));
     }
-    entities
-        .into_iter()
-        .map(|entity| {
-            let filter = conditions(path, entity, &toml.conditions)?;
-            let columns = toml.columns.as_ref().map(|names| columns(path, entity, names)).transpose()?;
-            Ok(Grant { entity: entity.id(), read, write, filter, columns })
-        })
-        .collect()
+    let conditions = serde_json::Value::from(toml.conditions).to_string();
+    refuse_claims(&format!("{path}.where"), &conditions)?;
+    Ok(Permission { path: path.to_owned(), entities, read, write, conditions, columns: toml.columns })
 }
 
 fn may(path: &str, may: &[String]) -> Result<(bool, bool), ConfigError> {
@@ -116,14 +153,18 @@ fn may(path: &str, may: &[String]) -> Result<(bool, bool), ConfigError> {
     Ok((may.iter().any(|verb| verb == "read"), may.iter().any(|verb| verb == "write")))
 }
 
-fn conditions(path: &str, entity: &Entity, conditions: &[serde_json::Value]) -> Result<Filter, ConfigError> {
-    let text = serde_json::Value::from(conditions).to_string();
-    if text.contains("\"$claims.") {
+/// Conditions that name claims would compare with that very text.
+pub(super) fn refuse_claims(path: &str, conditions: &str) -> Result<(), ConfigError> {
+    if conditions.contains("\"$claims.") {
         let rule = "this version has no token issuers, so there are no claims; give a literal value";
-        return Err(ConfigError::rule(format!("{path}.where"), rule));
+        return Err(ConfigError::rule(path, rule));
     }
+    Ok(())
+}
+
+fn conditions(path: &str, entity: &Entity, conditions: &str) -> Result<Filter, ConfigError> {
     let decoded: Vec<Object<ConditionJson<'_>>> =
-        serde_json::from_str(&text).map_err(|e| ConfigError::rule(format!("{path}.where"), e.to_string()))?;
+        serde_json::from_str(conditions).map_err(|e| ConfigError::rule(format!("{path}.where"), e.to_string()))?;
     decode_conditions(entity, &decoded).map_err(|e| {
         ConfigError::rule(format!("{path}.{}", e.path), format!("{} (entity {:?})", e.message, &**entity.name()))
     })

@@ -54,10 +54,11 @@ fn shown(key: &str, value: &Value) -> String {
 }
 
 fn redacted(value: &Value) -> String {
-    match value.as_array().map(Vec::len) {
-        Some(0) => "[]".into(),
-        Some(n) => format!("[\"… {n} hidden\"]"),
-        None => "\"… hidden\"".into(),
+    match (value.as_array().map(Vec::len), value.as_str()) {
+        (Some(0), _) => "[]".into(),
+        (Some(n), _) => format!("[\"… {n} hidden\"]"),
+        (None, Some("")) => "\"\"".into(),
+        (None, _) => "\"… hidden\"".into(),
     }
 }
 

@@ -1,6 +1,7 @@
 use std::path::Path;
 
 use insta::assert_snapshot;
+use tidegate_model::Type;
 
 use super::*;
 
@@ -28,7 +29,7 @@ fn without_any_layer_the_defaults_hold() {
     let config = Config::layered(None, [], &Flags::default()).unwrap();
     assert_eq!(config.listen.to_string(), "127.0.0.1:8470");
     assert_eq!(config.data_dir, Path::new("./tidegate-data"));
-    assert!(!config.identity.anonymous && config.grants.is_empty() && config.catalog.entities().is_empty());
+    assert!(!config.identity.anonymous && config.catalog().unwrap().entities().is_empty());
 }
 
 #[test]
@@ -62,7 +63,8 @@ fn an_environment_variable_must_have_the_type_of_its_setting() {
 fn columns_keep_the_order_of_the_file() {
     let config =
         load(&ENTITY.replace("id = \"text\", name", "zulu = \"int\", id = \"text\", alpha = \"int\", name")).unwrap();
-    let names: Vec<&str> = config.catalog.entities()[0].columns().iter().map(|column| &*column.name).collect();
+    let names: Vec<&str> =
+        config.catalog().unwrap().entities()[0].columns().iter().map(|column| &*column.name).collect();
     assert_eq!(names, ["zulu", "id", "alpha", "name", "temp", "doc"]);
 }
 
@@ -77,9 +79,7 @@ fn settings_that_break_a_rule_are_named() {
     assert_snapshot!(refusal("[identity]\napi_keys = \"my-secret-key\""), @"identity.api_keys (from tidegate.toml): must be a list of strings");
     assert_snapshot!(refusal("[[identity.issuer]]\nissuer = \"x\""), @"identity.issuer: this version does not serve token issuers");
     assert_snapshot!(refusal("[identity.sessions]\nredis = \"x\""), @"identity.sessions: this version does not serve device sessions");
-    assert_snapshot!(refusal("[source]\nkind = \"postgres\""), @r#"source.kind = "postgres" (from tidegate.toml): this version serves only "local""#);
-    assert_snapshot!(refusal("[source]\nkind = \"postgres\"\nurl = \"postgres://u:secret@h\""), @"source.url: this version does not serve a Postgres source");
-    assert_snapshot!(refusal("[source]\nkind = \"mysql\""), @r#"source.kind = "mysql" (from tidegate.toml): must be "local""#);
+    assert_snapshot!(refusal("[source]\nkind = \"mysql\""), @r#"source.kind = "mysql" (from tidegate.toml): must be "local" or "postgres""#);
     assert_snapshot!(refusal("[log]\nformat = \"xml\""), @r#"log.format = "xml" (from tidegate.toml): must be "text" or "json""#);
     assert_snapshot!(refusal("[log]\nlevel = \"a=b=c\""), @r#"log.level = "a=b=c" (from tidegate.toml): must be a log filter such as "info": error parsing level filter: expected one of "off", "error", "warn", "info", "debug", "trace", or a number 0-5"#);
     assert_snapshot!(refusal("[tls]\nkey_file = \"k.pem\""), @r#"tls.certificate_file = "" (from default): is needed beside tls.key_file"#);
@@ -102,7 +102,7 @@ fn entities_that_break_a_rule_are_named() {
     assert_snapshot!(with("key = [\"id\"]", ""), @"entity[0]: missing field `key`");
     assert_snapshot!(with("key = [\"id\"]", "key = [\"id\"]\nmax_window = 0"), @"entity[0] (asset), max_window: is 0; it must be between 1 and 10000");
     assert_snapshot!(with("key = [\"id\"]", "key = [\"id\"]\nsortable = [\"doc\"]"), @"entity[0] (asset), columns.doc: has type json, which has no order, so it may not be key, tenant, sortable or indexed");
-    assert_snapshot!(with("key = [\"id\"]", "key = [\"id\"]\ntable = \"public.asset\""), @"entity[0]: unknown field `table`, expected one of `name`, `key`, `tenant`, `columns`, `filterable`, `sortable`, `max_window`, `indexes`");
+    assert_snapshot!(with("key = [\"id\"]", "key = [\"id\"]\ntable = \"public.asset\""), @r#"entity[0].table: is for entities of a database; set source.kind = "postgres", or leave it out"#);
     assert_snapshot!(with("\"asset\"", "\"as set\""), @"entity[0] (as set), name: must be 1 to 128 of A-Z a-z 0-9 _ - and start with a letter or _");
     assert_snapshot!(refusal(&format!("{ENTITY}{ENTITY}")), @"entity[0] (asset), name: is used by another entity");
 }
@@ -153,4 +153,129 @@ fn what_is_shown_has_origins_and_no_secrets() {
     );
     // What is shown is a configuration itself.
     load(&shown.replace("[\"… 1 hidden\"]", "[]")).unwrap();
+}
+
+/// A database with a password, and an entity of it.
+const DATABASE: &str = "[source]\nkind = \"postgres\"\nurl = \"postgres://tide:hunter2@db:5432/shop\"\n";
+
+fn sourced(rest: &str) -> Result<Config, ConfigError> {
+    load(&format!("{DATABASE}{rest}"))
+}
+
+fn database(config: &Config) -> &Postgres {
+    match &config.source {
+        Source::Postgres(postgres) => postgres,
+        Source::Local(_) => panic!("no database"),
+    }
+}
+
+#[test]
+fn an_entity_of_a_database_needs_a_name_alone() {
+    let config = sourced("[[entity]]\nname = \"orders\"\n").unwrap();
+    let Postgres { settings, wishes } = database(&config);
+    assert_eq!((&*settings.slot, &*settings.publication, settings.copies), ("tidegate", "tidegate", 2));
+    let wish = &wishes[0];
+    assert_eq!((&*wish.name, &*wish.schema, &*wish.table), ("orders", "public", "orders"));
+    assert_eq!((&wish.key, &wish.columns, &wish.tenant, &wish.row_filter), (&None, &None, &None, &None));
+    assert!(config.catalog().is_none());
+}
+
+#[test]
+fn an_entity_of_a_database_may_say_everything() {
+    let config = sourced(
+        r#"
+slot = "tide_2"
+[[entity]]
+name = "big"
+table = "sales.Order Lines"
+key = ["id"]
+tenant = "org"
+columns = ["id", "org", "total"]
+filterable = ["total"]
+sortable = ["total"]
+indexes = [["org", "total"]]
+max_window = 50
+where = [{ column = "total", op = "gt", value = 5 }]
+[[entity]]
+name = "typed"
+columns = { z = "int", a = "text" }
+[[permission]]
+roles = ["*"]
+entities = ["big"]
+may = ["read"]
+columns = ["id", "no such"]
+"#,
+    )
+    .unwrap();
+    let Postgres { settings, wishes } = database(&config);
+    assert_eq!(settings.slot, "tide_2");
+    let names = |names: &[&str]| Some(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>());
+    let [big, typed] = &wishes[..] else { panic!("{wishes:?}") };
+    assert_eq!((&*big.schema, &*big.table), ("sales", "Order Lines"));
+    assert_eq!((&big.key, &big.sortable, &big.filterable), (&names(&["id"]), &names(&["total"]), &names(&["total"])));
+    assert_eq!(big.tenant.as_deref(), Some("org"));
+    assert_eq!((big.indexes.as_ref().unwrap()[0].len(), big.max_window), (2, Some(50)));
+    let columns = |wish: &tidegate_feed::postgres::resolve::Wish| wish.columns.clone().unwrap();
+    assert_eq!(columns(big)[1], ("org".to_owned(), None));
+    assert_eq!(columns(typed), [("z".to_owned(), Some(Type::Int)), ("a".to_owned(), Some(Type::Text))]);
+    assert_eq!(big.row_filter.as_deref(), Some(r#"[{"column":"total","op":"gt","value":5}]"#));
+
+    // What only the database can tell is told once the entities are known.
+    let builder = |name: &str| EntityBuilder {
+        name: name.into(),
+        columns: vec![("id".into(), Type::Int)],
+        key: vec!["id".into()],
+        ..EntityBuilder::default()
+    };
+    let catalog = Config::build_catalog(&[builder("big"), builder("typed")]).unwrap();
+    let refused = config.grants(&catalog).unwrap_err().to_string();
+    assert_snapshot!(refused, @r#"permission[0].columns[1] = "no such": "big" has no such column"#);
+    let lacking = config.grants(&Config::build_catalog(&[builder("typed")]).unwrap()).unwrap_err();
+    assert_snapshot!(lacking, @r#"permission[0].entities[0] = "big": there is no such entity"#);
+}
+
+#[test]
+fn sources_that_break_a_rule_are_named() {
+    let entity = "[[entity]]\nname = \"orders\"\n";
+    let with = |rest: &str| sourced(rest).unwrap_err().to_string();
+    let url = |url: &str| refusal(&format!("[source]\nkind = \"postgres\"\nurl = \"{url}\"\n{entity}"));
+    assert_snapshot!(refusal(&format!("[source]\nkind = \"postgres\"\n{entity}")), @"source.url: is needed: postgres://role@host:5432/database; TIDEGATE_SOURCE_URL keeps it out of the file");
+    assert_snapshot!(refusal("[source]\nurl = \"postgres://tide:hunter2@db/shop\""), @r#"source.url: is for source.kind = "postgres"; set that, or leave this out"#);
+    assert_snapshot!(with(""), @"[[entity]]: is needed for each table to be opened; `tidegate init --from postgres://…` writes them");
+    assert_snapshot!(with(&format!("slot = \"Tide\"\n{entity}")), @r#"source.slot = "Tide" (from tidegate.toml): must be 1 to 63 of a-z 0-9 _"#);
+    assert_snapshot!(with(&format!("publication = \"\"\n{entity}")), @r#"source.publication = "" (from tidegate.toml): must be 1 to 63 bytes"#);
+    assert_snapshot!(with(&format!("copies = 0\n{entity}")), @"source.copies = 0 (from tidegate.toml): must be between 1 and 64");
+    assert_snapshot!(with(&format!("{entity}{entity}")), @"entity[1] (orders), name: is used by another entity");
+    assert_snapshot!(with("[[entity]]\nname = \"a b\""), @"entity[0] (a b), name: must be 1 to 128 of A-Z a-z 0-9 _ - and start with a letter or _");
+    assert_snapshot!(with(&format!("{entity}table = \"a.b.c\"")), @r#"entity[0].table = "a.b.c": must be a table or schema.table, written as PostgreSQL lists it and without quotes"#);
+    assert_snapshot!(with(&format!("{entity}columns = [1]")), @r#"entity[0].columns = 1: must be a list of names, or a table such as { id = "int", name = "text" }"#);
+    assert!(
+        with(&format!("{entity}columns = {{ a = \"flaot\" }}"))
+            .starts_with("entity[0].columns.a = \"flaot\": must be one of bool, int")
+    );
+    assert_snapshot!(with(&format!("{entity}where = [{{ colum = \"a\" }}]")), @"entity[0].where: unknown field `colum`, expected one of `column`, `op`, `value`, `or`, `and`, `not` at line 1 column 9");
+    assert!(
+        with(&format!("{entity}where = [{{ column = \"a\", op = \"eq\", value = \"$claims.sub\" }}]"))
+            .contains("there are no claims")
+    );
+    let may = format!("{entity}[[permission]]\nroles = [\"*\"]\nentities = [\"orders\"]\nmay = [\"read\", \"write\"]");
+    assert_snapshot!(with(&may), @r#"permission[0].may: may not be "write": rows of a database are written there"#);
+    assert_snapshot!(with(&may.replace("[\"orders\"]", "[\"no\"]").replace(", \"write\"", "")), @r#"permission[0].entities[0] = "no": there is no such entity"#);
+    for wrong in ["mysql://tide:hunter2@db/shop", "tide:hunter2@db"] {
+        let refused = url(wrong);
+        assert!(refused.starts_with("source.url: ") && !refused.contains("hunter2"), "{refused}");
+    }
+}
+
+#[test]
+fn the_password_of_a_database_is_never_shown() {
+    let config = sourced("copy_url = \"postgres://tide:hunter3@pool/shop\"\n[[entity]]\nname = \"orders\"\n").unwrap();
+    for text in [config.show(), config.show_json().to_string(), format!("{config:?}")] {
+        assert!(!text.contains("hunter"), "{text}");
+    }
+    assert!(config.show().contains("url = \"… hidden\""));
+    let variables = variables(&[("TIDEGATE_SOURCE_URL", "postgres://tide:hunter2@other/shop")]);
+    let text = "[source]\nkind = \"postgres\"\n[[entity]]\nname = \"orders\"\n";
+    let config = Config::layered(Some((Path::new("tidegate.toml"), text)), variables, &Flags::default()).unwrap();
+    assert!(config.show().contains("environment TIDEGATE_SOURCE_URL") && !config.show().contains("hunter2"));
 }

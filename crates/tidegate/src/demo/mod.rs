@@ -81,6 +81,7 @@ pub(crate) struct Prepared {
 /// A demo that runs.
 pub(crate) struct Demo {
     pub(crate) gateway: Gateway,
+    feed: LocalFeed,
     player: Arc<Player>,
     /// Removed last, when nothing uses it any more.
     pub(crate) directory: Option<Scratch>,
@@ -108,24 +109,26 @@ impl Demo {
     /// Starts the gateway with the first rows in it.
     pub(crate) async fn start(prepared: Prepared) -> Result<Self, DemoError> {
         let Prepared { config, speed, directory } = prepared;
-        let entity = config.catalog.by_name("quakes").ok_or(DemoError::Entity("quakes"))?;
+        let catalog = config.catalog().ok_or(DemoError::Entity("quakes"))?;
+        let entity = catalog.by_name("quakes").ok_or(DemoError::Entity("quakes"))?;
         let quakes = quakes::load(entity)?;
         let times = quakes.iter().map(|quake| quake.times).collect();
         let replay = Mutex::new(Replay::new(times, speed, 0));
         let player = Arc::new(Player { replay, quakes, entity: entity.id(), began: Instant::now() });
-        let authority = Permissions::new(&config.identity, config.grants.clone()).with_guest_token(TOKEN);
+        let authority = Permissions::new(&config.identity, config.grants(catalog)?).with_guest_token(TOKEN);
         let gateway = Gateway::builder(config)
             .authority(Arc::new(authority))
             .routes(page::router(player.clone()))
             .start()
             .await?;
-        player.seed(gateway.feed()).await?;
-        Ok(Self { gateway, player, directory })
+        let feed = gateway.feed().ok_or(DemoError::Ended)?.clone();
+        player.seed(&feed).await?;
+        Ok(Self { gateway, feed, player, directory })
     }
 
     /// Replays until `stop`.
     pub(crate) fn play(&self, stop: CancellationToken) -> impl Future<Output = ()> + use<> {
-        let (player, feed) = (self.player.clone(), self.gateway.feed().clone());
+        let (player, feed) = (self.player.clone(), self.feed.clone());
         async move {
             let mut ticks = tokio::time::interval(TICK);
             ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -15,11 +15,13 @@ mod schema;
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use tidegate_feed::LocalFeed;
 use tidegate_mirror::{Mirror, MirrorError};
+use tidegate_model::Catalog;
 
 use crate::config::{Config, ConfigError, Flags};
 use infer::Inference;
@@ -62,6 +64,10 @@ pub(crate) enum ImportError {
     KeyNeeded(String),
     #[error("{}: cannot be written: {source}", path.display())]
     Unwritable { path: PathBuf, source: std::io::Error },
+    #[error(
+        "rows come from a database here (source.kind = \"postgres\"); load the file there, for instance with psql's \\copy"
+    )]
+    Sourced,
     #[error(transparent)]
     Config(#[from] ConfigError),
     #[error(transparent)]
@@ -82,7 +88,7 @@ impl Import {
         let began = Instant::now();
         let text = self.config_text()?;
         let config = self.load_config(text.as_deref().unwrap_or_default())?;
-        let (config, definition) = match config.catalog.by_name(&self.entity) {
+        let (config, definition) = match entities(&config)?.by_name(&self.entity) {
             Some(_) => (config, None),
             None => {
                 let definition = self.infer()?.toml();
@@ -90,7 +96,7 @@ impl Import {
             }
         };
         let options = &config.rooms.mirror;
-        let (mirror, writer) = Mirror::open(&config.data_dir, &config.catalog, options)?;
+        let (mirror, writer) = Mirror::open(&config.data_dir, entities(&config)?, options)?;
         // The store is ours now: what is about to be in it may be written down.
         let definition = match (&self.config, definition) {
             (Some(path), Some(definition)) => {
@@ -100,7 +106,7 @@ impl Import {
             (_, definition) => definition,
         };
         let nobody_follows = Box::new(|_| {});
-        let feed = LocalFeed::start(config.rooms.feed.clone(), config.catalog.clone(), writer, nobody_follows)
+        let feed = LocalFeed::start(config.rooms.feed.clone(), entities(&config)?.clone(), writer, nobody_follows)
             .map_err(|e| ImportError::Store(e.to_string()))?;
         let loaded = self.load(&config, &feed)?;
         drop(feed);
@@ -143,7 +149,8 @@ impl Import {
     }
 
     fn load(&self, config: &Config, feed: &LocalFeed) -> Result<Loaded, ImportError> {
-        let entity = config.catalog.by_name(&self.entity).ok_or_else(|| ImportError::KeyNeeded(self.entity.clone()))?;
+        let entity =
+            entities(config)?.by_name(&self.entity).ok_or_else(|| ImportError::KeyNeeded(self.entity.clone()))?;
         let mut records = Records::open(&self.file)?;
         let progress = self.progress("importing")?;
         let loaded = load::load(&mut records, entity, feed, |bytes| progress.set_position(bytes))?;
@@ -159,6 +166,11 @@ impl Import {
             .unwrap_or_else(|_| ProgressStyle::default_bar());
         Ok(ProgressBar::new(bytes).with_style(style).with_message(what))
     }
+}
+
+/// The entities, which must be the store's own.
+fn entities(config: &Config) -> Result<&Arc<Catalog>, ImportError> {
+    config.catalog().ok_or(ImportError::Sourced)
 }
 
 fn appended(text: Option<&str>, definition: &str) -> String {

@@ -1,0 +1,36 @@
+//! `GET /v1/source`: how the source is followed, for those who run it.
+
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
+use serde::Serialize;
+use tidegate_edge::ApiError;
+use tidegate_feed::postgres::Status;
+use tidegate_session::PrincipalKind;
+
+use super::{Api, internal, json};
+use crate::feeds::Feed;
+
+#[derive(Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+enum Told {
+    Local {},
+    Postgres {
+        /// Why readiness is red, if it is.
+        trouble: Option<String>,
+        #[serde(flatten)]
+        status: Status,
+    },
+}
+
+pub(super) async fn status(State(api): State<Api>, headers: HeaderMap) -> Result<Response, ApiError> {
+    // It names tables and repeats what the database says.
+    if api.principal(&headers)?.kind != PrincipalKind::ApiKey {
+        return Err(ApiError::new(StatusCode::FORBIDDEN, "forbidden", "this takes an API key"));
+    }
+    let told = match &api.0.feed {
+        Feed::Local(_) => Told::Local {},
+        Feed::Postgres(feed) => Told::Postgres { trouble: feed.health().err(), status: feed.status() },
+    };
+    Ok(json(serde_json::to_vec(&told).map_err(|e| internal(&e))?))
+}

@@ -1,0 +1,219 @@
+//! The rooms of one run, wired from the feed to the sockets, and taken apart again in order.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use tidegate_edge::{Edge, EdgeConfig, Tls};
+use tidegate_feed::LocalFeed;
+use tidegate_feed::postgres::{Outlets, PostgresFeed, Prepared};
+use tidegate_live::Live;
+use tidegate_mirror::{Mirror, MirrorError, Writer};
+use tidegate_model::{Catalog, EntityId, RowSource, Transaction};
+use tidegate_session::Authority;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+
+use crate::api::{self, Api};
+use crate::authority::Permissions;
+use crate::config::{Config, Source};
+use crate::feeds::Feed;
+use crate::gateway::StartError;
+use crate::health::Health;
+use crate::metrics;
+use crate::progress::{self, Progress};
+
+/// Shorter keys are warned about.
+const API_KEY_BYTES_GOOD: usize = 16;
+/// How long the last read of an earlier run may keep the store from being opened again.
+const STORE_WAIT: Duration = Duration::from_secs(10);
+/// Between tries.
+const STORE_RETRY: Duration = Duration::from_millis(50);
+
+/// What every run is made from.
+pub(crate) struct Plan {
+    pub(crate) config: Config,
+    /// Another authority than the one from configuration.
+    pub(crate) authority: Option<Arc<dyn Authority>>,
+    /// Beside the gateway's own.
+    pub(crate) routes: Router,
+    pub(crate) progress: Progress,
+}
+
+/// What the entities are now, and who may do what with them.
+pub(crate) struct Entities {
+    catalog: Arc<Catalog>,
+    authority: Arc<dyn Authority>,
+    /// Of a database.
+    prepared: Option<Prepared>,
+}
+
+/// One run. Who writes is let go before who is written to.
+pub(crate) struct House {
+    pub(crate) feed: Feed,
+    live: Live,
+    mirror: Arc<Mirror>,
+    pub(crate) health: Arc<Health>,
+    pub(crate) edge: Edge,
+    router: Router,
+    shutdown: CancellationToken,
+    serving: JoinSet<io::Result<()>>,
+}
+
+impl Plan {
+    /// Finds out what the entities are. Waits for a database that is not there yet.
+    pub(crate) async fn entities(&self) -> Result<Entities, StartError> {
+        let config = &self.config;
+        let (catalog, prepared) = match &config.source {
+            Source::Local(catalog) => (catalog.clone(), None),
+            Source::Postgres(postgres) => {
+                let (settings, wishes) = (postgres.settings.clone(), postgres.wishes.clone());
+                let prepared = PostgresFeed::prepare(settings, wishes).await?;
+                for problem in &prepared.warnings {
+                    tracing::warn!(mend = problem.mend, "{}", problem.what);
+                }
+                (Arc::new(Config::build_catalog(&prepared.builders)?), Some(prepared))
+            }
+        };
+        // Checked also where nobody asks the configuration: a permission that cannot be kept is no permission.
+        let grants = config.grants(&catalog)?;
+        let authority =
+            self.authority.clone().unwrap_or_else(|| configured(config, Permissions::new(&config.identity, grants)));
+        Ok(Entities { catalog, authority, prepared })
+    }
+
+    fn edge_config(&self) -> Result<EdgeConfig, StartError> {
+        let mut edge = self.config.rooms.edge.clone();
+        if let Some(tls) = &self.config.tls {
+            edge.tls = Some(Tls::load(&tls.certificate_file, &tls.key_file)?);
+        }
+        Ok(edge)
+    }
+}
+
+fn configured(config: &Config, permissions: Permissions) -> Arc<dyn Authority> {
+    if config.identity.api_keys.iter().any(|key| key.0.len() < API_KEY_BYTES_GOOD) {
+        tracing::warn!("an API key has fewer than {API_KEY_BYTES_GOOD} characters, so it could be guessed");
+    }
+    if permissions.is_open() {
+        let may = match &config.source {
+            Source::Local(_) => "read and write",
+            Source::Postgres(_) => "read",
+        };
+        tracing::warn!("strangers may {may} everything: identity.anonymous is on and there is no [[permission]]");
+    }
+    Arc::new(permissions)
+}
+
+impl House {
+    /// Opens the store and starts every room but the sockets.
+    pub(crate) async fn open(plan: &Plan, entities: Entities) -> Result<Self, StartError> {
+        let Entities { catalog, authority, prepared } = entities;
+        let edge_config = plan.edge_config()?;
+        let (mirror, writer) = open_store(&plan.config, &catalog).await?;
+        let mirror = Arc::new(mirror);
+        let start = writer.position();
+        let (applied, on_applied) = watch::channel(start);
+        let health = Arc::new(Health::new(start));
+        let reached = health.clone();
+        let on_advance = Box::new(move |position| {
+            reached.applied(position);
+            applied.send_replace(position);
+        });
+        let rows: Arc<dyn RowSource> = mirror.clone();
+        let live = Live::start(&plan.config.rooms.live, mirror.incarnation(), start, &rows, on_advance)?;
+        let feed = follow(&plan.config, &catalog, prepared, writer, &live, &health)?;
+        let edge =
+            Edge::new(edge_config, catalog.clone(), live.clone(), authority.clone(), on_applied.clone(), feed.places());
+        let exported = metrics::Sources {
+            edge: edge.metrics().clone(),
+            live: live.clone(),
+            feed: feed.clone(),
+            mirror: mirror.clone(),
+            applied: on_applied,
+        };
+        let api = Api::new(&plan.config.rooms.api, catalog, authority, feed.clone(), mirror.clone());
+        let router = api::router(api, health.clone(), exported).merge(plan.routes.clone());
+        let (shutdown, serving) = (CancellationToken::new(), JoinSet::new());
+        let mut house = Self { feed, live, mirror, health, edge, router, shutdown, serving };
+        house.show_progress(plan.progress);
+        Ok(house)
+    }
+
+    fn show_progress(&mut self, progress: Progress) {
+        if let Feed::Postgres(feed) = &self.feed {
+            let (feed, shutdown) = (feed.clone(), self.shutdown.clone());
+            self.serving.spawn(async move {
+                shutdown.run_until_cancelled(progress::tell(feed, progress)).await;
+                Ok(())
+            });
+        }
+    }
+
+    /// Lets clients in.
+    pub(crate) fn serve(&mut self, listener: TcpListener) {
+        let router = std::mem::take(&mut self.router);
+        self.serving.spawn(tidegate_edge::serve(self.edge.clone(), vec![listener], router, self.shutdown.clone()));
+    }
+
+    /// Ends clients over the edge's drain window, then the rooms; what was accepted for writing is written.
+    pub(crate) async fn close(self) -> io::Result<()> {
+        let Self { feed, live, mirror, edge, router, shutdown, mut serving, .. } = self;
+        shutdown.cancel();
+        let mut served = Ok(());
+        while let Some(done) = serving.join_next().await {
+            served = served.and(done.unwrap_or_else(|panic| Err(io::Error::other(panic))));
+        }
+        drop((edge, router));
+        // Letting the feed go waits for its last commit.
+        let flushed = tokio::task::spawn_blocking(move || {
+            drop(feed);
+            drop(live);
+            drop(mirror);
+        });
+        served.and(flushed.await.map_err(io::Error::other))
+    }
+}
+
+/// Opens the store; a read of an earlier run in this process may still hold it for a moment.
+async fn open_store(config: &Config, catalog: &Arc<Catalog>) -> Result<(Mirror, Writer), StartError> {
+    let until = Instant::now() + STORE_WAIT;
+    loop {
+        let (dir, catalog, options) = (config.data_dir.clone(), catalog.clone(), config.rooms.mirror.clone());
+        let opened = tokio::task::spawn_blocking(move || Mirror::open(&dir, &catalog, &options)).await?;
+        match opened {
+            Err(MirrorError::Locked(_)) if Instant::now() < until => sleep(STORE_RETRY).await,
+            opened => return Ok(opened?),
+        }
+    }
+}
+
+/// Starts the feed; what it tells goes to the engine.
+fn follow(
+    config: &Config,
+    catalog: &Arc<Catalog>,
+    prepared: Option<Prepared>,
+    writer: Writer,
+    live: &Live,
+    health: &Arc<Health>,
+) -> Result<Feed, StartError> {
+    let (followers, published) = (live.clone(), health.clone());
+    let publish = Box::new(move |transaction: Arc<Transaction>| {
+        published.published(transaction.position);
+        followers.publish(&transaction);
+    });
+    match prepared {
+        None => LocalFeed::start(config.rooms.feed.clone(), catalog.clone(), writer, publish)
+            .map(Feed::Local)
+            .map_err(StartError::Feed),
+        Some(prepared) => {
+            let subscribers = live.clone();
+            let end = Box::new(move |entity: EntityId, reason: Arc<str>| subscribers.end_entity(entity, &reason));
+            Ok(Feed::Postgres(PostgresFeed::start(prepared, catalog, writer, Outlets { publish, end })?))
+        }
+    }
+}
