@@ -134,11 +134,7 @@ fn sort<'a>(random: &mut impl Rng, table: &'a Table) -> (Vec<Value>, Vec<(&'a Co
         *desc = random.random();
     }
     let sorts = order.iter().map(|(column, desc)| json!({ "column": column.name, "desc": desc })).collect();
-    for column in table.key() {
-        if order.iter().all(|(other, _)| other.name != column.name) {
-            order.push((column, false));
-        }
-    }
+    order.extend(table.key().iter().map(|column| (column, false)));
     (sorts, order)
 }
 

@@ -16,6 +16,19 @@ use super::wire::SESSION;
 /// The rows that a question was answered by, normalised.
 pub type List = Arc<Vec<String>>;
 
+/// Compares what a client shows with what is right.
+///
+/// # Errors
+/// The first difference, and how long the lists are.
+pub fn compare(shown: &[String], right: &[String]) -> Result<(), String> {
+    if shown == right {
+        return Ok(());
+    }
+    let at = shown.iter().zip(right).take_while(|(a, b)| a == b).count();
+    let lengths = format!("{} rows are shown, right are {}", shown.len(), right.len());
+    Err(format!("{lengths}; at index {at}\n shown {:?}\n right {:?}", shown.get(at), right.get(at)))
+}
+
 /// The answers to one question over time: from each position on. The first is of position 0.
 #[derive(Debug, Clone)]
 pub struct Answers(Vec<(u64, List)>);
@@ -129,7 +142,8 @@ impl Replica {
         server.run(SESSION).await;
         for (question, answers) in self.questions.iter().zip(&self.answers) {
             let list = question.list_of_server(self.table_of(question), &server.rows(&question.sql).await);
-            assert_eq!(&list, &**answers.last(), "replica and server: {}", question.sql);
+            let same = compare(answers.last(), &list);
+            same.unwrap_or_else(|difference| panic!("the replica is wrong: {}: {difference}", question.sql));
         }
     }
 

@@ -1,5 +1,6 @@
 //! A client that keeps one list up, comes back whenever it is cut off, and remembers what it showed at which position.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +9,7 @@ use rand::Rng as _;
 use rand::rngs::StdRng;
 use tidegate_testkit::clients::{Frame, LiveSocket, ModelList};
 use tidegate_testkit::postgres::queries::Question;
-use tidegate_testkit::postgres::replica::{Answers, List};
+use tidegate_testkit::postgres::replica::{Answers, List, compare};
 use tidegate_testkit::postgres::tables::Table;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -54,15 +55,21 @@ impl Report {
         let mut last = 0;
         for Sight { position, resets, rows } in sights {
             let expected = answers.at(*position);
-            if rows != expected {
+            compare(rows, expected).map_err(|difference| {
                 let (sql, query) = (&question.sql, &question.query);
-                let text = format!("the client shows {rows:#?}\nand must show {expected:#?}");
-                return Err(format!("at {position} (before: {last}), after {resets} resets\n{query}\n{sql}\n{text}"));
-            }
+                format!("at {position} (before: {last}), after {resets} resets\n{query}\n{sql}\n{difference}\n{self}")
+            })?;
             checks += 1;
             last = *position;
         }
         Ok(checks)
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seen: Vec<_> = self.sights.iter().rev().take(5).map(|sight| (sight.position, sight.resets)).collect();
+        write!(f, "last seen at (position, resets), latest first: {seen:?}; errors: {:?}", self.errors)
     }
 }
 
@@ -110,8 +117,8 @@ impl Followers {
                 Ok(Ok(())) => {}
                 Ok(Err(_)) => panic!("follower {number} is gone before {what}"),
                 Err(_) => {
-                    let Report { sights, errors } = report.borrow().clone();
-                    panic!("not within {PATIENCE:?}: {what}: follower {number}: {errors:?} {:?}", sights.last());
+                    let report = report.borrow();
+                    panic!("not within {PATIENCE:?}: {what}: follower {number}: {}", *report);
                 }
             }
         }
@@ -120,8 +127,6 @@ impl Followers {
 
 /// What a busy machine explains.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Errors kept.
-const ERRORS: usize = 50;
 
 struct Follower {
     question: Question,
@@ -157,9 +162,10 @@ impl Follower {
         if frame.op == "error" {
             let error = format!("{} {}", frame.code.as_deref().unwrap_or(""), frame.message.as_deref().unwrap_or(""));
             self.report.send_modify(|report| {
-                report.errors.push(error);
-                let excess = report.errors.len().saturating_sub(ERRORS);
-                report.errors.drain(..excess);
+                // It comes back to the same error again and again.
+                if report.errors.last() != Some(&error) {
+                    report.errors.push(error);
+                }
             });
             return false;
         }

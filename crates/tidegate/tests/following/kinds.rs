@@ -6,6 +6,7 @@ use serde_json::json;
 use tidegate_testkit::clients::page;
 use tidegate_testkit::postgres::kinds::KINDS;
 use tidegate_testkit::postgres::queries::{Question, comparison};
+use tidegate_testkit::postgres::replica::compare;
 use tidegate_testkit::postgres::tables::{Table, quoted};
 use tidegate_testkit::postgres::{Postgres, wire};
 
@@ -39,7 +40,8 @@ async fn every_type_filters_and_sorts_as_in_the_database() {
             let row = |row| question.row_of_wire(table, row).unwrap_or_else(|wrong| panic!("{wrong}"));
             let shown: Vec<_> = entries.iter().map(|entry| row(&entry.row)).collect();
             let expected = question.list_of_server(table, &session.rows(&question.sql).await);
-            assert_eq!(shown, expected, "{}\n{}\n{}", table.columns[1].kind.sql, question.query, question.sql);
+            let (kind, query, sql) = (table.columns[1].kind.sql, &question.query, &question.sql);
+            compare(&shown, &expected).unwrap_or_else(|difference| panic!("{kind}\n{query}\n{sql}\n{difference}"));
         }
     }
 }

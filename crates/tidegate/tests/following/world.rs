@@ -9,7 +9,7 @@ use tidegate_testkit::gateway::Gateway;
 use tidegate_testkit::postgres::decoding::{create_slot, next_commits};
 use tidegate_testkit::postgres::kinds::{Kind, PRELUDE};
 use tidegate_testkit::postgres::queries::Question;
-use tidegate_testkit::postgres::replica::Replica;
+use tidegate_testkit::postgres::replica::{Replica, compare};
 use tidegate_testkit::postgres::tables::Table;
 use tidegate_testkit::postgres::{Postgres, Session, writers};
 use tokio::sync::watch;
@@ -173,7 +173,8 @@ pub(crate) async fn check_rest(server: &Session, questions: &[(Question, Table)]
     for ((question, table), report) in questions.iter().zip(reports) {
         let expected = question.list_of_server(table, &server.rows(&question.sql).await);
         let sight = report.sights.last().unwrap_or_else(|| panic!("nothing was shown: {}", question.query));
-        assert_eq!(*sight.rows, expected, "{} shows, and the server says; errors: {:?}", question.query, report.errors);
+        let same = compare(&sight.rows, &expected);
+        same.unwrap_or_else(|difference| panic!("{}\n{}\n{difference}\n{report}", question.query, question.sql));
     }
 }
 
