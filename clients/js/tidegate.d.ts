@@ -4,7 +4,7 @@ export type Value = null | boolean | number | string | Value[] | { [name: string
 export type Row = { [column: string]: Value }
 
 export type Op =
-  | 'eq' | 'ne' | 'gt' | 'gte' | 'lt' | 'lte' | 'in' | 'notin' | 'like' | 'ilike' | 'isnull' | 'isnotnull'
+  | 'eq' | 'ne' | 'gt' | 'gte' | 'lt' | 'lte' | 'in' | 'notin' | 'contains' | 'overlaps' | 'like' | 'ilike' | 'isnull' | 'isnotnull'
 
 export type Condition =
   | { column: string; op: Op; value?: Value }

@@ -53,6 +53,7 @@ pub(crate) struct HeldBack {
 #[derive(Debug, Default)]
 struct Touched {
     before: Before,
+    /// A delta for each row that matches: bounded because a transaction of too many rows comes as a reload.
     streamed: Deltas,
 }
 

@@ -7,7 +7,7 @@ use rusqlite::Connection;
 use tidegate_model::{Change, EntityId, Position, Row, Tenant, Value};
 
 use crate::table::{Table, partition};
-use crate::{MirrorError, Refusal};
+use crate::{ApplyError, MirrorError, Refusal};
 
 /// What a touched row weighs beside its images: its entries in the fold and its change.
 const TOUCHED_BYTES: usize = 256;
@@ -220,10 +220,10 @@ impl From<MirrorError> for FoldError {
 
 impl FoldError {
     /// As the error of the write at `index`.
-    pub(crate) fn at(self, index: usize) -> crate::ApplyError {
+    pub(crate) fn at(self, index: usize) -> ApplyError {
         match self {
-            FoldError::Refused(refusal) => crate::ApplyError::Refused { index, refusal },
-            FoldError::Store(error) => crate::ApplyError::Store(error),
+            FoldError::Refused(refusal) => ApplyError::Refused { index, refusal },
+            FoldError::Store(error) => ApplyError::Store(error),
         }
     }
 }

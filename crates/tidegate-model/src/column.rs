@@ -164,6 +164,34 @@ mod tests {
     }
 
     #[test]
+    fn a_detail_fits_its_column_and_is_part_of_the_schema() {
+        let build = |kind, detail: Option<Detail>| {
+            let builder = crate::EntityBuilder {
+                name: "e".into(),
+                columns: vec![("id".into(), Type::Int), ("c".into(), kind)],
+                details: detail.map(|detail| ("c".to_owned(), detail)).into_iter().collect(),
+                key: vec!["id".into()],
+                ..crate::EntityBuilder::default()
+            };
+            builder.build(crate::EntityId(0)).map(|entity| entity.schema_version())
+        };
+        let labels = |labels: &[&str]| Some(Detail::Labels(labels.iter().copied().map(Arc::from).collect()));
+        assert_ne!(build(Type::Enum, labels(&["a", "b"])).unwrap(), build(Type::Enum, labels(&["b", "a"])).unwrap());
+        assert_ne!(build(Type::Text, None).unwrap(), build(Type::Text, Some(Detail::Padded(3))).unwrap());
+        for (kind, detail) in [
+            (Type::Enum, None),
+            (Type::Enum, labels(&["a", "a"])),
+            (Type::Enum, labels(&vec![""; LABELS_MAX + 1])),
+            (Type::Enum, labels(&[&"a".repeat(LABEL_BYTES_MAX + 1)])),
+            (Type::Text, labels(&["a"])),
+            (Type::Int, Some(Detail::Padded(3))),
+            (Type::Text, Some(Detail::Padded(PADDED_MAX + 1))),
+        ] {
+            assert_eq!(build(kind, detail).unwrap_err().key, "columns.c");
+        }
+    }
+
+    #[test]
     fn padding_is_by_code_points() {
         let detail = Detail::Padded(3);
         let read = |text: &str| detail.value_from_text(Type::Text, text).unwrap();

@@ -192,13 +192,11 @@ mod tests {
             "PT-0.000001S",
             "P1D",
             "PT1M",
-            "P-178956970Y-8M-2147483648DT-2562047788H-54.775808S",
+            "P-178956970Y-8M-2147483647DT-2562047788H-54.775808S",
             "infinity",
             "-infinity",
         ] {
-            if !text.starts_with("P-1789") {
-                assert_eq!(read(text).to_string(), text);
-            }
+            assert_eq!(read(text).to_string(), text);
         }
         for bad in
             ["", "P", "PT", "1D", "P1", "P1H", "PT1D", "PY", "P1DT", "PT1.S", "PT.5S", "P1.5D", "PT1.1234567S", "P1M1Y"]

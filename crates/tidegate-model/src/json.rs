@@ -149,8 +149,10 @@ fn write_serialized<T: serde::Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) 
 mod tests {
     use proptest::prelude::*;
 
+    use std::sync::Arc;
+
     use super::*;
-    use crate::Type;
+    use crate::{Array, Element, Interval, Type};
 
     fn written(value: &Value) -> String {
         let mut out = Vec::new();
@@ -176,6 +178,11 @@ mod tests {
             (Type::Timestamp, "\"2018-01-31T17:10:09.5+01:00\"", "\"2018-01-31T16:10:09.500000Z\""),
             (Type::Date, "\"2018-01-31\"", "\"2018-01-31\""),
             (Type::Json, " {\"b\": [1.0]}", "{\"b\": [1.0]}"),
+            (Type::Time, "\"24:00:00\"", "\"24:00:00.000000\""),
+            (Type::Interval, "\"P1Y14M3DT-4H5.50S\"", "\"P2Y2M3DT-3H-59M-54.5S\""),
+            (Type::Array(Element::Int), " [ 1, \"9007199254740993\",null ]", "[1,\"9007199254740993\",null]"),
+            (Type::Array(Element::Text), "[[\"a\\n\"],[\"\"]]", "[[\"a\\n\"],[\"\"]]"),
+            (Type::Array(Element::Date), "[]", "[]"),
             (Type::Bool, "true", "true"),
             (Type::Bool, "null", "null"),
         ];
@@ -186,8 +193,15 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_written_reads_back(int: i64, float: f64, text: String, bytes: Vec<u8>, uuid: [u8; 16], days in -700_000..2_000_000, micros in -60_000_000_000_000_000_i64..200_000_000_000_000_000) {
+        fn what_is_written_reads_back(int: i64, time in 0..=86_400_000_000_i64, interval: (i32, i32, i64), rows in 1..4u32, float: f64, text: String, bytes: Vec<u8>, uuid: [u8; 16], days in -700_000..2_000_000, micros in -60_000_000_000_000_000_i64..200_000_000_000_000_000) {
+            let (months, days_apart, span) = interval;
+            let ints = vec![Value::Int(int), Value::Null, Value::Int(span), Value::Int(0), Value::Null, Value::Int(1)];
+            let dims = [(6 / rows, 1), (rows, 1)];
             let values = [
+                Value::Time(time),
+                Value::Interval(Arc::new(Interval { months, days: days_apart, micros: span })),
+                Value::Array(Arc::new(Array::new(Element::Int, &dims, ints).unwrap())),
+                Value::Array(Arc::new(Array::flat(Element::Text, vec![Value::text(&text), Value::Null]).unwrap())),
                 Value::Int(int), Value::Float(float), Value::text(&text), Value::Bytes(bytes.into()), Value::Uuid(uuid),
                 Value::Date(days), Value::Timestamp(micros),
             ];

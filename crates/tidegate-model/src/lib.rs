@@ -6,6 +6,29 @@
 //! [`Row`]s through the mirror to the live engine, and becomes [`Batch`]es of [`Delta`]s for the subscribers of a
 //! [`Query`].
 //!
+//! # Values
+//! | type | JSON | order |
+//! |---|---|---|
+//! | `bool` | `true`, `false` | `false < true` |
+//! | `int` | a number; beyond ±2^53 a string | numeric |
+//! | `float` | a number; `"NaN"`, `"Infinity"`, `"-Infinity"` | numeric, NaN last, `-0` is `0` |
+//! | `decimal` | a string with every digit | by value, NaN last |
+//! | `text` | a string | by bytes |
+//! | `text` of `char(n)` | a string padded with spaces | by bytes; what a query names is padded first |
+//! | `bytes` | base64 | by bytes |
+//! | `uuid` | a string | by bytes |
+//! | `timestamp` | RFC 3339 UTC with microseconds, `"infinity"`, `"-infinity"` | by time |
+//! | `date` | `YYYY-MM-DD`, `"infinity"`, `"-infinity"` | by time |
+//! | `time` | `HH:MM:SS.ffffff`, up to `24:00:00` | by time |
+//! | `interval` | an ISO 8601 duration | none; equal where as long, with 30 days to a month |
+//! | `enum` | the label | as declared |
+//! | `json` | itself | none; equal by content |
+//! | `int[]` and so on | nested arrays | none; equal with bounds and nulls; `contains`, `overlaps` |
+//!
+//! Equality and order are PostgreSQL's under the collation `C`, but that the characters before space sort after the
+//! padding of a `char(n)`. What reads a value for a column goes through [`Column::value_from_json`] or
+//! [`Column::value_from_text`].
+//!
 //! # Invariants
 //! - **One order.** [`key`] turns a value, or a row under an [`Order`], into bytes whose `memcmp` *is* the order.
 //!   Windows, cursors and the mirror's indexes store these bytes; nothing else compares values for order.

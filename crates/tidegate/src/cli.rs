@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand};
 use serde_json::value::RawValue;
+use tidegate_feed::postgres::Settings;
 
 use crate::config::{Config, Flags, Source};
 use crate::import::Import;
 use crate::watch::Watch;
-use crate::{demo, serve};
+use crate::{demo, init, serve};
 
 /// Read from the working directory where no file is named.
 const CONFIG_FILE: &str = "tidegate.toml";
@@ -26,6 +27,7 @@ pub(crate) type Failure = Box<dyn Error + Send + Sync>;
     arg_required_else_help = true,
     after_help = "Examples:
   tidegate demo                                     watch a week of earthquakes in a browser
+  tidegate init --from postgres://tide@localhost/shop
   tidegate import quakes.csv --entity quakes --key id --config tidegate.toml
   tidegate serve --config tidegate.toml
   tidegate query '{\"entity\":\"quakes\",\"sort\":[{\"column\":\"mag\",\"desc\":true}],\"limit\":20}'"
@@ -37,6 +39,14 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Look at a PostgreSQL database and write the configuration that follows it
+    #[command(after_help = "Examples:
+  tidegate init --from postgres://tide@db.example/shop
+  TIDEGATE_SOURCE_URL=postgres://tide:secret@localhost/shop tidegate init --table orders --table crm.customers
+  tidegate init --from postgres://postgres@localhost/shop --json | jq '.tables[].problems'
+
+Nothing in the database is changed. What is amiss is told with the statement that mends it.")]
+    Init(Init),
     /// Run the gateway
     #[command(after_help = "Examples:
   tidegate serve
@@ -86,6 +96,25 @@ To restore, put the file into an empty data directory as tidegate.db.")]
   tidegate config show --json"
     )]
     Config(ConfigCommand),
+}
+
+#[derive(Debug, Args)]
+struct Init {
+    /// The database: postgres://role@host:5432/database
+    #[arg(long, value_name = "URL", env = "TIDEGATE_SOURCE_URL", hide_env_values = true)]
+    from: String,
+    /// The file to write
+    #[arg(long, default_value = CONFIG_FILE)]
+    output: PathBuf,
+    /// A table to open, as `table` or `schema.table`; may be given again [default: all]
+    #[arg(long = "table")]
+    tables: Vec<String>,
+    /// Overwrite the file
+    #[arg(long)]
+    force: bool,
+    /// Say what was found as one JSON object, and write no file
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -195,6 +224,7 @@ impl Cli {
     /// Whatever stopped it, in words for the person at the terminal.
     pub fn run(self) -> Result<(), Box<dyn Error + Send + Sync>> {
         match self.command {
+            Command::Init(args) => init(args),
             Command::Serve(common) => serve::serve(common.load()?),
             Command::Demo(args) => {
                 let flags = Flags { listen: args.listen, data_dir: args.data_dir };
@@ -218,6 +248,12 @@ impl Common {
 /// The file named, or the one that lies here.
 fn config_file(named: Option<PathBuf>) -> Option<PathBuf> {
     named.or_else(|| Path::new(CONFIG_FILE).exists().then(|| CONFIG_FILE.into()))
+}
+
+fn init(args: Init) -> Result<(), Failure> {
+    let settings = Settings::url(&args.from).map_err(|e| format!("--from: {e}"))?;
+    let Init { output, tables, force, json, .. } = args;
+    serve::runtime(1)?.block_on(init::Init { settings, tables, output, force, json }.run())
 }
 
 fn import(args: ImportArgs) -> Result<(), Failure> {

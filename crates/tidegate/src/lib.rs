@@ -7,7 +7,7 @@
 //! ```text
 //! cli ─► config ─► gateway ─► mirror ─► live ─► feed ─► edge
 //!    │                │                                  ▲
-//!    ├─ import        ├─ api, metrics, health ───────────┘ routes
+//!    ├─ init, import  ├─ api, metrics, health ───────────┘ routes
 //!    ├─ watch         └─ authority: what configuration says about who may do what
 //!    └─ demo: a gateway, a replay that writes into its feed, and a page
 //! ```
@@ -42,6 +42,7 @@ mod gateway;
 mod health;
 mod house;
 mod import;
+mod init;
 mod log;
 mod members;
 mod metrics;

@@ -73,7 +73,7 @@ impl Drop for Serving {
 #[test]
 fn every_command_has_help_with_examples() {
     let directory = TempDir::new().unwrap();
-    for command in [&["serve"][..], &["demo"], &["import"], &["query"], &["backup"], &["config"], &[]] {
+    for command in [&["serve"][..], &["init"], &["demo"], &["import"], &["query"], &["backup"], &["config"], &[]] {
         let help = stdout(&run(directory.path(), &[command, &["--help"]].concat()));
         assert!(
             help.contains("Examples:\n  tidegate ") || help.contains("Examples:\n  TIDEGATE"),
@@ -86,7 +86,7 @@ fn every_command_has_help_with_examples() {
 fn a_wrong_configuration_is_named_before_a_port_is_bound() {
     let directory = TempDir::new().unwrap();
     fs::write(directory.path().join("tidegate.toml"), "[edge]\nmax_connections = 0\n").unwrap();
-    for command in [&["serve"][..], &["config", "check"]] {
+    for command in [&["serve"][..], &["init"], &["config", "check"]] {
         let error = stderr_of_failure(&run(directory.path(), command));
         assert_eq!(error, "error: edge.max_connections = 0 (from tidegate.toml): must be between 1 and 4294967296\n");
     }
@@ -98,6 +98,20 @@ fn a_wrong_configuration_is_named_before_a_port_is_bound() {
     assert_eq!(stdout(&fixed), "ok: 0 entities, 0 grants\n");
     let missing = stderr_of_failure(&run(directory.path(), &["config", "check", "--config", "no.toml"]));
     assert!(missing.starts_with("error: no.toml: cannot be read"), "{missing}");
+}
+
+#[test]
+fn a_database_is_no_place_to_import_into_and_its_configuration_is_checked_without_it() {
+    let directory = TempDir::new().unwrap();
+    let text = "[source]\nkind = \"postgres\"\nurl = \"postgres://tide:hunter2@db.invalid/shop\"\n[[entity]]\nname = \"orders\"\n";
+    fs::write(directory.path().join("tidegate.toml"), text).unwrap();
+    let checked = stdout(&run(directory.path(), &["config", "check"]));
+    assert!(checked.starts_with("ok: 1 entities, 0 permissions; whether the database has"), "{checked}");
+    fs::write(directory.path().join("orders.csv"), "id\n1\n").unwrap();
+    let refused = stderr_of_failure(&run(directory.path(), &["import", "orders.csv", "--entity", "orders"]));
+    assert!(refused.contains("rows come from a database here") && refused.contains("\\copy"), "{refused}");
+    let shown = stdout(&run(directory.path(), &["config", "show"]));
+    assert!(shown.contains("[source]") && !shown.contains("hunter2"), "{shown}");
 }
 
 #[test]

@@ -163,6 +163,24 @@ async fn a_stranger_may_show_a_token_first_and_nothing_else() {
 }
 
 #[tokio::test]
+async fn an_entity_that_ends_tells_the_reason_and_frees_the_room() {
+    let gateway = Gateway::start(EdgeConfig { max_subscriptions: 1, ..EdgeConfig::default() }).await;
+    gateway.write(&[("1", "a", 0.0)]);
+    let mut client = gateway.ws("/ws").await;
+    for _ in 0..2 {
+        client.send(SUBSCRIBE).await;
+        assert_eq!(client.json().await["id"], 1);
+        client.json().await;
+        gateway.end_entity("the table public.asset was dropped");
+        let error = client.json().await;
+        assert_eq!((&error["event"], &error["data"]["sub"]), (&json!("live.error"), &json!("s")));
+        assert_eq!((&error["data"]["code"], &error["data"]["retryable"]), (&json!("unavailable"), &json!(true)));
+        assert_eq!(error["data"]["message"], "the table public.asset was dropped");
+        gateway.eventually("forgotten", |gateway| gateway.subscriptions() == 0).await;
+    }
+}
+
+#[tokio::test]
 async fn a_subscription_that_the_engine_ends_leaves_the_connection() {
     let gateway = Gateway::start(EdgeConfig::default()).await;
     let names: Vec<String> = (100..200).map(|n| n.to_string()).collect();

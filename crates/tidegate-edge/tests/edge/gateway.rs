@@ -199,6 +199,10 @@ impl Gateway {
         String::from_utf8(answer).unwrap()
     }
 
+    pub(crate) fn subscriptions(&self) -> u64 {
+        self.edge.metrics().sessions.subscriptions.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn closed(&self, reason: CloseReason) -> u64 {
         self.edge.metrics().closed[reason as usize].load(Ordering::Relaxed)
     }

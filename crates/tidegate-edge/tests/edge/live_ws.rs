@@ -164,11 +164,10 @@ async fn an_entity_that_ends_tells_the_reason() {
     client.batch().await;
     gateway.end_entity("the table public.asset was dropped");
     let error = client.text().await;
-    let expected =
-        r#"{"op":"error","code":"unavailable","message":"the table public.asset was dropped","retryable":true}"#;
+    let expected = r#"{"op":"error","code":"unavailable","message":"the table public.asset was dropped"}"#;
     assert_eq!(error, expected);
     assert_eq!(client.close().await, (1013, "ended".to_owned()));
-    gateway.eventually("forgotten", |gateway| gateway.edge.session_metrics().subscriptions() == 0).await;
+    gateway.eventually("forgotten", |gateway| gateway.subscriptions() == 0).await;
 }
 
 #[tokio::test]

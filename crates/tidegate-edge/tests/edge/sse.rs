@@ -166,6 +166,20 @@ async fn an_idle_stream_has_comments() {
 }
 
 #[tokio::test]
+async fn an_entity_that_ends_tells_the_reason_in_mid_stream() {
+    let gateway = Gateway::start(EdgeConfig::default()).await;
+    let mut stream = Stream::post(&gateway, "").await;
+    stream.batch().await;
+    gateway.end_entity("the table public.asset was dropped");
+    let error = stream.block().await.unwrap();
+    let expected = "event: error\ndata: {\"op\":\"error\",\"code\":\"unavailable\",\
+                    \"message\":\"the table public.asset was dropped\"";
+    assert!(error.starts_with(expected), "{error}");
+    assert_eq!(stream.block().await, None);
+    gateway.eventually("forgotten", |gateway| gateway.subscriptions() == 0).await;
+}
+
+#[tokio::test]
 async fn a_snapshot_larger_than_the_outbox_is_an_error_in_mid_stream() {
     let gateway = Gateway::start(EdgeConfig { outbox_bytes: 1_000, ..EdgeConfig::default() }).await;
     gateway.write(&[("1", &"x".repeat(2_000), 0.0)]);

@@ -42,6 +42,8 @@ pub(crate) type Epoch = u64;
 
 /// What comes to the thread.
 pub(crate) enum Input {
+    /// A session is over, if there was one.
+    End(oneshot::Sender<()>),
     /// May the mirror go on from where it is? The answer is the place to confirm, or why everything is to be copied.
     Judge(Server, oneshot::Sender<Result<Lsn, Break>>),
     /// Everything is to be copied, from a stream that begins at the standing's place.
@@ -51,7 +53,7 @@ pub(crate) enum Input {
     /// Which entities are to be copied and have no copy under way?
     Wanted(oneshot::Sender<Vec<EntityId>>),
     /// The tables' marks, by entity: one that has another mark than its copy is copied again, one without is ended.
-    Marks { marks: Vec<Mark>, done: oneshot::Sender<()> },
+    Marks(Vec<Mark>),
     /// What it brings.
     Events { session: Epoch, events: Vec<StreamEvent> },
     /// A copy of an entity begins (again): what was copied and recorded before is dropped.
@@ -121,6 +123,8 @@ pub(crate) struct Applier {
     broken: Option<Break>,
     session: Option<(Epoch, Redelivery)>,
     admitted: Option<Redelivery>,
+    /// Looked at between transactions.
+    marks: Option<Vec<Mark>>,
     open: Option<Open>,
     group: Group,
 }
@@ -143,7 +147,7 @@ impl Applier {
         let copies = vec![0; follows.len()];
         let noted = (standing.as_ref().map_or(Lsn(0), |standing| standing.lsn), Instant::now());
         let group = Group::default();
-        let (broken, session, admitted, open) = (None, None, None, None);
+        let (broken, session, admitted, marks, open) = (None, None, None, None, None);
         let mut applier = Self {
             writer,
             outlets,
@@ -157,6 +161,7 @@ impl Applier {
             broken,
             session,
             admitted,
+            marks,
             open,
             group,
         };
@@ -197,6 +202,9 @@ impl Applier {
             self.take(input)?;
         }
         if self.open.is_none() {
+            if let Some(marks) = self.marks.take() {
+                self.marked(marks)?;
+            }
             self.replay()?;
             self.commit()?;
         }
@@ -206,9 +214,11 @@ impl Applier {
     /// Whoever no longer waits for an answer has been ended.
     fn take(&mut self, input: Input) -> Result<(), Fault> {
         match input {
-            Input::Judge(server, reply) => {
-                // A session that is gone left nothing half done.
+            Input::End(done) => {
                 self.end_session()?;
+                let _ = done.send(());
+            }
+            Input::Judge(server, reply) => {
                 let judged = self.judge(&server);
                 let _ = reply.send(judged);
             }
@@ -217,17 +227,13 @@ impl Applier {
                 let _ = done.send(());
             }
             Input::Stream { session, done } => {
-                self.end_session()?;
                 let redelivery = self.admitted.take().ok_or(Fault::Protocol("a stream before it was judged"))?;
                 self.session = Some((session, redelivery));
                 self.follows.iter_mut().for_each(Follow::forget_announcement);
                 let _ = done.send(());
             }
             Input::Wanted(reply) => drop(reply.send(self.wanted())),
-            Input::Marks { marks, done } => {
-                self.marked(marks)?;
-                let _ = done.send(());
-            }
+            Input::Marks(marks) => self.marks = Some(marks),
             Input::Events { session, events } => {
                 if self.session.as_ref().is_some_and(|(current, _)| *current == session) {
                     self.events(events)?;
@@ -259,7 +265,6 @@ impl Applier {
 
     /// Begins everything anew at the standing's place.
     fn restart(&mut self, standing: Standing, reason: Break) -> Result<(), Fault> {
-        self.end_session()?;
         tracing::warn!(reason = reason.name(), lsn = %standing.lsn, "every entity is copied from the source");
         self.shared.metrics.copies.add(reason.name());
         self.begin()?;
@@ -372,5 +377,6 @@ fn mark(lsn: Lsn, xid: u32, commit_micros: i64) -> CommitMark {
 
 /// Tells whoever waits how far it is.
 fn report_progress(shared: &Shared, lsn: Lsn, position: Position) {
-    shared.progress.send_replace(Progress { lsn, position });
+    let now = Progress { lsn, position };
+    shared.progress.send_if_modified(|progress| std::mem::replace(progress, now) != now);
 }

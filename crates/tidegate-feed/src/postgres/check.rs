@@ -167,3 +167,6 @@ fn check_slot(server: &Server, slot: &SlotInfo, name: &str, problems: &mut Vec<P
         problems.push(Problem { what, mend: format!("SELECT pg_terminate_backend({pid});"), fatal: false });
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -45,6 +45,9 @@ const UNSUPPORTED: [&str; 16] = [
 const FORM: &str = "expected postgres://user:password@host:port/database?sslmode=… or host=… user=… (in the first form \
                     special characters are percent-encoded)";
 
+/// Names and their values.
+type Pairs = Vec<(String, String)>;
+
 pub(super) struct Parsed {
     pub(super) config: tokio_postgres::Config,
     pub(super) tls: Option<TlsMode>,
@@ -56,7 +59,7 @@ pub(super) fn parse(text: &str) -> Result<Parsed, String> {
 }
 
 /// Takes the parameters that are ours out of `pairs`.
-fn split(pairs: Vec<(String, String)>) -> Result<(Vec<(String, String)>, Option<TlsMode>, Option<PathBuf>), String> {
+fn split(pairs: Pairs) -> Result<(Pairs, Option<TlsMode>, Option<PathBuf>), String> {
     let (mut rest, mut tls, mut root) = (Vec::new(), None, None);
     for (name, value) in pairs {
         match name.as_str() {
@@ -118,7 +121,7 @@ fn config(text: &str) -> Result<tokio_postgres::Config, String> {
 }
 
 /// `name = value` pairs, values quoted with `'` where they must be, `\` before a character that is meant.
-fn pairs(text: &str) -> Option<Vec<(String, String)>> {
+fn pairs(text: &str) -> Option<Pairs> {
     let mut pairs = Vec::new();
     let mut chars = text.trim().chars().peekable();
     while chars.peek().is_some() {

@@ -44,14 +44,12 @@ impl Copies {
         self.epoch
     }
 
-    /// Before a session: copies that the applier undid in part begin again.
-    pub(crate) async fn settle(&mut self) -> Result<(), Ended> {
-        let faults = self.source.report.borrow().faults;
+    /// Before a session, given the applier's faults so far: copies that it undid in part begin again.
+    pub(crate) async fn settle(&mut self, faults: u64) {
         if faults != self.faults {
             self.abort().await;
             self.faults = faults;
         }
-        Ok(())
     }
 
     /// Ends all of them.
@@ -62,7 +60,7 @@ impl Copies {
 
     /// Copies every entity out of a slot's exported snapshot, which may be gone once this has returned.
     pub(crate) async fn adopt(&mut self, snapshot: String) -> Result<(), Ended> {
-        let wanted = self.source.ask(|reply| Input::Wanted(reply)).await?;
+        let wanted = self.source.ask(Input::Wanted).await?;
         let connections = self.source.settings.copies.clamp(1, wanted.len().max(1));
         let snapshot = SnapshotSource::Exported(snapshot);
         let epochs = wanted.iter().map(|entity| (*entity, self.next_epoch()));
@@ -101,25 +99,21 @@ impl Copies {
         let mut report = self.source.report.clone();
         loop {
             let wishes = report.borrow_and_update().wishes;
-            for entity in self.source.ask(|reply| Input::Wanted(reply)).await? {
+            for entity in self.source.ask(Input::Wanted).await? {
                 self.start(entity);
             }
-            loop {
-                tokio::select! {
-                    Some(done) = self.tasks.join_next(), if !self.tasks.is_empty() => {
-                        if let Ok((entities, outcome)) = done {
-                            self.taken.retain(|entity| !entities.contains(entity));
-                            if let Err(ended) = outcome {
-                                tracing::warn!(reason = %ended, "a table could not be copied; it is tried again");
-                                self.source.shared.metrics.sessions_ended.add("copy");
-                            }
+            tokio::select! {
+                Some(done) = self.tasks.join_next(), if !self.tasks.is_empty() => {
+                    if let Ok((entities, outcome)) = done {
+                        self.taken.retain(|entity| !entities.contains(entity));
+                        if let Err(ended) = outcome {
+                            tracing::warn!(reason = %ended, "a table could not be copied; it is tried again");
+                            self.source.shared.metrics.sessions_ended.add("copy");
                         }
-                        break;
                     }
-                    changed = report.wait_for(|report| report.wishes != wishes) => {
-                        changed.map_err(|_| Ended::Stopped)?;
-                        break;
-                    }
+                }
+                changed = report.wait_for(|report| report.wishes != wishes) => {
+                    changed.map_err(|_| Ended::Stopped)?;
                 }
             }
         }

@@ -107,14 +107,14 @@ pub(crate) async fn begin(client: &Client, source: &SnapshotSource) -> Result<Se
 /// gone, [`SourceErrorKind::Stalled`]. Then the connection is of no use.
 pub(crate) async fn copy_table(
     client: &Client,
-    mapping: &impl CopySource,
+    mapping: &Mapping,
     limits: &CopyLimits,
     sink: &mpsc::Sender<Batch>,
 ) -> Result<u64, SourceError> {
     // Its prepared statement is closed as soon as the copy runs, within the transaction.
     let stream = client.copy_out(&mapping.copy_sql()).await?;
     pin_mut!(stream);
-    let mut parser = Parser::new(mapping.columns(), limits.row_bytes);
+    let mut parser = Parser::new(mapping.columns.len(), limits.row_bytes);
     let (mut batch, mut bytes, mut copied) = (Vec::new(), 0, 0);
     loop {
         let chunk = tokio::time::timeout(limits.stall_timeout, stream.next()).await.map_err(|_| {
@@ -146,39 +146,15 @@ async fn hand_over(sink: &mpsc::Sender<Batch>, batch: Batch) -> Result<u64, Sour
     Ok(rows)
 }
 
-fn values(mapping: &impl CopySource, fields: &[Option<bytes::Bytes>]) -> Result<Box<[Value]>, SourceError> {
-    let cells = fields.iter().enumerate().map(|(column, cell)| match cell {
+fn values(mapping: &Mapping, fields: &[Option<bytes::Bytes>]) -> Result<Box<[Value]>, SourceError> {
+    let cells = fields.iter().zip(&mapping.columns).map(|(cell, column)| match cell {
         None => Ok(Value::Null),
-        Some(bytes) => mapping.value(column, bytes).map_err(|message| {
-            SourceError::new(SourceErrorKind::Incompatible, format!("a copied row can't be read: {message}"))
+        Some(bytes) => column.source.from_binary(bytes).map_err(|error| {
+            let message = format!("column {} of a copied row can't be read: {error}", column.name);
+            SourceError::new(SourceErrorKind::Incompatible, message)
         }),
     });
     cells.collect()
-}
-
-/// What is copied: the statement, and how its columns are read.
-pub(crate) trait CopySource {
-    /// `COPY (SELECT …) TO STDOUT (FORMAT binary)`.
-    fn copy_sql(&self) -> String;
-    /// Columns of a row.
-    fn columns(&self) -> usize;
-    /// The value of a cell that is not NULL; the error names the column.
-    fn value(&self, column: usize, bytes: &[u8]) -> Result<Value, String>;
-}
-
-impl CopySource for Mapping {
-    fn copy_sql(&self) -> String {
-        self.copy_sql()
-    }
-
-    fn columns(&self) -> usize {
-        self.columns.len()
-    }
-
-    fn value(&self, column: usize, bytes: &[u8]) -> Result<Value, String> {
-        let column = self.columns.get(column).ok_or("a column too many")?;
-        column.source.from_binary(bytes).map_err(|error| format!("column {}: {error}", column.name))
-    }
 }
 
 /// Waits until every transaction that is under way now, in any database of the server, has ended: how often it asked.
@@ -189,10 +165,9 @@ impl CopySource for Mapping {
 /// The server's, or a broken connection.
 pub(crate) async fn wait_for_older(client: &Client) -> Result<u64, SourceError> {
     const REPORT_EVERY: Duration = Duration::from_secs(10);
-    let until: u64 = {
-        let sql = "SELECT pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())";
-        parsed(rows(client, sql).await?.first(), 0)?
-    };
+    // An id of our own, as every older transaction has a lower one. A snapshot's xmax would not do: it is past the last
+    // that has ended, and those under way may be past it.
+    let ours: u64 = parsed(rows(client, "SELECT pg_catalog.pg_current_xact_id()").await?.first(), 0)?;
     let mut pause = Duration::from_millis(10);
     let mut report = Instant::now() + REPORT_EVERY;
     let mut polls = 0;
@@ -200,7 +175,7 @@ pub(crate) async fn wait_for_older(client: &Client) -> Result<u64, SourceError> 
         polls += 1;
         let sql = "SELECT pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())";
         let oldest: u64 = parsed(rows(client, sql).await?.first(), 0)?;
-        if oldest >= until {
+        if oldest > ours {
             return Ok(polls);
         }
         if Instant::now() >= report {

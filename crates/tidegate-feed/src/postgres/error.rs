@@ -134,14 +134,12 @@ impl From<tokio_postgres::Error> for SourceError {
             }
             source = cause.source();
         }
-        let text = error.to_string();
+        let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
+        let text = format!("{error}{cause}");
         match io {
             Some(io) if io.kind() == std::io::ErrorKind::TimedOut => Self::new(Kind::TimedOut, format!("{text}: {io}")),
             Some(io) => Self::new(Kind::Unreachable, format!("the connection failed: {io}")),
-            None if text.contains("TLS") => {
-                let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
-                Self::new(Kind::Tls, format!("no TLS session{cause}"))
-            }
+            None if text.contains("TLS") => Self::new(Kind::Tls, format!("no TLS session{cause}")),
             None if text.contains("authentication") || text.contains("password") => {
                 Self::new(Kind::Authentication, text)
             }

@@ -99,3 +99,6 @@ impl Mapping {
         Ok(places)
     }
 }
+
+#[cfg(test)]
+mod tests;

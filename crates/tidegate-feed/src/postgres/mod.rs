@@ -40,7 +40,7 @@ mod feed;
 mod follow;
 pub mod inspect;
 mod lsn;
-pub mod mapping;
+mod mapping;
 mod marks;
 mod monitor;
 pub mod pgoutput;

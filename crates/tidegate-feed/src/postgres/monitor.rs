@@ -40,7 +40,7 @@ impl Monitor {
         through: String,
         marks: Vec<Mark>,
     ) -> Result<Self, Ended> {
-        source.ask(|done| Input::Marks { marks: marks.clone(), done }).await?;
+        source.inputs.send(Input::Marks(marks.clone())).await.map_err(|_| Ended::Stopped)?;
         Ok(Self { source, client, through, marks, samples: VecDeque::new() })
     }
 
@@ -55,10 +55,22 @@ impl Monitor {
                 _ = ticks.tick() => self.look().await?,
                 () = source.shared.look.notified() => self.look().await?,
                 () = source.shared.nudge.notified() => {
-                    setup::emit_barrier(&self.client, b"").await?;
+                    self.nudge().await?;
                     tokio::time::sleep(NUDGE_EVERY).await;
                 }
             }
+        }
+    }
+
+    /// A message of ours, so that the stream comes past where the server is now. Where that is not allowed, whoever waits
+    /// does so until something else is written.
+    async fn nudge(&self) -> Result<(), Ended> {
+        match setup::emit_barrier(&self.client, b"").await {
+            Err(error) if error.sqlstate().is_some() => {
+                tracing::debug!(reason = %error, "no barrier could be written");
+                Ok(())
+            }
+            outcome => outcome.map(drop).map_err(Ended::from),
         }
     }
 
@@ -74,7 +86,7 @@ impl Monitor {
             marks::marks(&self.client, &settings.publication, &self.source.oids(), self.source.version_num).await?;
         if marks != self.marks {
             self.marks.clone_from(&marks);
-            self.source.ask(|done| Input::Marks { marks, done }).await?;
+            self.source.inputs.send(Input::Marks(marks)).await.map_err(|_| Ended::Stopped)?;
         }
         self.schema().await
     }

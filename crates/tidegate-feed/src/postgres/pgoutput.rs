@@ -298,3 +298,6 @@ impl<'a> Decoder<'a> {
         self.0.u64().map(Lsn).ok_or(DecodeError::Short)
     }
 }
+
+#[cfg(test)]
+mod tests;

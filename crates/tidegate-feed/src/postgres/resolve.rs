@@ -4,7 +4,7 @@ use tidegate_model::{Detail, EntityBuilder, EntityId, Type};
 
 use super::check::Problem;
 use super::inspect::{ColumnInfo, TableInfo};
-use super::mapping::{MappedColumn, Mapping};
+pub use super::mapping::{Drift, MappedColumn, Mapping};
 use super::values::SourceType;
 
 /// What configuration says of an entity that follows a table.

@@ -146,7 +146,9 @@ struct Facts {
 }
 
 async fn session(source: &Arc<Source>, copies: &mut Copies) -> Result<Infallible, Ended> {
-    copies.settle().await?;
+    source.ask(Input::End).await?;
+    let faults = source.report.borrow().faults;
+    copies.settle(faults).await;
     let facts = facts(source).await?;
     let usable = facts.slot.as_ref().filter(|slot| !slot.is_lost());
     let confirmed = usable.and_then(|slot| slot.confirmed_flush);
@@ -169,7 +171,6 @@ async fn session(source: &Arc<Source>, copies: &mut Copies) -> Result<Infallible
     let monitor = Monitor::new(source.clone(), facts.client, facts.through, marks).await?;
     source.shared.streaming();
     tracing::info!(slot = source.settings.slot, timeline = identity.timeline, "following PostgreSQL");
-    let faults = source.report.borrow().faults;
     tokio::select! {
         ended = pump::run(source, session, &mut stream) => ended,
         ended = monitor.run() => ended,

@@ -108,7 +108,8 @@ pub enum TlsMode {
     Prefer,
     /// Always; nothing is verified, unless `sslrootcert` is given, which makes it [`TlsMode::VerifyCa`] as in libpq.
     Require,
-    /// The certificate comes from a trusted root.
+    /// The certificate comes from a trusted root. The replication session verifies the host's name all the same: its
+    /// library does not tell the two apart.
     VerifyCa,
     /// And it names the host.
     VerifyFull,
@@ -150,6 +151,12 @@ impl Endpoint {
     #[must_use]
     pub fn database(&self) -> &str {
         self.config.get_dbname().unwrap_or(self.user())
+    }
+
+    /// The PEM file with the roots that the connection string names.
+    #[must_use]
+    pub fn root_certificate(&self) -> Option<&Path> {
+        self.root_certificate.as_deref()
     }
 
     /// What is asked of TLS.

@@ -530,7 +530,7 @@ fn apply_write(table: &Table, rows: &mut Vec<Arc<Row>>, write: &Write, position:
             let at = write.row.index(rows.len());
             let mut values = rows[at].values().to_vec();
             for column in 0..values.len() as u16 {
-                if !entity.is_required(column) && (write.kind % 2 == 0 || column % 2 == 0) {
+                if !entity.is_required(column) && (write.kind.is_multiple_of(2) || column.is_multiple_of(2)) {
                     values[usize::from(column)] = cells[usize::from(column)].clone();
                 }
             }

@@ -1,6 +1,7 @@
 //! The store as its neighbours see it: through `Mirror` and `Writer`, on a real file.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking, its fixtures too")]
 
+mod copies;
 mod migrations;
 mod net_changes;
 mod operations;

@@ -1,7 +1,7 @@
 //! Entities that change between two starts.
 
 use tidegate_mirror::{Mirror, MirrorError, Options};
-use tidegate_model::{Catalog, EntityBuilder, Tenant, Type, Value};
+use tidegate_model::{Catalog, Detail, Element, EntityBuilder, Tenant, Type, Value, json};
 
 use super::{ENTITY, apply, catalog, entity, open, put};
 
@@ -44,6 +44,44 @@ fn columns_come_and_go_by_name() {
     let after = entity(&[("extra", Type::Float), ("n", Type::Int), ("id", Type::Text)], &["id"], &[&["n"]]);
     let (_dir, mirror) = migrate(vec![row("a", Some(7), "x", "o")], &after);
     assert_eq!(get(&mirror.unwrap(), "", Value::text("a")), (1, vec![Value::Null, Value::Int(7), Value::text("a")]));
+}
+
+/// An entity whose only indexed columns are of types that have details.
+fn with_labels(labels: &[&str]) -> EntityBuilder {
+    let columns = [
+        ("status", Type::Enum),
+        ("at", Type::Time),
+        ("code", Type::Text),
+        ("span", Type::Interval),
+        ("tags", Type::Array(Element::Text)),
+    ];
+    let labels = Detail::Labels(labels.iter().copied().map(Into::into).collect());
+    let details = vec![("status".into(), labels), ("code".into(), Detail::Padded(3))];
+    EntityBuilder { details, ..entity(&columns, &["status", "at"], &[&["code"]]) }
+}
+
+#[test]
+fn labels_declared_anew_are_found_by_their_text() {
+    let dir = tempfile::tempdir().unwrap();
+    let before = catalog(&with_labels(&["new", "done"]));
+    let read = |catalog: &Catalog| -> Vec<Value> {
+        let cells = ["\"done\"", "\"24:00:00\"", "\"a\"", "\"P1M-1D\"", "[[\"x\",null]]"];
+        let columns = catalog.entities()[0].columns().iter();
+        columns.zip(cells).map(|(column, raw)| column.value_from_json(raw).unwrap()).collect()
+    };
+    let (mirror, mut writer) = open(dir.path(), &before);
+    apply(&mut writer, &[put(&Tenant::common(), read(&before))]).unwrap();
+    drop((mirror, writer));
+    for labels in [&["new", "done"][..], &["done", "lost", "new"]] {
+        let after = catalog(&with_labels(labels));
+        let (mirror, _writer) = open(dir.path(), &after);
+        let expected = read(&after);
+        let found = mirror.get(ENTITY, &Tenant::common(), expected[..2].to_vec()).unwrap().0.unwrap();
+        assert_eq!(found.values(), expected);
+        assert_eq!(json::key_text(&after.entities()[0], &found), "[\"done\",\"24:00:00.000000\"]");
+    }
+    let opened = Mirror::open(dir.path(), &catalog(&with_labels(&["new"])), &Options::default());
+    assert!(matches!(opened, Err(MirrorError::Migration { reason, .. }) if reason.contains("holds done")));
 }
 
 #[test]

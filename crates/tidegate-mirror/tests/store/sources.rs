@@ -295,6 +295,12 @@ impl World {
                 self.writer().begin().unwrap();
             }
             Act::Rollback | Act::Reopen => {
+                // In the middle of a transaction that goes beyond its fold.
+                self.writer().open(next).unwrap();
+                (0..2).for_each(|entity| self.step(entity, &Step::Clear));
+                for id in 0..4 {
+                    self.upsert(1, None, [Value::Int(id)].into_iter().chain(rest()).collect(), false);
+                }
                 self.writer().rollback();
                 self.now = self.durable.clone();
                 self.told.clear();
@@ -369,6 +375,11 @@ impl World {
         self.replica.extend(of_reread.map(|(key, values)| (key.clone(), values.clone())));
         assert_eq!(&self.replica, read);
     }
+}
+
+/// The other cells of a row that everybody may see.
+fn rest() -> [Value; 3] {
+    [Value::text("a"), Value::Int(0), Value::text("")]
 }
 
 fn everything(catalog: &Catalog, entity: EntityId, tenant: &str) -> ScanRequest {

@@ -166,10 +166,9 @@ fn elements(column: u16, meta: &Column, op: &str, raw: &str, path: &str) -> Resu
         return Err(QueryError::new(format!("{path}.op"), format!("{op} is defined for arrays, not {}", meta.kind)));
     }
     let path = format!("{path}.value");
-    let array = match meta.value_from_json(raw).map_err(|e| QueryError::new(&*path, e.0))? {
-        Value::Array(array) => array,
+    let Value::Array(array) = meta.value_from_json(raw).map_err(|e| QueryError::new(&*path, e.0))? else {
         // A comparison with null: unknown for every row.
-        _ => return Ok(Filter::compare(column, Comparison::Eq, Value::Null)),
+        return Ok(Filter::compare(column, Comparison::Eq, Value::Null));
     };
     let count = array.values().len();
     if count > limits::LIST_MAX {

@@ -1,5 +1,5 @@
 use super::*;
-use crate::{EntityBuilder, Position, Predicate, Row, Type, Value};
+use crate::{Detail, Element, EntityBuilder, Position, Predicate, Row, Type, Value};
 
 fn catalog() -> Catalog {
     let column = |name: &str, kind| (name.to_owned(), kind);
@@ -11,10 +11,19 @@ fn catalog() -> Catalog {
             column("temp", Type::Float),
             column("doc", Type::Json),
             column("hidden", Type::Text),
+            column("tags", Type::Array(Element::Text)),
+            column("status", Type::Enum),
+            column("code", Type::Text),
+            column("span", Type::Interval),
+        ],
+        details: vec![
+            ("status".into(), Detail::Labels(["new", "done"].map(Into::into).into())),
+            ("code".into(), Detail::Padded(3)),
+            ("tags".into(), Detail::Padded(2)),
         ],
         key: vec!["id".into()],
-        filterable: Some(["id", "n", "temp", "doc"].map(String::from).to_vec()),
-        sortable: Some(["n", "temp"].map(String::from).to_vec()),
+        filterable: Some(["id", "n", "temp", "doc", "tags", "status", "code", "span"].map(String::from).to_vec()),
+        sortable: Some(["n", "temp", "status", "code"].map(String::from).to_vec()),
         ..EntityBuilder::default()
     };
     Catalog::build(&[asset]).unwrap()
@@ -28,13 +37,23 @@ fn path_of(text: &str) -> String {
     parse(text).unwrap_err().path
 }
 
-fn matches(condition: &str, cells: [&str; 2]) -> bool {
+/// `cells` are `n`, `temp` and, where given, `tags`, `status` and `code`.
+fn matches(condition: &str, cells: &[&str]) -> bool {
+    let catalog = catalog();
+    let cell = |column, raw: Option<&&str>| {
+        let read = |raw: &&str| catalog.entities()[0].column(column).value_from_json(raw).unwrap();
+        raw.map_or(Value::Null, read)
+    };
     let query = parse(&format!("{{\"entity\":\"asset\",\"where\":[{condition}]}}")).unwrap();
     let values = vec![
         Value::text("a"),
         Value::from_json(Type::Int, cells[0]).unwrap(),
         Value::from_json(Type::Float, cells[1]).unwrap(),
         Value::Null,
+        Value::Null,
+        cell(5, cells.get(2)),
+        cell(6, cells.get(3)),
+        cell(7, cells.get(4)),
         Value::Null,
     ];
     Predicate::new(query.filter).matches(&Row::new(Position(1), values))
@@ -80,7 +99,7 @@ fn depth_and_number_of_conditions_are_bounded() {
 #[test]
 fn a_fraction_against_an_integer_compares_by_value() {
     let n = |op: &str, value: &str, cell: &str| {
-        matches(&format!("{{\"column\":\"n\",\"op\":\"{op}\",\"value\":{value}}}"), [cell, "null"])
+        matches(&format!("{{\"column\":\"n\",\"op\":\"{op}\",\"value\":{value}}}"), &[cell, "null"])
     };
     assert!(n("gt", "2.5", "3") && !n("gt", "2.5", "2") && n("lte", "-2.5", "-3") && !n("lte", "-2.5", "-2"));
     assert!(!n("eq", "2.5", "2") && !n("eq", "2.5", "3") && n("ne", "2.5", "2") && !n("ne", "2.5", "null"));
@@ -96,7 +115,7 @@ fn a_fraction_against_an_integer_compares_by_value() {
 
 #[test]
 fn null_is_unknown() {
-    let temp = |condition: &str, cell: &str| matches(condition, ["1", cell]);
+    let temp = |condition: &str, cell: &str| matches(condition, &["1", cell]);
     assert!(!temp("{\"column\":\"temp\",\"op\":\"eq\",\"value\":null}", "null"));
     assert!(!temp("{\"not\":{\"column\":\"temp\",\"op\":\"eq\",\"value\":null}}", "1"));
     assert!(!temp("{\"column\":\"temp\",\"op\":\"ne\",\"value\":1}", "null"));
@@ -109,6 +128,74 @@ fn null_is_unknown() {
     assert!(temp("{\"column\":\"temp\",\"op\":\"eq\",\"value\":\"NaN\"}", "\"NaN\""));
     assert!(temp("{\"column\":\"temp\",\"op\":\"gt\",\"value\":\"Infinity\"}", "\"NaN\""));
     assert!(temp("{\"column\":\"temp\",\"op\":\"eq\",\"value\":0}", "-0.0"));
+}
+
+#[test]
+fn arrays_contain_and_overlap() {
+    let tags = |op: &str, value: &str, cell: &str| {
+        let condition = format!("{{\"column\":\"tags\",\"op\":\"{op}\",\"value\":{value}}}");
+        let holds = |condition: &str| matches(condition, &["1", "1", cell]);
+        match (holds(&condition), holds(&format!("{{\"not\":{condition}}}"))) {
+            (true, false) => Some(true),
+            (false, true) => Some(false),
+            _ => None,
+        }
+    };
+    let cell = "[[\"a\",null],[\"b\",\"a\"]]";
+    assert_eq!(tags("contains", "[\"b\",\"a \",\"a\"]", cell), Some(true));
+    assert_eq!(tags("contains", "[\"a\",\"c\"]", cell), Some(false));
+    assert_eq!(tags("contains", "[\"a\",null]", cell), Some(false));
+    assert_eq!(tags("contains", "[]", "[]"), Some(true));
+    assert_eq!(tags("contains", "[]", "null"), None);
+    assert_eq!(tags("contains", "null", cell), None);
+    assert_eq!(tags("overlaps", "[[\"c\"],[\"b\"]]", cell), Some(true));
+    assert_eq!(tags("overlaps", "[null]", cell), Some(false));
+    assert_eq!(tags("overlaps", "[]", cell), Some(false));
+    assert_eq!(tags("overlaps", "[\"a\"]", "null"), None);
+    assert_eq!(tags("eq", "[[\"a\",null],[\"b\",\"a\"]]", cell), Some(true));
+    assert_eq!(tags("eq", "[\"a\",null,\"b\",\"a\"]", cell), Some(false));
+    assert_eq!(tags("in", "[[],[\"a\"]]", "[\"a\"]"), Some(true));
+    let many: Vec<String> = (0..200).map(|n| format!("\"{n}\"")).collect();
+    let (all, most) = (format!("[{}]", many.join(",")), format!("[{}]", many[1..].join(",")));
+    assert_eq!(tags("contains", &all, &all), Some(true));
+    assert_eq!(tags("contains", &most, &all), Some(true));
+    assert_eq!(tags("contains", &all, &most), Some(false));
+    let too_many = format!("[{}]", vec!["\"a\""; limits::LIST_MAX + 1].join(","));
+    let with = |column: &str, op: &str, value: &str| {
+        path_of(&format!(
+            "{{\"entity\":\"asset\",\"where\":[{{\"column\":\"{column}\",\"op\":\"{op}\",\"value\":{value}}}]}}"
+        ))
+    };
+    assert_eq!(with("tags", "contains", &too_many), "where[0].value");
+    assert_eq!(with("tags", "overlaps", "\"a\""), "where[0].value");
+    assert_eq!(with("id", "contains", "[\"a\"]"), "where[0].op");
+    assert_eq!(with("tags", "gt", "[\"a\"]"), "where[0].op");
+    assert_eq!(with("span", "lt", "\"P1D\""), "where[0].op");
+}
+
+#[test]
+fn labels_and_padding_are_the_columns() {
+    let holds = |column: &str, op: &str, value: &str| {
+        let condition = format!("{{\"column\":\"{column}\",\"op\":\"{op}\",\"value\":{value}}}");
+        matches(&condition, &["1", "1", "[]", "\"done\"", "\"ab\""])
+    };
+    assert!(holds("status", "gt", "\"new\"") && holds("status", "in", "[\"done\",null]"));
+    assert!(!holds("status", "eq", "\"new\"") && !holds("status", "eq", "null"));
+    assert!(holds("code", "eq", "\"ab\"") && holds("code", "eq", "\"ab   \"") && holds("code", "in", "[\"ab\"]"));
+    assert!(!holds("code", "ne", "\"ab\"") && !holds("code", "gt", "\"ab\"") && holds("code", "lt", "\"abcd\""));
+    assert!(holds("code", "like", "\"ab \"") && !holds("code", "like", "\"ab\""));
+    let with = |rest: &str| parse(&format!("{{\"entity\":\"asset\",{rest}}}"));
+    let error = with("\"where\":[{\"column\":\"status\",\"op\":\"eq\",\"value\":\"old\"}]").unwrap_err();
+    assert_eq!(error.to_string(), "where[0].value: expected one of \"new\", \"done\"");
+    let after = |status: &str, code: &str| {
+        with(&format!(
+            "\"sort\":[{{\"column\":\"status\"}},{{\"column\":\"code\"}}],\"cursor\":{{\"values\":[{status},{code},\"k\"]}}"
+        ))
+        .map(|query| query.after)
+    };
+    assert_eq!(after("\"new\"", "\"a\""), after("\"new\"", "\"a  \""));
+    assert!(after("\"new\"", "\"z\"").unwrap() < after("\"done\"", "\"a\"").unwrap());
+    assert_eq!(after("\"old\"", "\"a\"").unwrap_err().path, "cursor.values[0]");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! The real engine, random transactions, scans that take their time, and a reader of any slowness: in the end the list
+//! The real engine, random transactions (some told in bulk), scans that take their time, and a reader of any slowness: in the end the list
 //! that a client made of what was drained is the query run on the rows.
 
 use std::collections::BTreeMap;
@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use tidegate_live::{Engine, Output, Request};
 use tidegate_model::{
-    Body, Catalog, Change, Entity, EntityBuilder, Page, Query, Row, ScanRequest, Tenant, Transaction, Type, Value,
+    Body, Catalog, Change, Entity, EntityBuilder, Mode, Page, Query, Row, ScanRequest, Tenant, Transaction, Type, Value,
 };
 
 use super::*;
@@ -34,7 +34,7 @@ struct World {
 }
 
 impl World {
-    fn new(cushion: u32) -> Self {
+    fn new(cushion: u32, streamed: bool) -> Self {
         let entity = EntityBuilder {
             name: "a".into(),
             columns: vec![("id".into(), Type::Int), ("n".into(), Type::Int)],
@@ -42,11 +42,15 @@ impl World {
             ..EntityBuilder::default()
         };
         let catalog = Catalog::build(&[entity]).unwrap();
-        let query = r#"{"entity":"a","sort":[{"column":"n"}],"limit":4}"#;
-        let query = Arc::new(Query::from_json(&catalog, query).unwrap());
+        // The page that a set begins with holds every row there can be.
+        let (limit, mode) = if streamed { (20, "streamed") } else { (4, "maintained") };
+        let query =
+            format!("{{\"entity\":\"a\",\"sort\":[{{\"column\":\"n\"}}],\"limit\":{limit},\"mode\":\"{mode}\"}}");
+        let query = Arc::new(Query::from_json(&catalog, &query).unwrap());
         let limits = tidegate_live::Limits { cushion: Some(cushion), log_batches: 6, ..Default::default() };
         let position = Position(1);
-        let bounds = Limits { outbox_bytes: 700, outbox_frames: 12, ..Limits::default() };
+        let outbox_bytes = if streamed { 900 } else { 700 };
+        let bounds = Limits { outbox_bytes, outbox_frames: 12, ..Limits::default() };
         let mut world = Self {
             entity: query.entity.clone(),
             engine: Engine::new(limits, 1, position, Arc::default()),
@@ -75,7 +79,7 @@ impl World {
         }
     }
 
-    fn write(&mut self, changes: &[(i64, Option<i64>)]) {
+    fn write(&mut self, changes: &[(i64, Option<i64>)], bulk: bool) {
         self.position.0 += 1;
         let mut net = BTreeMap::new();
         for (id, n) in changes {
@@ -92,6 +96,10 @@ impl World {
                 let (entity, tenant) = (self.entity.id(), Tenant::common());
                 transaction.changes.push(Change { entity, tenant, old, new });
             }
+        }
+        if bulk {
+            transaction.changes.clear();
+            transaction.reloads.push(self.entity.id());
         }
         self.engine.apply(&transaction);
         self.act();
@@ -152,9 +160,17 @@ impl World {
                 assert_eq!(self.list.remove(old).0, row.0);
                 self.list.insert(new, row);
             }
-            (Op::Update, Some(row)) => {
+            (Op::Update, Some(row)) if self.query.mode == Mode::Maintained => {
                 assert_eq!(self.list[old].0, row.0);
                 self.list[old] = row;
+            }
+            (Op::Match | Op::Update | Op::Unmatch, Some(row)) => {
+                let before = self.list.len();
+                self.list.retain(|(id, _)| *id != row.0);
+                assert_eq!(self.list.len() < before, delta.op != Op::Match, "{delta:?}");
+                if delta.op != Op::Unmatch {
+                    self.list.push(row);
+                }
             }
             _ => {}
         }
@@ -178,7 +194,8 @@ fn cells(row: &Row) -> (i64, i64) {
 
 #[derive(Debug, Clone)]
 enum Step {
-    Write(Vec<(i64, Option<i64>)>),
+    /// Changes, and whether they are told in bulk.
+    Write(Vec<(i64, Option<i64>)>, bool),
     Answer,
     Drain(usize),
     Reanchor(Option<i64>, u32),
@@ -187,7 +204,8 @@ enum Step {
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let change = (0..12_i64, prop::option::weighted(0.7, 0..10_i64));
     let step = prop_oneof![
-        8 => prop::collection::vec(change, 1..5).prop_map(Step::Write),
+        8 => (prop::collection::vec(change, 1..5), prop::bool::weighted(0.1))
+            .prop_map(|(changes, bulk)| Step::Write(changes, bulk)),
         4 => Just(Step::Answer),
         4 => (1..800_usize).prop_map(Step::Drain),
         1 => (prop::option::of(0..8_i64), 1..6_u32).prop_map(|(after, limit)| Step::Reanchor(after, limit)),
@@ -199,13 +217,15 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(3_000))]
 
     #[test]
-    fn a_reader_of_any_slowness_ends_with_the_query_run_on_the_rows(cushion in 0..3_u32, steps in steps()) {
-        let mut world = World::new(cushion);
+    fn a_reader_of_any_slowness_ends_with_the_query_run_on_the_rows(cushion in 0..3_u32, streamed: bool, steps in steps()) {
+        let mut world = World::new(cushion, streamed);
         for step in steps {
             match step {
-                Step::Write(changes) => world.write(&changes),
+                Step::Write(changes, bulk) => world.write(&changes, bulk),
                 Step::Answer => { world.answer(); }
                 Step::Drain(max_bytes) => { world.drain(max_bytes); }
+                // What a set knows after that is not the query run on the rows.
+                Step::Reanchor(..) if streamed => {}
                 Step::Reanchor(after, limit) => world.reanchor(after, limit),
             }
         }
@@ -215,6 +235,11 @@ proptest! {
             assert!(turns < 10_000, "it does not come to rest");
         }
         prop_assert!(!world.closed);
-        prop_assert_eq!(&world.list, &world.expected());
+        let mut expected = world.expected();
+        if streamed {
+            world.list.sort_unstable();
+            expected.sort_unstable();
+        }
+        prop_assert_eq!(&world.list, &expected);
     }
 }

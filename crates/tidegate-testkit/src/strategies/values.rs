@@ -58,7 +58,7 @@ fn array(column: &Column, element: Element, alphabet: Alphabet) -> BoxedStrategy
             let dims = match rows {
                 1 => vec![(len, lower)],
                 // An odd element is a row.
-                rows if len % rows == 0 => vec![(rows, lower), (len / rows, 1)],
+                rows if len.is_multiple_of(rows) => vec![(rows, lower), (len / rows, 1)],
                 _ => vec![(len, 1), (1, lower)],
             };
             Value::Array(Arc::new(Array::new(element, &dims, values).expect("dimensions that fit")))

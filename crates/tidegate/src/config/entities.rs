@@ -1,7 +1,7 @@
 //! `[[entity]]`: from TOML to the model's builder, which holds the rules.
 
 use serde::Deserialize;
-use tidegate_model::{Catalog, Detail, EntityBuilder, Type, ValueError};
+use tidegate_model::{Catalog, Detail, EntityBuilder, Type};
 use toml::{Table, Value};
 
 use super::ConfigError;
@@ -75,11 +75,14 @@ fn kind(value: &Value) -> Result<(Type, Detail), String> {
         labels if table.len() == 1 => labels.iter().map(|label| label.as_str().map(Into::into)).collect(),
         _ => None,
     };
-    match value {
-        Value::String(name) if name != Type::Enum.name() => {
-            Ok((name.parse().map_err(|e: ValueError| e.0)?, Detail::None))
-        }
-        Value::Table(table) if let Some(labels) = labels(table) => Ok((Type::Enum, Detail::Labels(labels))),
-        _ => Err("must be the name of a type, or { enum = [\"label\", …] } with the labels in their order".to_owned()),
-    }
+    let known = match value {
+        Value::String(name) => name.parse().ok().filter(|kind| *kind != Type::Enum).map(|kind| (kind, Detail::None)),
+        Value::Table(table) => labels(table).map(|labels| (Type::Enum, Detail::Labels(labels))),
+        _ => None,
+    };
+    known.ok_or_else(|| {
+        let plain = Type::ALL.into_iter().filter(|kind| !matches!(kind, Type::Enum | Type::Array(_)));
+        let names: Vec<&str> = plain.map(Type::name).collect();
+        format!("must be one of {}, an array as in \"text[]\", or {{ enum = [\"label\", …] }}", names.join(", "))
+    })
 }

@@ -168,10 +168,11 @@ fn check_name(path: &str, name: &str) -> Result<(), ConfigError> {
     alone.build(EntityId(0)).map(drop).map_err(|e| ConfigError::rule(format!("{path} ({name}), {}", e.key), e.rule))
 }
 
-/// `schema.table`, or a table of the schema `public`; as the catalog has the names, without quotes.
+/// `schema.table`, or a table of the schema `public`; as the catalog has the names, without quotes. The first dot ends the
+/// schema.
 fn named_table(path: &str, text: &str) -> Result<(String, String), ConfigError> {
     let (schema, table) = text.split_once('.').unwrap_or(("public", text));
-    if schema.is_empty() || table.is_empty() || table.contains('.') || text.contains('"') {
+    if schema.is_empty() || table.is_empty() || text.contains('"') {
         let rule = "must be a table or schema.table, written as PostgreSQL lists it and without quotes";
         return Err(ConfigError::of(format!("{path}.table"), &format!("{text:?}"), None, rule));
     }

@@ -1,7 +1,7 @@
 use std::path::Path;
 
 use insta::assert_snapshot;
-use tidegate_model::Type;
+use tidegate_model::{Detail, Type};
 
 use super::*;
 
@@ -69,6 +69,16 @@ fn columns_keep_the_order_of_the_file() {
 }
 
 #[test]
+fn columns_are_of_every_type() {
+    let columns = "temp = { enum = [\"new\", \"done\"] }, tags = \"text[]\", at = \"time\", span = \"interval\"";
+    let config = load(&ENTITY.replace("temp = \"float\"", columns)).unwrap();
+    let kinds: Vec<String> = config.catalog.entities()[0].columns().iter().map(|c| c.kind.to_string()).collect();
+    assert_eq!(kinds, ["text", "text", "enum", "text[]", "time", "interval", "json"]);
+    let labels = Detail::Labels(["new", "done"].map(Into::into).into());
+    assert_eq!(config.catalog.entities()[0].column(2).detail, labels);
+}
+
+#[test]
 fn settings_that_break_a_rule_are_named() {
     assert_snapshot!(refusal("listne = \"x\""), @"listne: there is no such key; there are listen, data_dir, source, identity, log, tls, api, edge, live, feed, mirror, entity, permission");
     assert_snapshot!(refusal("listen = \"localhost\""), @r#"listen = "localhost" (from tidegate.toml): must be an address and port, such as 127.0.0.1:8470 or [::]:8470"#);
@@ -94,8 +104,11 @@ fn settings_that_break_a_rule_are_named() {
 #[test]
 fn entities_that_break_a_rule_are_named() {
     let with = |from: &str, to: &str| refusal(&ENTITY.replace(from, to));
-    assert_snapshot!(with("temp = \"float\"", "temp = \"flaot\""), @r#"entity[0].columns.temp = "flaot": must be one of bool, int, float, decimal, text, bytes, uuid, timestamp, date, json"#);
-    assert_snapshot!(with("temp = \"float\"", "temp = 3"), @"entity[0].columns.temp = 3: must be one of bool, int, float, decimal, text, bytes, uuid, timestamp, date, json");
+    assert_snapshot!(with("temp = \"float\"", "temp = \"flaot\""), @r#"entity[0].columns.temp = "flaot": must be one of bool, int, float, decimal, text, bytes, uuid, timestamp, date, time, interval, json, an array as in "text[]", or { enum = ["label", …] }"#);
+    assert_snapshot!(with("temp = \"float\"", "temp = 3"), @r#"entity[0].columns.temp = 3: must be one of bool, int, float, decimal, text, bytes, uuid, timestamp, date, time, interval, json, an array as in "text[]", or { enum = ["label", …] }"#);
+    assert_snapshot!(with("temp = \"float\"", "temp = \"enum\""), @r#"entity[0].columns.temp = "enum": must be one of bool, int, float, decimal, text, bytes, uuid, timestamp, date, time, interval, json, an array as in "text[]", or { enum = ["label", …] }"#);
+    assert_snapshot!(with("temp = \"float\"", "temp = { enum = [\"a\", 3] }"), @r#"entity[0].columns.temp = { enum = ["a", 3] }: must be one of bool, int, float, decimal, text, bytes, uuid, timestamp, date, time, interval, json, an array as in "text[]", or { enum = ["label", …] }"#);
+    assert_snapshot!(with("temp = \"float\"", "temp = { enum = [\"a\", \"a\"] }"), @"entity[0] (asset), columns.temp: has a label twice");
     assert_snapshot!(with("key = [\"id\"]", "key = [\"no\"]"), @r#"entity[0] (asset), key: names "no", which is not among the columns"#);
     assert_snapshot!(with("key = [\"id\"]", "key = \"id\""), @r#"entity[0].key: invalid type: string "id", expected a sequence"#);
     assert_snapshot!(with("key = [\"id\"]", "key = []"), @"entity[0] (asset), key: names no column; an entity needs a key");
@@ -247,7 +260,7 @@ fn sources_that_break_a_rule_are_named() {
     assert_snapshot!(with(&format!("copies = 0\n{entity}")), @"source.copies = 0 (from tidegate.toml): must be between 1 and 64");
     assert_snapshot!(with(&format!("{entity}{entity}")), @"entity[1] (orders), name: is used by another entity");
     assert_snapshot!(with("[[entity]]\nname = \"a b\""), @"entity[0] (a b), name: must be 1 to 128 of A-Z a-z 0-9 _ - and start with a letter or _");
-    assert_snapshot!(with(&format!("{entity}table = \"a.b.c\"")), @r#"entity[0].table = "a.b.c": must be a table or schema.table, written as PostgreSQL lists it and without quotes"#);
+    assert_snapshot!(with(&format!("{entity}table = \".b\"")), @r#"entity[0].table = ".b": must be a table or schema.table, written as PostgreSQL lists it and without quotes"#);
     assert_snapshot!(with(&format!("{entity}columns = [1]")), @r#"entity[0].columns = 1: must be a list of names, or a table such as { id = "int", name = "text" }"#);
     assert!(
         with(&format!("{entity}columns = {{ a = \"flaot\" }}"))

@@ -207,7 +207,11 @@ impl Applier {
             }
             match op(follow) {
                 Ok(op) => self.change_of(entity, op, bytes)?,
-                Err(error) => self.fail(entity, error.to_string().into()),
+                Err(error) => {
+                    // A label that is new to its type, for instance: then the schema is another one.
+                    self.shared.look.notify_one();
+                    self.fail(entity, error.to_string().into());
+                }
             }
         }
         Ok(())

@@ -13,6 +13,9 @@ use crate::postgres::marks::Mark;
 /// Recorded changes applied at a time.
 const STEP: usize = 2_000;
 
+/// The note with the names of the entities that are followed.
+const FOLLOWED: &str = "postgres.followed";
+
 /// The name of the note that says what a table was copied as.
 fn signature_note(name: &str) -> String {
     format!("postgres.entity.{name}")
@@ -57,13 +60,21 @@ impl Applier {
         Ok(())
     }
 
-    /// At the start: an entity whose table is not what it was copied as is copied again.
+    /// At the start: an entity whose table is not what it was copied as, or that was not followed for a while, is copied
+    /// again.
     pub(super) fn renew_changed(&mut self) -> Result<(), MirrorError> {
         self.writer.begin()?;
+        let followed: Vec<String> = match self.writer.noted(FOLLOWED)? {
+            Some(bytes) => postcard::from_bytes(&bytes)?,
+            None => Vec::new(),
+        };
+        let following: Vec<&str> = self.follows.iter().map(|follow| &**follow.entity.name()).collect();
+        self.writer.note(FOLLOWED, &postcard::to_stdvec(&following)?)?;
         for follow in &mut self.follows {
             let note = signature_note(follow.entity.name());
             let known = self.writer.noted(&note)?;
-            let same = known.as_deref() == Some(follow.mapping.signature.as_bytes());
+            let same = known.as_deref() == Some(follow.mapping.signature.as_bytes())
+                && followed.iter().any(|name| **name == **follow.entity.name());
             if !same || self.writer.state(follow.entity.id()) == State::Filling {
                 self.writer.clear(follow.entity.id())?;
                 self.writer.note(&note, follow.mapping.signature.as_bytes())?;
@@ -92,7 +103,7 @@ impl Applier {
             return Ok(());
         }
         self.begin()?;
-        let version = self.writer.position();
+        let version = self.writer.position().max(Position(1));
         let count = rows.len();
         match self.writer.load(entity, &mut rows.into_iter(), version) {
             Ok(_) => {}

@@ -184,7 +184,9 @@ mod tests {
 
     use super::*;
 
-    fn parse(text: &str) -> Option<(Vec<(u32, i32)>, Vec<Option<String>>)> {
+    type Parsed = (Vec<(u32, i32)>, Vec<Option<String>>);
+
+    fn parse(text: &str) -> Option<Parsed> {
         let array = RawArray::from_text(text.as_bytes())?;
         let text = |element: Cow<'_, [u8]>| String::from_utf8(element.into_owned()).unwrap();
         Some((array.dimensions, array.elements.into_iter().map(|element| element.map(text)).collect()))

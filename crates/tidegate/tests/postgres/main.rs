@@ -1,0 +1,5 @@
+//! The gateway on a real PostgreSQL.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+
+mod follow;
+mod init;
