@@ -40,16 +40,16 @@ async fn play(server: &Postgres, second: &Postgres, name: &str, seed: u64) -> us
     let questions = world.questions(&mut random, 3);
     world.write(seed, 2, 20).await;
     let followed = &world.tables[..TABLES];
-    let mut writing = writers::start(&world.parameters, followed, seed + 100, WRITERS, TRANSACTIONS);
+    let copied = writers::start(&world.parameters, followed, seed + 100, 2, 40);
     let gateway = world.gateway(server);
     let (_address, watched) = address_of(&gateway);
     let restless = StdRng::seed_from_u64(random.random());
     let mut followers = Followers::start(&watched, &questions, Some(restless));
     followers.until("a first list", |_, report| report.resets() > 0).await;
+    let streamed = writers::start(&world.parameters, followed, seed + 200, WRITERS, TRANSACTIONS);
     writers::stall_commits(&server.session().await).await;
-    while let Some(done) = writing.join_next().await {
-        done.unwrap();
-    }
+    copied.join_all().await;
+    streamed.join_all().await;
     let end = world.beacon().await;
     settle(gateway.address(), &mut followers, end).await;
     let (replica, _) = world.replica(second, &questions).await;
