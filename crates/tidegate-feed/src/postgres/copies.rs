@@ -165,7 +165,7 @@ async fn copy_one(
     let limits = CopyLimits::of(&source.settings);
     let (sink, mut batches) = mpsc::channel(BATCHES);
     let began = std::time::Instant::now();
-    let copying = async move { copy::copy_table(client, &*followed.mapping, &limits, &sink).await };
+    let copying = async move { copy::copy_table(client, &followed.mapping, &limits, &sink).await };
     let handing = async {
         while let Some(rows) = batches.recv().await {
             source.inputs.send(Input::Rows { entity, copy: epoch, rows }).await.map_err(|_| Ended::Stopped)?;
