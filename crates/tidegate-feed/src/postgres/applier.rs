@@ -60,6 +60,8 @@ pub(crate) enum Input {
     Copy { entity: EntityId, copy: Epoch, fresh: bool, done: oneshot::Sender<()> },
     /// Rows of it.
     Rows { entity: EntityId, copy: Epoch, rows: Vec<Box<[tidegate_model::Value]>> },
+    /// The copies of these entities came to nothing: they want another.
+    Abandoned(Vec<EntityId>),
     /// All rows have come.
     Copied { entity: EntityId, copy: Epoch, seen: Seen },
     /// The entity can't be followed any more.
@@ -242,6 +244,11 @@ impl Applier {
             Input::Copy { entity, copy, fresh, done } => {
                 self.begin_copy(entity, copy, fresh)?;
                 let _ = done.send(());
+            }
+            Input::Abandoned(entities) => {
+                for entity in entities {
+                    self.copies[entity.0 as usize] = 0;
+                }
             }
             Input::Rows { entity, copy, rows } => self.copied_rows(entity, copy, rows)?,
             Input::Copied { entity, copy, seen } => self.copied(entity, copy, seen),

@@ -109,6 +109,7 @@ impl Copies {
                         if let Err(ended) = outcome {
                             tracing::warn!(reason = %ended, "a table could not be copied; it is tried again");
                             self.source.shared.metrics.sessions_ended.add("copy");
+                            self.source.inputs.send(Input::Abandoned(entities)).await.map_err(|_| Ended::Stopped)?;
                         }
                     }
                 }
