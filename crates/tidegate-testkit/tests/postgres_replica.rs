@@ -32,7 +32,7 @@ async fn it_equals_the_server_after_any_writes() {
     for table in &tables {
         questions.extend((0..4).map(|_| Question::random(&mut random, table)));
     }
-    let mut replica = Replica::new(second.session().await, &tables, questions).await;
+    let mut replica = Replica::new(second.session().await, &tables, questions, 0).await;
     let mut writing = writers::start(&server.parameters(), &tables, seed, 4, 60);
     writers::stall_commits(&session).await;
     while writing.join_next().await.is_some() {}

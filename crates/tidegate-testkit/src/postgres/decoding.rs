@@ -67,6 +67,8 @@ pub async fn next_commits(session: &Session, slot: &str, changes_min: usize) -> 
                 let end = lsn(&at).unwrap_or_else(|| panic!("no LSN: {at}"));
                 commits.push(Commit { end, changes: std::mem::take(&mut changes) });
             }
+            // Barriers and the like.
+            data if data.starts_with("message: ") => {}
             data => changes.push(change(data).unwrap_or_else(|| panic!("the plugin says {data:?}"))),
         }
     }

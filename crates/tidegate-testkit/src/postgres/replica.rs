@@ -29,7 +29,7 @@ pub fn compare(shown: &[String], right: &[String]) -> Result<(), String> {
     Err(format!("{lengths}; at index {at}\n shown {:?}\n right {:?}", shown.get(at), right.get(at)))
 }
 
-/// The answers to one question over time: from each position on. The first is of position 0.
+/// The answers to one question over time: from each position on. The first is of the position where the log begins.
 #[derive(Debug, Clone)]
 pub struct Answers(Vec<(u64, List)>);
 
@@ -39,6 +39,15 @@ impl Answers {
     pub fn at(&self, position: u64) -> &List {
         let after = self.0.partition_point(|(end, _)| *end <= position);
         &self.0[after.max(1) - 1].1
+    }
+
+    /// Where the log begins.
+    ///
+    /// # Panics
+    /// Never: there is always a first answer.
+    #[must_use]
+    pub fn begin(&self) -> u64 {
+        self.0.first().expect("the first answer").0
     }
 
     /// The answer at the end.
@@ -66,8 +75,8 @@ pub struct Replica {
 }
 
 impl Replica {
-    /// Makes the (empty) tables in a database of its own and asks every question once.
-    pub async fn new(session: Session, tables: &[Table], questions: Vec<Question>) -> Self {
+    /// Makes the (empty) tables in a database of its own and asks every question once, as of the position `begin`.
+    pub async fn new(session: Session, tables: &[Table], questions: Vec<Question>, begin: u64) -> Self {
         session.run(SESSION).await;
         session.run(PRELUDE).await;
         for table in tables {
@@ -75,7 +84,7 @@ impl Replica {
         }
         let mut replica = Self { session, tables: tables.to_vec(), questions, answers: Vec::new() };
         let all: Vec<usize> = (0..replica.questions.len()).collect();
-        replica.answers = replica.ask(&all).await.into_iter().map(|list| Answers(vec![(0, list)])).collect();
+        replica.answers = replica.ask(&all).await.into_iter().map(|list| Answers(vec![(begin, list)])).collect();
         replica
     }
 

@@ -50,7 +50,8 @@ impl Report {
     /// # Errors
     /// The first difference.
     pub(crate) fn check(&self, question: &Question, answers: &Answers, from: usize) -> Result<usize, String> {
-        let sights = self.sights.iter().filter(|sight| sight.resets > from);
+        // The first copy is complete at a position before those of the log.
+        let sights = self.sights.iter().filter(|sight| sight.resets > from && sight.position >= answers.begin());
         let mut checks = 0;
         let mut last = 0;
         for Sight { position, resets, rows } in sights {

@@ -28,6 +28,9 @@ async fn every_type_filters_and_sorts_as_in_the_database() {
     let mut world = World::new(&server, "kinds", tables).await;
     insert(&world, &mut random, 0).await;
     let gateway = world.gateway(&server);
+    // What comes now is streamed, once the copy is done.
+    let copied = world.beacon().await;
+    reached(gateway.address(), copied).await;
     insert(&world, &mut random, ROWS).await;
     let end = world.beacon().await;
     reached(gateway.address(), end).await;

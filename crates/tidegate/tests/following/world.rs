@@ -28,6 +28,7 @@ pub(crate) struct World {
     /// All tables that are followed; the last of them is `beacon`.
     pub(crate) tables: Vec<Table>,
     beacons: i64,
+    begin: u64,
 }
 
 impl World {
@@ -35,11 +36,17 @@ impl World {
     pub(crate) async fn new(server: &Postgres, database: &str, mut tables: Vec<Table>) -> Self {
         tables.push(Table::of_kind("beacon", Kind::named("integer")));
         server.session().await.run(&format!("create database {database}")).await;
-        let world =
-            Self { database: database.to_owned(), parameters: server.parameters_of(database), tables, beacons: 0 };
+        let mut world = Self {
+            database: database.to_owned(),
+            parameters: server.parameters_of(database),
+            tables,
+            beacons: 0,
+            begin: 0,
+        };
         let session = world.session().await;
         session.run(PRELUDE).await;
         create_slot(&session, &world.reading()).await;
+        world.begin = session.lsn("select pg_current_wal_insert_lsn()").await;
         for table in &world.tables {
             session.run(&table.create()).await;
         }
@@ -114,7 +121,7 @@ impl World {
         second.session().await.run(&format!("create database {name}")).await;
         let session = Session::connect(&second.parameters_of(name)).await.unwrap();
         let questions = questions.iter().map(|(question, _)| question.clone()).collect();
-        let mut replica = Replica::new(session, &self.tables, questions).await;
+        let mut replica = Replica::new(session, &self.tables, questions, self.begin).await;
         let end = self.catch_up(&mut replica).await;
         (replica, end)
     }
@@ -146,13 +153,13 @@ impl World {
 /// server itself answers.
 pub(crate) async fn settle(address: SocketAddr, followers: &mut Followers, lsn: u64) -> u64 {
     let position = reached(address, lsn).await;
-    followers.until("the last commit", |_, report| report.position() >= position.min(lsn)).await;
+    followers.until("the last commit", |_, report| report.position() >= position).await;
     position
 }
 
 /// Asks until the gateway, which may be coming back, has everything up to `lsn`; gives its position then.
 pub(crate) async fn reached(address: SocketAddr, lsn: u64) -> u64 {
-    let path = format!("/v1/position?at_least={lsn}");
+    let path = format!("/v1/position?at_least={:X}/{:X}", lsn >> 32, lsn & u64::from(u32::MAX));
     let answer = async {
         loop {
             let answer = get(address, &path).await;

@@ -117,6 +117,7 @@ async fn a_table_is_dropped() {
     .await;
     // Those of the others go on.
     let end = scene.world.beacon().await;
+    let end = crate::world::reached(scene.gateway.address(), end).await;
     let others: Vec<bool> = scene.questions.iter().map(|(question, _)| question.query["entity"] != "t1").collect();
     scene.followers.until("the others", |number, report| !others[number] || report.position() >= end).await;
     // Once it is there again, so are they.
