@@ -105,9 +105,24 @@ impl Followers {
         Self { reports, _tasks: tasks }
     }
 
+    /// Nobody.
+    pub(crate) fn none() -> Self {
+        Self { reports: Vec::new(), _tasks: JoinSet::new() }
+    }
+
     /// What each has to say now.
     pub(crate) fn reports(&self) -> Vec<Report> {
         self.reports.iter().map(|report| report.borrow().clone()).collect()
+    }
+
+    /// Whether every report comes to be `enough` within a while.
+    pub(crate) async fn are_soon(&mut self, enough: impl Fn(usize, &Report) -> bool) -> bool {
+        let wait = async {
+            for (number, report) in self.reports.iter_mut().enumerate() {
+                let _ = report.wait_for(|report| enough(number, report)).await;
+            }
+        };
+        tokio::time::timeout(SOON, wait).await.is_ok()
     }
 
     /// Waits until every report is `enough`.
@@ -126,6 +141,8 @@ impl Followers {
     }
 }
 
+/// How long a list that is not right may take to be.
+const SOON: Duration = Duration::from_secs(15);
 /// What a busy machine explains.
 const PATIENCE: Duration = Duration::from_secs(60);
 
