@@ -58,7 +58,9 @@ impl Report {
             let expected = answers.at(*position);
             compare(rows, expected).map_err(|difference| {
                 let (sql, query) = (&question.sql, &question.query);
-                format!("at {position} (before: {last}), after {resets} resets\n{query}\n{sql}\n{difference}\n{self}")
+                let around = answers.around(*position);
+                let at = format!("at {position} (before: {last}), after {resets} resets; right around it: {around:?}");
+                format!("{at}\n{query}\n{sql}\n{difference}\n{self}")
             })?;
             checks += 1;
             last = *position;
