@@ -66,6 +66,12 @@ pub(crate) fn semantics(cases: u64) -> Outcome {
     run(&format!("{cases} schemas against PostgreSQL"), test)
 }
 
+pub(crate) fn oracle(checks: u64) -> Outcome {
+    let mut test = cargo(&["test", "--release", "--package", "tidegate", "--test", "following", "--", "--nocapture"]);
+    test.arg("oracle::").env("TIDEGATE_ORACLE_CHECKS", checks.to_string());
+    run(&format!("{checks} lists while a PostgreSQL is followed"), test)
+}
+
 pub(crate) fn fuzz(seconds: u64) -> Outcome {
     let mut test = cargo(&["test", "--package", "tidegate-fuzz", "--", "--nocapture"]);
     test.env("TIDEGATE_FUZZ_SECONDS", seconds.to_string());

@@ -40,6 +40,12 @@ enum Task {
         #[arg(long, default_value_t = 20_000)]
         cases: u64,
     },
+    /// Lists of clients against a real PostgreSQL that is followed, commit by commit, as many as asked for.
+    Oracle {
+        /// How many.
+        #[arg(long, default_value_t = 1_000_000)]
+        checks: u64,
+    },
     /// The fuzz targets on mutations of their seeds, on stable Rust and without guidance by coverage.
     Fuzz {
         /// Seconds for each target.
@@ -56,6 +62,7 @@ fn main() -> ExitCode {
         Task::Browser => checks::browser(),
         Task::Histories { count } => checks::histories(count),
         Task::Semantics { cases } => checks::semantics(cases),
+        Task::Oracle { checks } => checks::oracle(checks),
         Task::Fuzz { seconds } => checks::fuzz(seconds),
     };
     match result {

@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rand::Rng as _;
 use rand::rngs::StdRng;
+use rand::{Rng as _, SeedableRng as _};
 use tidegate_testkit::clients::{Frame, LiveSocket, ModelList};
 use tidegate_testkit::postgres::queries::Question;
 use tidegate_testkit::postgres::replica::{Answers, List, compare};
@@ -84,21 +84,18 @@ pub(crate) struct Followers {
 }
 
 impl Followers {
-    /// One for each question, of the gateway at the address of the moment. With `restless` they come and go.
+    /// One for each question, of the gateway at the address of the moment. With a seed they come and go.
     pub(crate) fn start(
         address: &watch::Receiver<SocketAddr>,
         questions: &[(Question, Table)],
-        restless: Option<StdRng>,
+        restless: Option<u64>,
     ) -> Self {
         let mut tasks = JoinSet::new();
         let mut reports = Vec::new();
         for (question, table) in questions {
             let (report, reported) = watch::channel(Report::default());
             let list = if question.streamed { ModelList::streamed() } else { ModelList::new() };
-            let mut random = restless.clone();
-            if let Some(random) = &mut random {
-                *random = rand::SeedableRng::seed_from_u64(random.random::<u64>() ^ reports.len() as u64);
-            }
+            let random = restless.map(|seed| StdRng::seed_from_u64(seed + reports.len() as u64));
             let (question, table) = (question.clone(), table.clone());
             let follower = Follower { question, table, list, random, report };
             tasks.spawn(follower.run(address.clone()));
