@@ -306,9 +306,11 @@ impl Applier {
         self.follows.iter().filter(wanted).map(Follow::id).collect()
     }
 
-    /// The views of these entities are to be read anew, at a position of its own.
+    /// The views of these entities are to be read anew, at a position of its own: that of the place that has been
+    /// reached, or the next free one.
     fn publish_reload(&mut self, entities: Vec<EntityId>) -> Result<(), Fault> {
-        let position = Position(self.writer.position().0 + 1);
+        let reached = self.standing.as_ref().map_or(0, |standing| standing.lsn.0);
+        let position = Position(reached.max(self.writer.position().0 + 1));
         self.writer.advance(position)?;
         self.group.push(Transaction { position, changes: Vec::new(), reloads: entities });
         Ok(())

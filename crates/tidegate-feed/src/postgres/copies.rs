@@ -10,7 +10,6 @@ use tidegate_model::EntityId;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
-use super::Lsn;
 use super::applier::{Epoch, Input};
 use super::connect::{Connection, Via, connect};
 use super::copy::{self, CopyLimits, Seen, SnapshotSource};
@@ -176,14 +175,9 @@ async fn copy_one(
     };
     let (copied, handed): (_, Result<(), Ended>) = tokio::join!(copying, handing);
     let (rows, ()) = (copied?, handed?);
-    let upto = match seen {
-        Seen::AtSlot => Lsn(0),
-        Seen::Snapshot(_) => {
-            let upto = copy::log_end(client).await?;
-            source.shared.nudge.notify_one();
-            upto
-        }
-    };
+    // Also of a slot's snapshot: a table truncated since then is empty for every snapshot.
+    let upto = copy::log_end(client).await?;
+    source.shared.nudge.notify_one();
     source.inputs.send(Input::Copied { entity, copy: epoch, seen, upto }).await.map_err(|_| Ended::Stopped)?;
     let seconds = began.elapsed().as_secs_f64();
     tracing::info!(entity = &*followed.name, rows, seconds, "copied");

@@ -197,7 +197,7 @@ async fn facts(source: &Source) -> Result<Facts, Ended> {
     Ok(Facts { client, slot, through })
 }
 
-/// Everything is copied again: from the slot as it is, or from a new one.
+/// Everything is copied again: beside a stream from the end of the log, or out of a new slot's snapshot.
 async fn begin_anew(
     source: &Arc<Source>,
     copies: &mut Copies,
@@ -209,7 +209,7 @@ async fn begin_anew(
     copies.abort().await;
     let usable = facts.slot.as_ref().filter(|slot| !slot.is_lost()).and_then(|slot| slot.confirmed_flush);
     let (lsn, snapshot) = match usable {
-        Some(confirmed) => (confirmed, None),
+        Some(_) => (setup::advance_slot(&facts.client, &source.settings.slot).await?, None),
         None => {
             if facts.slot.is_some() {
                 setup::drop_slot(&facts.client, &source.settings.slot).await?;
