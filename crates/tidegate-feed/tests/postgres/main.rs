@@ -6,3 +6,4 @@ mod altered;
 mod copying;
 mod follower;
 mod following;
+mod proving;
