@@ -66,9 +66,14 @@ impl Copies {
         let epochs = wanted.iter().map(|entity| (*entity, self.next_epoch()));
         let queue: VecDeque<(EntityId, Epoch)> = epochs.collect();
         let queue = Arc::new(Mutex::new(queue));
+        // All or none: should one not come about, nobody else may copy the entities at the same time.
+        let mut clients = Vec::with_capacity(connections);
         for _ in 0..connections {
             let client = connect(&self.source.settings, Via::Copy).await?;
             let seen = copy::begin(&client, &snapshot).await?;
+            clients.push((client, seen));
+        }
+        for (client, seen) in clients {
             let (source, queue) = (self.source.clone(), queue.clone());
             self.tasks.spawn(async move {
                 let mut done = Vec::new();
@@ -109,7 +114,6 @@ impl Copies {
                         if let Err(ended) = outcome {
                             tracing::warn!(reason = %ended, "a table could not be copied; it is tried again");
                             self.source.shared.metrics.sessions_ended.add("copy");
-                            self.source.inputs.send(Input::Abandoned(entities)).await.map_err(|_| Ended::Stopped)?;
                         }
                     }
                 }

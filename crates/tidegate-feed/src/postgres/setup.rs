@@ -69,19 +69,6 @@ pub(crate) async fn drop_slot(client: &Client, slot: &str) -> Result<(), SourceE
     rows(client, &sql).await.map(drop)
 }
 
-/// Moves a slot to the end of what the server has flushed; gives that place. What it passes over is decoded by nobody: a
-/// stream from where the publication was not there, or was another, would fail for ever.
-///
-/// # Errors
-/// The server's; 55006 while somebody streams from it.
-pub(crate) async fn advance_slot(client: &Client, slot: &str) -> Result<Lsn, SourceError> {
-    let slot = literal(slot);
-    let sql =
-        format!("SELECT end_lsn FROM pg_catalog.pg_replication_slot_advance({slot}, pg_catalog.pg_current_wal_lsn())");
-    let rows = rows(client, &sql).await.map_err(|error| error.during("moving the slot to the end of the log"))?;
-    parsed(rows.first(), 0)
-}
-
 /// How far a slot is behind.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Lag {
