@@ -1,7 +1,7 @@
 // The example's page in a real browser, while run.sh writes: is what it shows what PostgreSQL has?
 //
 //   TIDEGATE_BIN, PLAYWRIGHT_DIR, CHROMIUM, SCREENSHOTS    as in clients/js/test/browser.mjs
-//   SECONDS_OF_WRITES    how long pgbench writes (default 4)
+//   SECONDS_OF_WRITES    how long pgbench writes (default 8)
 //
 // Ends with 0 where all is well, 1 where not, and 77 where something that it needs is missing.
 import assert from 'node:assert/strict'
@@ -15,7 +15,7 @@ import { createInterface } from 'node:readline'
 const executablePath = process.env.CHROMIUM ?? '/usr/bin/chromium'
 const ARGS = ['--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync']
 const LIMIT_MS = 60_000
-const SECONDS = process.env.SECONDS_OF_WRITES ?? '4'
+const SECONDS = process.env.SECONDS_OF_WRITES ?? '8'
 const TOP = 'select aid, abalance from pgbench_accounts order by abalance desc, aid limit 50'
 const TELLERS = 'select tid, tbalance from pgbench_tellers order by tbalance desc, tid'
 
@@ -86,11 +86,11 @@ try {
   await page.goto(url)
   await page.waitForFunction(() => document.querySelectorAll('#rows li').length === 50)
   await page.waitForFunction(() => Number(document.querySelector('#m-p50').textContent) >= 0)
-  await page.waitForTimeout(Math.min(SECONDS * 500, 45_000))
-  await shot('1-live')
   await page.click('#cut')
-  await page.waitForFunction(() => /^(Resumed|A fresh snapshot): \d+ transactions/.test(document.querySelector('#notice').textContent))
-  await shot('2-back')
+  await page.waitForFunction(() => /^(Resumed|A fresh snapshot): [\d,]+ transactions/.test(document.querySelector('#notice').textContent))
+  await shot('1-back')
+  await page.waitForTimeout(SECONDS * 400)
+  await shot('2-live')
   console.log(`${await text('#notice')}; ${await text('#m-p50')} ms, p99 ${await text('#m-p99')} ms`)
 
   console.log(await says(/(\d+ frames later .*)/))

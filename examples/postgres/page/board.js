@@ -1,5 +1,6 @@
 // Ranks with bars: keyed rows that enter, move, flash and leave.
 
+const DRAW_MS = 80 // between draws: more often than a move takes shows nobody more
 const MOVE = { duration: 260, easing: 'cubic-bezier(.2,.8,.2,1)' }
 const TWO_COLUMNS_PX = 640 // from this width on
 const LINE_PX_MIN = 25
@@ -12,7 +13,7 @@ export class Board {
   #max
   #nodes = new Map() // key -> {node, place, amount}
   #entries = []
-  #frame = 0
+  #timer = 0
   #still = true
 
   /** `rows` is the element, `name(row)` and `amount(row)` are shown, `max` rows are expected. */
@@ -23,45 +24,46 @@ export class Board {
     new ResizeObserver(() => this.show(this.#entries, true)).observe(rows.parentElement)
   }
 
-  /** Draws at most once a frame of the screen, however many batches come. `still`: without motion. */
+  /** Draws a few times a second at most, however many batches come. `still`: without motion. */
   show(entries, still = false) {
     this.#entries = entries
     this.#still ||= still
-    this.#frame ||= requestAnimationFrame(() => {
-      this.#frame = 0
-      this.#draw(this.#still || calm.matches)
-      this.#still = false
-    })
+    this.#timer ||= setTimeout(() => requestAnimationFrame(() => this.#draw()), DRAW_MS)
   }
 
-  #draw(still) {
+  #draw() {
+    const still = this.#still || calm.matches
+    this.#timer = 0
+    this.#still = false
     const { clientWidth, clientHeight } = this.#rows.parentElement
     const columns = clientWidth >= TWO_COLUMNS_PX ? 2 : 1
     const lines = Math.ceil(this.#max / columns)
     const linePx = Math.min(LINE_PX_MAX, Math.max(LINE_PX_MIN, Math.floor((clientHeight - 8) / lines)))
+    const place = (index) => `translate(${Math.floor(index / lines) * 100}%, ${(index % lines) * linePx}px)`
+    // Everything is read before anything is written: one layout, not one for each row.
+    const from = new Map()
+    this.#entries.forEach(({ key }, index) => {
+      const shown = this.#nodes.get(key)
+      // From where the row is on the screen now, even in the middle of another move.
+      if (shown && shown.place !== place(index) && !still) from.set(key, getComputedStyle(shown.node).transform)
+    })
     this.#rows.style.cssText = `--columns: ${columns}; --line-height: ${linePx}px; height: ${Math.min(lines, this.#entries.length) * linePx}px`
     const most = Math.max(1, ...this.#entries.map(({ row }) => Math.abs(this.amount(row))))
     const gone = new Map(this.#nodes)
     this.#entries.forEach((entry, index) => {
       gone.delete(entry.key)
-      const place = `translate(${Math.floor(index / lines) * 100}%, ${(index % lines) * linePx}px)`
       const amount = this.amount(entry.row)
       let shown = this.#nodes.get(entry.key)
       if (!shown) {
-        shown = { node: this.#made(entry), place, amount }
+        shown = { node: this.#made(entry), amount }
         this.#nodes.set(entry.key, shown)
         this.#rows.append(shown.node)
-        if (!still) {
-          shown.node.animate([{ opacity: 0 }, { opacity: 1 }], MOVE)
-          flash(shown.node, '--enter')
-        }
-      } else if (shown.place !== place && !still) {
-        // From where the row is on the screen now, even in the middle of another move.
-        shown.node.animate([{ transform: getComputedStyle(shown.node).transform }, { transform: place }], MOVE)
+        if (!still) flash(shown.node, '--enter')
       }
       this.#fill(shown, { index, amount, most, still })
-      Object.assign(shown, { place, amount })
-      shown.node.style.transform = place
+      Object.assign(shown, { place: place(index), amount })
+      shown.node.style.transform = shown.place
+      if (from.has(entry.key)) shown.node.animate([{ transform: from.get(entry.key) }, { transform: shown.place }], MOVE)
     })
     for (const [key, { node }] of gone) {
       this.#nodes.delete(key)
@@ -82,7 +84,7 @@ export class Board {
     rank.textContent = index + 1
     rank.classList.toggle('first', index < 3)
     node.setAttribute('aria-posinset', index + 1)
-    bar.firstChild.style.transform = `scaleX(${Math.abs(amount) / most})`
+    bar.firstChild.style.transform = `translateX(${(Math.abs(amount) / most - 1) * 100}%)`
     bar.classList.toggle('negative', amount < 0)
     figure.textContent = amount.toLocaleString('en')
     if (amount === before || still) return
@@ -94,7 +96,6 @@ export class Board {
   }
 }
 
-function flash(node, variable) {
-  const colour = getComputedStyle(node).getPropertyValue(variable)
-  node.animate([{ backgroundColor: `color-mix(in srgb, ${colour} 20%, var(--card))` }, {}], { duration: 700, easing: 'ease-out' })
+function flash(node, colour) {
+  node.animate([{ backgroundColor: `color-mix(in srgb, var(${colour}) 20%, var(--card))` }, {}], { duration: 500, easing: 'ease-out' })
 }

@@ -74,7 +74,7 @@ function showHistory() {
     const node = document.createElement('li')
     node.className = delta < 0 ? 'down' : 'up'
     const amount = (delta > 0 ? '+' : '') + delta.toLocaleString('en')
-    for (const text of [hid, `account ${aid.toLocaleString('en')}, teller ${tid}`, amount]) {
+    for (const text of [hid, `account ${aid.toLocaleString('en')}, no. ${tid}`, amount]) {
       node.append(Object.assign(document.createElement('span'), { textContent: text }))
     }
     return node
