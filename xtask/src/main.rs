@@ -19,7 +19,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Task {
-    /// Installs what the tests need and this machine lacks: PostgreSQL, Node, Chromium (by apt-get, as root only), and
+    /// Installs what the tests need and this machine lacks: PostgreSQL, pgbouncer, openssl, Node, Chromium (by
+    /// apt-get, as root only), and
     /// Python's `websockets` and npm's `playwright-core` (below target/).
     Setup,
     /// All that CI checks: format, lints, docs, the JavaScript client, the pages in a browser, and every test.
@@ -40,6 +41,12 @@ enum Task {
         #[arg(long, default_value_t = 20_000)]
         cases: u64,
     },
+    /// Lists of the real gateway against a real PostgreSQL at every commit, as many comparisons as asked for.
+    Oracle {
+        /// How many lists are compared.
+        #[arg(long, default_value_t = 1_000_000)]
+        checks: u64,
+    },
     /// The fuzz targets on mutations of their seeds, on stable Rust and without guidance by coverage.
     Fuzz {
         /// Seconds for each target.
@@ -56,6 +63,7 @@ fn main() -> ExitCode {
         Task::Browser => checks::browser(),
         Task::Histories { count } => checks::histories(count),
         Task::Semantics { cases } => checks::semantics(cases),
+        Task::Oracle { checks: count } => checks::oracle(count),
         Task::Fuzz { seconds } => checks::fuzz(seconds),
     };
     match result {

@@ -1,16 +1,18 @@
-//! Where transactions come from: local writes.
+//! Where transactions come from: local writes, or a PostgreSQL database that is followed.
 //!
 //! # Place in the flow
-//! The leftmost room. [`LocalFeed`] owns the mirror's writer, turns each accepted batch into one transaction at the
-//! next position, and hands its net changes to whoever follows (the live engine). A database that is followed is to be
-//! another feed with the same outlet.
+//! The leftmost room. A feed owns the mirror's writer, applies one transaction after the other at growing positions, and
+//! hands their net changes to whoever follows (the live engine). [`LocalFeed`] makes them of batches that are accepted;
+//! [`postgres::PostgresFeed`] takes them out of a database's log. One of them runs.
 //!
 //! # Invariants
-//! - **All or nothing.** A batch is applied as a whole, or refused with the entity, column and rule at fault.
-//! - **Durable first.** Batches that wait are committed together with one fsync. Only then are they published, in the
-//!   order of their positions, and only then answered. A commit that fails is published to nobody.
+//! - **All or nothing.** A batch or a transaction is applied as a whole; a batch may be refused with the entity, column and
+//!   rule at fault.
+//! - **Durable first.** What waits is committed together with one fsync. Only then is it published, in the order of the
+//!   positions, and only then answered, or confirmed to its source. A commit that fails is published to nobody.
 //! - **Asked again, answered the same.** The answer under an idempotency key is kept in the same commit as its rows.
-//! - **Bounded.** The queue is bounded in requests and bytes; past either, a write is refused as `overloaded`.
+//! - **Bounded.** Queues are bounded in number and bytes; past either, a write is refused as `overloaded`, and a source
+//!   waits.
 
 mod commit;
 mod decode;

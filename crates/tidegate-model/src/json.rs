@@ -84,7 +84,8 @@ pub fn write_cursor(order: &Order, row: &Row, out: &mut Vec<u8>) {
     out.extend_from_slice(b"]}");
 }
 
-/// The key of `row` as text (`agg_id`): the value itself, or a JSON array in text for a composite key.
+/// The key of `row` as text (`agg_id`): the value itself, or a JSON array in text for a composite key. Equal keys have
+/// one text, however they were written.
 #[must_use]
 pub fn key_text(entity: &Entity, row: &Row) -> String {
     let mut out = Vec::new();
@@ -92,7 +93,7 @@ pub fn key_text(entity: &Entity, row: &Row) -> String {
         match row.value(*column) {
             Value::Text(text) => return text.as_ref().to_owned(),
             Value::Enum(label) => return label.text.as_ref().to_owned(),
-            value => write_value(value, &mut out),
+            value => write_key_value(value, &mut out),
         }
         // Types that are strings in JSON are bare in a key.
         if out.first() == Some(&b'"') {
@@ -105,11 +106,22 @@ pub fn key_text(entity: &Entity, row: &Row) -> String {
             if i > 0 {
                 out.push(b',');
             }
-            write_value(row.value(*column), &mut out);
+            write_key_value(row.value(*column), &mut out);
         }
         out.push(b']');
     }
     String::from_utf8_lossy(&out).into_owned()
+}
+
+/// As [`write_value`], without what equal values may differ in: the sign of zero, zeros that end a fraction.
+fn write_key_value(value: &Value, out: &mut Vec<u8>) {
+    match value {
+        Value::Float(float) if *float == 0.0 => write_value(&Value::Float(0.0), out),
+        Value::Decimal(decimal) if decimal.text().contains('.') => {
+            write_serialized(decimal.text().trim_end_matches('0').trim_end_matches('.'), out);
+        }
+        value => write_value(value, out),
+    }
 }
 
 /// Reads back what [`key_text`] wrote: one value per key column.

@@ -37,11 +37,20 @@ impl Gateway {
     /// Where it does not say `listening on` within a minute, with what it said instead.
     #[must_use]
     pub fn start(binary: impl AsRef<Path>, toml: &str) -> Self {
-        let directory = TempDir::new().expect("a temporary directory");
-        std::fs::write(directory.path().join("tidegate.toml"), toml).expect("the configuration is written");
-        let binary = binary.as_ref().to_owned();
-        let mut gateway = Self { binary, directory, running: None, said: Arc::default() };
+        let mut gateway = Self::idle(binary, toml);
         gateway.restart();
+        gateway
+    }
+
+    /// As [`Gateway::start`], but not started yet.
+    ///
+    /// # Panics
+    /// Where its configuration can't be written.
+    #[must_use]
+    pub fn idle(binary: impl AsRef<Path>, toml: &str) -> Self {
+        let directory = TempDir::new().expect("a temporary directory");
+        let gateway = Self { binary: binary.as_ref().to_owned(), directory, running: None, said: Arc::default() };
+        gateway.configure(toml);
         gateway
     }
 
@@ -83,8 +92,20 @@ impl Gateway {
     /// # Panics
     /// As [`Gateway::start`].
     pub fn restart(&mut self) {
+        let started = self.try_restart();
+        started.unwrap_or_else(|said| panic!("{} does not say where it listens:\n{said}", self.binary.display()));
+    }
+
+    /// As [`Gateway::restart`], where a start may be refused.
+    ///
+    /// # Errors
+    /// What it said instead of where it listens.
+    pub fn try_restart(&mut self) -> Result<(), String> {
         self.kill();
-        let mut child = Command::new(&self.binary)
+        // A file that may not grow is to be an error that it gets to see, not its end: see `limit_file_bytes`.
+        let mut child = Command::new("sh")
+            .args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""])
+            .arg(&self.binary)
             .args(["serve", "--listen", "127.0.0.1:0", "--config"])
             .arg(self.directory.path().join("tidegate.toml"))
             .arg("--data-dir")
@@ -103,9 +124,41 @@ impl Gateway {
         let Some(address) = address else {
             let _ = child.kill();
             let _ = child.wait();
-            panic!("{} does not say where it listens:\n{}", self.binary.display(), self.said());
+            return Err(self.said());
         };
         self.running = Some(Running { child, address });
+        Ok(())
+    }
+
+    /// Another configuration from the next start on.
+    ///
+    /// # Panics
+    /// Where it can't be written.
+    pub fn configure(&self, toml: &str) {
+        std::fs::write(self.directory.path().join("tidegate.toml"), toml).expect("the configuration is written");
+    }
+
+    /// No file of it may grow past so many bytes from now on, as on a full disk; `None`: no limit.
+    ///
+    /// # Panics
+    /// While it does not run.
+    pub fn limit_file_bytes(&self, limit: Option<u64>) {
+        let running = self.running.as_ref().expect("the gateway runs");
+        let limit = limit.map_or("unlimited".to_owned(), |limit| limit.to_string());
+        let id = running.child.id().to_string();
+        let set = Command::new("prlimit").args(["--pid", &id, &format!("--fsize={limit}:")]).status();
+        assert!(set.is_ok_and(|status| status.success()), "the limit could not be set");
+    }
+
+    /// Copies its data directory to another place, or back from there. It must not run.
+    ///
+    /// # Panics
+    /// While it runs, or where the copy fails.
+    pub fn copy_data(&self, from: &Path, to: &Path) {
+        assert!(self.running.is_none(), "the gateway runs");
+        let _ = std::fs::remove_dir_all(to);
+        let copied = Command::new("cp").arg("-a").arg(from).arg(to).status();
+        assert!(copied.is_ok_and(|status| status.success()), "{} could not be copied", from.display());
     }
 
     /// Its data directory.

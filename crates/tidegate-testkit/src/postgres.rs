@@ -1,7 +1,14 @@
 //! A throwaway PostgreSQL: real, local, gone with its handle; stopped, killed, put back and promoted as a test likes.
 
+pub mod decoding;
+pub mod kinds;
 mod programs;
+pub mod queries;
+pub mod replica;
 mod session;
+pub mod tables;
+pub mod wire;
+pub mod writers;
 
 use std::io::{BufRead as _, BufReader};
 use std::net::{SocketAddr, TcpListener};
@@ -125,19 +132,19 @@ impl Postgres {
     /// Parameters in libpq's form, for the superuser and the database `postgres`.
     #[must_use]
     pub fn parameters(&self) -> String {
-        format!("host=127.0.0.1 port={} user=postgres dbname=postgres", self.port)
+        self.parameters_of("postgres")
     }
 
-    /// The same as a URL.
+    /// Parameters in libpq's form, for the superuser and a database.
+    #[must_use]
+    pub fn parameters_of(&self, database: &str) -> String {
+        format!("host=127.0.0.1 port={} user=postgres dbname={database}", self.port)
+    }
+
+    /// The superuser and the database `postgres` as a URL.
     #[must_use]
     pub fn url(&self) -> String {
-        self.url_via(self.address())
-    }
-
-    /// The same as a URL, but by way of `address`: a proxy's.
-    #[must_use]
-    pub fn url_via(&self, address: SocketAddr) -> String {
-        format!("postgres://postgres@{address}/postgres")
+        format!("postgres://postgres@{}/postgres", self.address())
     }
 
     /// Its directory: `data` is inside, and it may hold files that the server is to read.

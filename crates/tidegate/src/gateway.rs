@@ -24,6 +24,8 @@ use crate::progress::Progress;
 
 /// The most time over which clients are let go when the rooms start again: who comes back waits for as long.
 const RESTART_WINDOW_MAX: Duration = Duration::from_secs(1);
+/// From the first change of a schema on: a migration makes several, and clients are to be closed once.
+const SETTLE: Duration = Duration::from_millis(500);
 /// Before the source is asked again what its schema is, growing twofold between these.
 const ASK_AGAIN_MIN: Duration = Duration::from_secs(1);
 const ASK_AGAIN_MAX: Duration = Duration::from_secs(60);
@@ -200,6 +202,7 @@ async fn keep(plan: Plan, listener: Listener, mut house: House, stop: Cancellati
 async fn changed(plan: &Plan, feed: &Feed) -> Entities {
     let reason = feed.changed().await;
     tracing::warn!(reason, "the schema of the source changed");
+    sleep(SETTLE).await;
     let mut pause = ASK_AGAIN_MIN;
     loop {
         match plan.entities().await {

@@ -29,6 +29,7 @@
 //! - **Valid before bound.** A port is opened only for a configuration that is valid as a whole.
 //! - **Closed by default.** Nothing is open to strangers that configuration does not open, and what a fault inside says
 //!   goes to the log, not to the client.
+//! - **One catalog a run.** The rooms of a run share one catalog; another schema of the source is another run.
 //! - **What was accepted is written.** Stopping ends clients first and the feed after them.
 
 mod api;

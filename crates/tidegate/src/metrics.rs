@@ -95,6 +95,12 @@ impl Sources {
         out.counter("live_scans_repeated", "Scans made again", live.scans_repeated.get())?;
         out.counter("live_views_reloaded", "Views read anew after a reload", live.views_reloaded.get())?;
         out.counter("live_idle_reloaded", "Lingering views let go by a reload", live.idle_reloaded.get())?;
+        out.counter(
+            "live_views_reloaded",
+            "Views with subscribers read anew with their entity",
+            live.views_reloaded.get(),
+        )?;
+        out.counter("live_idle_reloaded", "Views without, let go instead", live.idle_reloaded.get())?;
         out.counter("live_resumed", "Resumes that were proven", live.resumed.get())?;
         out.counter("live_resets", "Snapshots where a client had hoped to go on", live.resets.get())?;
         out.counter("live_reanchors", "Re-anchors", live.reanchors.get())?;

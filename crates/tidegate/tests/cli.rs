@@ -86,7 +86,7 @@ fn every_command_has_help_with_examples() {
 fn a_wrong_configuration_is_named_before_a_port_is_bound() {
     let directory = TempDir::new().unwrap();
     fs::write(directory.path().join("tidegate.toml"), "[edge]\nmax_connections = 0\n").unwrap();
-    for command in [&["serve"][..], &["init"], &["config", "check"]] {
+    for command in [&["serve"][..], &["config", "check"]] {
         let error = stderr_of_failure(&run(directory.path(), command));
         assert_eq!(error, "error: edge.max_connections = 0 (from tidegate.toml): must be between 1 and 4294967296\n");
     }
@@ -112,6 +112,21 @@ fn a_database_is_no_place_to_import_into_and_its_configuration_is_checked_withou
     assert!(refused.contains("rows come from a database here") && refused.contains("\\copy"), "{refused}");
     let shown = stdout(&run(directory.path(), &["config", "show"]));
     assert!(shown.contains("[source]") && !shown.contains("hunter2"), "{shown}");
+}
+
+#[test]
+fn waiting_for_a_database_can_be_ended() {
+    let directory = TempDir::new().unwrap();
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let text = format!(
+        "[source]\nkind = \"postgres\"\nurl = \"postgres://tide@{nobody}/shop\"\n[[entity]]\nname = \"orders\"\n"
+    );
+    fs::write(directory.path().join("tidegate.toml"), text).unwrap();
+    let mut child = tidegate(directory.path()).arg("serve").stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+    assert!(lines.any(|line| line.contains("does not answer yet")));
+    assert!(Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap().success());
+    assert_eq!(child.wait().unwrap().code(), Some(0));
 }
 
 #[test]

@@ -60,8 +60,10 @@ pub(crate) enum Input {
     Copy { entity: EntityId, copy: Epoch, fresh: bool, done: oneshot::Sender<()> },
     /// Rows of it.
     Rows { entity: EntityId, copy: Epoch, rows: Vec<Box<[tidegate_model::Value]>> },
-    /// All rows have come.
-    Copied { entity: EntityId, copy: Epoch, seen: Seen },
+    /// The copies of these entities came to nothing: they want another.
+    Abandoned(Vec<EntityId>),
+    /// All rows have come; the log up to `upto` has all that they are.
+    Copied { entity: EntityId, copy: Epoch, seen: Seen, upto: Lsn },
     /// The entity can't be followed any more.
     Fail { entity: EntityId, reason: Arc<str> },
 }
@@ -243,8 +245,13 @@ impl Applier {
                 self.begin_copy(entity, copy, fresh)?;
                 let _ = done.send(());
             }
+            Input::Abandoned(entities) => {
+                for entity in entities {
+                    self.copies[entity.0 as usize] = 0;
+                }
+            }
             Input::Rows { entity, copy, rows } => self.copied_rows(entity, copy, rows)?,
-            Input::Copied { entity, copy, seen } => self.copied(entity, copy, seen),
+            Input::Copied { entity, copy, seen, upto } => self.copied(entity, copy, seen, upto),
             Input::Fail { entity, reason } => self.fail(entity, reason),
         }
         Ok(())
@@ -358,7 +365,7 @@ impl Applier {
             let state = match &follow.phase {
                 Phase::Following => "ready",
                 Phase::Recording => "waiting",
-                Phase::Replaying(_) => "catching_up",
+                Phase::Replaying { .. } => "catching_up",
                 Phase::Failed(_) => "unavailable",
             };
             self.shared.entity(number, |status| status.state = state);
@@ -366,7 +373,7 @@ impl Applier {
     }
 
     fn is_replaying(&self) -> bool {
-        self.open.is_none() && self.follows.iter().any(|follow| matches!(follow.phase, Phase::Replaying(_)))
+        self.open.is_none() && self.follows.iter().any(|follow| self.can_replay(follow))
     }
 }
 

@@ -10,6 +10,7 @@ use tidegate_model::EntityId;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
+use super::Lsn;
 use super::applier::{Epoch, Input};
 use super::connect::{Connection, Via, connect};
 use super::copy::{self, CopyLimits, Seen, SnapshotSource};
@@ -109,6 +110,7 @@ impl Copies {
                         if let Err(ended) = outcome {
                             tracing::warn!(reason = %ended, "a table could not be copied; it is tried again");
                             self.source.shared.metrics.sessions_ended.add("copy");
+                            self.source.inputs.send(Input::Abandoned(entities)).await.map_err(|_| Ended::Stopped)?;
                         }
                     }
                 }
@@ -165,7 +167,7 @@ async fn copy_one(
     let limits = CopyLimits::of(&source.settings);
     let (sink, mut batches) = mpsc::channel(BATCHES);
     let began = std::time::Instant::now();
-    let copying = async move { copy::copy_table(client, &*followed.mapping, &limits, &sink).await };
+    let copying = async move { copy::copy_table(client, &followed.mapping, &limits, &sink).await };
     let handing = async {
         while let Some(rows) = batches.recv().await {
             source.inputs.send(Input::Rows { entity, copy: epoch, rows }).await.map_err(|_| Ended::Stopped)?;
@@ -174,7 +176,15 @@ async fn copy_one(
     };
     let (copied, handed): (_, Result<(), Ended>) = tokio::join!(copying, handing);
     let (rows, ()) = (copied?, handed?);
-    source.inputs.send(Input::Copied { entity, copy: epoch, seen }).await.map_err(|_| Ended::Stopped)?;
+    let upto = match seen {
+        Seen::AtSlot => Lsn(0),
+        Seen::Snapshot(_) => {
+            let upto = copy::log_end(client).await?;
+            source.shared.nudge.notify_one();
+            upto
+        }
+    };
+    source.inputs.send(Input::Copied { entity, copy: epoch, seen, upto }).await.map_err(|_| Ended::Stopped)?;
     let seconds = began.elapsed().as_secs_f64();
     tracing::info!(entity = &*followed.name, rows, seconds, "copied");
     Ok(())

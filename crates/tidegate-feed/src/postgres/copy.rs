@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_postgres::Client;
 
+use super::Lsn;
 use super::binary_copy::Parser;
 use super::connect::{PINNED, field, parsed, rows};
 use super::error::{SourceError, SourceErrorKind};
@@ -97,6 +98,15 @@ pub(crate) async fn begin(client: &Client, source: &SnapshotSource) -> Result<Se
         SnapshotSource::Exported(_) => Ok(Seen::AtSlot),
         SnapshotSource::Fresh => XidSnapshot::parse(&snapshot).map(Seen::Snapshot),
     }
+}
+
+/// Where the log ends, asked after a snapshot was taken: past every commit that the snapshot sees. What has been flushed
+/// would not be, for a commit may be seen before it is.
+///
+/// # Errors
+/// The server's.
+pub(crate) async fn log_end(client: &Client) -> Result<Lsn, SourceError> {
+    parsed(rows(client, "SELECT pg_catalog.pg_current_wal_insert_lsn()").await?.first(), 0)
 }
 
 /// Copies a table in the transaction that [`begin`] opened, batch by batch into `sink`: how many rows.

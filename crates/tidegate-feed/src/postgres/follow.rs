@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use tidegate_mirror::SourceOp;
 use tidegate_model::{Entity, EntityId, Value};
 
+use super::Lsn;
 use super::copy::Seen;
 use super::mapping::{Drift, Mapping};
 use super::pgoutput::{Cell, Old, Relation, Tuple};
@@ -17,9 +18,9 @@ pub(crate) enum Phase {
     Following,
     /// Its table is being copied: changes are recorded.
     Recording,
-    /// The copy is complete: what was recorded is applied, but for what the copy had seen; what comes is recorded behind
-    /// it until nothing is left.
-    Replaying(Seen),
+    /// The copy is complete: once the stream has come to `upto`, past everything that the copy has seen, what was
+    /// recorded is applied, but for what the copy had seen; what comes is recorded behind it until nothing is left.
+    Replaying { seen: Seen, upto: Lsn },
     /// It can't be served, for this reason: changes are ignored.
     Failed(Arc<str>),
 }

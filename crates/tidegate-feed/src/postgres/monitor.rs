@@ -88,7 +88,10 @@ impl Monitor {
             self.marks.clone_from(&marks);
             self.source.inputs.send(Input::Marks(marks)).await.map_err(|_| Ended::Stopped)?;
         }
-        self.schema().await
+        self.schema().await?;
+        // A copy waits for the stream to pass what it saw; on a server where nothing is written nothing would.
+        let waits = self.source.shared.status().entities.iter().any(|entity| entity.state == "catching_up");
+        if waits { self.nudge().await } else { Ok(()) }
     }
 
     async fn lag(&mut self) -> Result<(), Ended> {

@@ -56,7 +56,7 @@ impl Settings {
             root_certificate: None,
             connect_timeout: Duration::from_secs(10),
             status_interval: Duration::from_millis(500),
-            max_message_bytes: 64 * 1024 * 1024,
+            max_message_bytes: 16 * 1024 * 1024,
             max_lag_bytes: 1024 * 1024 * 1024,
             check_interval: Duration::from_secs(5),
             stall_timeout: Duration::from_secs(60),

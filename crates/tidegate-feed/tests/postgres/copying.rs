@@ -151,6 +151,27 @@ async fn connections_that_break_lose_and_repeat_nothing() {
     assert_eq!(copies, [], "continuity was proven each time");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_that_breaks_begins_again() {
+    let Some(postgres) = server() else { return };
+    let session = postgres.session().await;
+    session.run("create table big (id int primary key, v int, t text)").await;
+    session.run("insert into big select i, i, repeat('x', 100) from generate_series(1, 100000) i").await;
+    let directory = TempDir::new().unwrap();
+    let follower = Follower::start(&directory, settings(&postgres.url()), vec![wish("big")]).await;
+    for _ in 0..2 {
+        follower
+            .until("rows are copied", |follower| {
+                let status = &follower.feed.status().entities[0];
+                status.state == "copying" && status.copied_rows > 0
+            })
+            .await;
+        session.run(TERMINATE).await;
+        session.run("update big set v = v + 1 where id % 100 = 0; delete from big where id % 1000 = 1").await;
+    }
+    assert_same(&follower, &session, &["big"]).await;
+}
+
 /// Whatever the feed has open: the stream, the copies, the connection beside them.
 const TERMINATE: &str = "select pg_terminate_backend(pid) from pg_stat_activity where pid <> pg_backend_pid()
   and (application_name = 'tidegate' or backend_type = 'walsender')";

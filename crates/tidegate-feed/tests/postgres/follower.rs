@@ -84,18 +84,25 @@ impl Follower {
         }
     }
 
-    /// All rows of the entity of that name in the order of their keys.
+    /// All rows of the entity of that name in the order of their keys. Nothing may be written meanwhile.
     pub(crate) fn rows(&self, name: &str) -> Result<Vec<Arc<Row>>, ScanError> {
         let entity = self.catalog.by_name(name).unwrap();
-        let request = ScanRequest {
-            entity: entity.id(),
-            tenant: Tenant::common(),
-            order: Arc::new(Order::new(entity, &[])),
-            predicate: Arc::new(Predicate::new(tidegate_model::Filter::everything())),
-            after: None,
-            want: usize::MAX,
-        };
-        self.mirror.page(request).map(|page| page.rows.into_iter().map(|(_, row)| row).collect())
+        let (mut rows, mut after) = (Vec::new(), None);
+        loop {
+            let page = self.mirror.page(ScanRequest {
+                entity: entity.id(),
+                tenant: Tenant::common(),
+                order: Arc::new(Order::new(entity, &[])),
+                predicate: Arc::new(Predicate::new(tidegate_model::Filter::everything())),
+                after,
+                want: usize::MAX,
+            })?;
+            rows.extend(page.rows.into_iter().map(|(_, row)| row));
+            match page.upto {
+                Some(upto) => after = Some(upto),
+                None => return Ok(rows),
+            }
+        }
     }
 
     /// The rows as JSON, one text each.

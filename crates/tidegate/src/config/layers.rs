@@ -151,12 +151,12 @@ impl Layers {
             .ok_or_else(|| self.error(key, format!("must be between {} and {}", bounds.start(), bounds.end())))
     }
 
-    /// An error about a setting, with its value and origin.
+    /// An error about a setting, with its origin, and its value unless that is secret.
     pub(crate) fn error(&self, key: &str, rule: impl Into<String>) -> ConfigError {
-        match self.get(key) {
-            Some(setting) if !Self::is_secret(key) => ConfigError::of(key, &setting.value, Some(&setting.origin), rule),
-            _ => ConfigError::rule(key, rule),
-        }
+        let setting = self.get(key);
+        let value = setting.filter(|_| !Self::is_secret(key)).map(|setting| setting.value.to_string());
+        let origin = setting.map(|setting| setting.origin.clone());
+        ConfigError::Rule { key: key.to_owned(), value, origin, rule: rule.into() }
     }
 
     fn get(&self, key: &str) -> Option<&Setting> {

@@ -72,10 +72,11 @@ fn columns_keep_the_order_of_the_file() {
 fn columns_are_of_every_type() {
     let columns = "temp = { enum = [\"new\", \"done\"] }, tags = \"text[]\", at = \"time\", span = \"interval\"";
     let config = load(&ENTITY.replace("temp = \"float\"", columns)).unwrap();
-    let kinds: Vec<String> = config.catalog.entities()[0].columns().iter().map(|c| c.kind.to_string()).collect();
+    let kinds: Vec<String> =
+        config.catalog().unwrap().entities()[0].columns().iter().map(|c| c.kind.to_string()).collect();
     assert_eq!(kinds, ["text", "text", "enum", "text[]", "time", "interval", "json"]);
     let labels = Detail::Labels(["new", "done"].map(Into::into).into());
-    assert_eq!(config.catalog.entities()[0].column(2).detail, labels);
+    assert_eq!(config.catalog().unwrap().entities()[0].column(2).detail, labels);
 }
 
 #[test]
@@ -252,8 +253,8 @@ fn sources_that_break_a_rule_are_named() {
     let entity = "[[entity]]\nname = \"orders\"\n";
     let with = |rest: &str| sourced(rest).unwrap_err().to_string();
     let url = |url: &str| refusal(&format!("[source]\nkind = \"postgres\"\nurl = \"{url}\"\n{entity}"));
-    assert_snapshot!(refusal(&format!("[source]\nkind = \"postgres\"\n{entity}")), @"source.url: is needed: postgres://role@host:5432/database; TIDEGATE_SOURCE_URL keeps it out of the file");
-    assert_snapshot!(refusal("[source]\nurl = \"postgres://tide:hunter2@db/shop\""), @r#"source.url: is for source.kind = "postgres"; set that, or leave this out"#);
+    assert_snapshot!(refusal(&format!("[source]\nkind = \"postgres\"\n{entity}")), @"source.url (from default): is needed: postgres://role@host:5432/database; TIDEGATE_SOURCE_URL keeps it out of the file");
+    assert_snapshot!(refusal("[source]\nurl = \"postgres://tide:hunter2@db/shop\""), @r#"source.url (from tidegate.toml): is for source.kind = "postgres"; set that, or leave this out"#);
     assert_snapshot!(with(""), @"[[entity]]: is needed for each table to be opened; `tidegate init --from postgres://…` writes them");
     assert_snapshot!(with(&format!("slot = \"Tide\"\n{entity}")), @r#"source.slot = "Tide" (from tidegate.toml): must be 1 to 63 of a-z 0-9 _"#);
     assert_snapshot!(with(&format!("publication = \"\"\n{entity}")), @r#"source.publication = "" (from tidegate.toml): must be 1 to 63 bytes"#);
@@ -276,7 +277,7 @@ fn sources_that_break_a_rule_are_named() {
     assert_snapshot!(with(&may.replace("[\"orders\"]", "[\"no\"]").replace(", \"write\"", "")), @r#"permission[0].entities[0] = "no": there is no such entity"#);
     for wrong in ["mysql://tide:hunter2@db/shop", "tide:hunter2@db"] {
         let refused = url(wrong);
-        assert!(refused.starts_with("source.url: ") && !refused.contains("hunter2"), "{refused}");
+        assert!(refused.starts_with("source.url (from tidegate.toml): ") && !refused.contains("hunter2"), "{refused}");
     }
 }
 

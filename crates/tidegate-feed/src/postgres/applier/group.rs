@@ -15,6 +15,10 @@ const ROWS_MAX: usize = 20_000;
 /// Bytes of changed rows that wait for a commit to be published, at least which it is closed.
 const BYTES_MAX: usize = 64 << 20;
 
+/// What clients are told. The reason itself names tables and columns that they may not know of: it is for the log and the
+/// status.
+const UNAVAILABLE: &str = "the source table has changed or can't be followed; subscribe again later";
+
 /// What the open commit will publish.
 #[derive(Debug, Default)]
 pub(super) struct Group {
@@ -29,7 +33,7 @@ pub(super) struct Group {
     /// Entities to be copied again from this commit on.
     pub(super) renewed: Vec<EntityId>,
     /// Entities to be ended after the commit.
-    pub(super) failed: Vec<(EntityId, Arc<str>)>,
+    pub(super) failed: Vec<EntityId>,
     /// Barriers passed, with the number of transactions before them.
     pub(super) barriers: Vec<Vec<u8>>,
 }
@@ -76,7 +80,8 @@ impl Applier {
 
     fn publish(&mut self, lsn: Lsn) {
         let group = std::mem::take(&mut self.group);
-        for (entity, reason) in group.failed {
+        for entity in group.failed {
+            let reason: Arc<str> = UNAVAILABLE.into();
             self.writer.unavailable(entity, Some(reason.clone()));
             (self.outlets.end)(entity, reason);
         }
@@ -104,7 +109,7 @@ impl Applier {
         }
         self.begin()?;
         for at in 0..self.group.failed.len() {
-            self.writer.clear(self.group.failed[at].0)?;
+            self.writer.clear(self.group.failed[at])?;
         }
         let left = |entity: &EntityId| !self.follows[entity.0 as usize].is_failed() && !renewed.contains(entity);
         for transaction in &mut self.group.transactions {
@@ -135,8 +140,8 @@ impl Applier {
         follow.phase = Phase::Failed(reason.clone());
         self.shared.metrics.failed_entities.fetch_add(1, Ordering::Relaxed);
         self.shared.entity(entity.0 as usize, |status| {
-            (status.state, status.reason) = ("unavailable", Some(reason.clone()));
+            (status.state, status.reason) = ("unavailable", Some(reason));
         });
-        self.group.failed.push((entity, reason));
+        self.group.failed.push(entity);
     }
 }

@@ -221,7 +221,7 @@ impl Applier {
         let Some(mut open) = self.open.take() else { return Ok(()) };
         let done = match self.follow(entity).phase {
             Phase::Failed(_) => Ok(()),
-            Phase::Recording | Phase::Replaying(_) => {
+            Phase::Recording | Phase::Replaying { .. } => {
                 open.recorded = true;
                 self.record(entity, open.mark.xid, op)
             }

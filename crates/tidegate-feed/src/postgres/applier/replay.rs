@@ -6,8 +6,9 @@ use tidegate_mirror::{ApplyError, MirrorError, State};
 use tidegate_model::{EntityId, Position, Value};
 
 use super::{Applier, Epoch, Fault};
+use crate::postgres::Lsn;
 use crate::postgres::copy::Seen;
-use crate::postgres::follow::{Phase, Recorded};
+use crate::postgres::follow::{Follow, Phase, Recorded};
 use crate::postgres::marks::Mark;
 
 /// Recorded changes applied at a time.
@@ -119,17 +120,24 @@ impl Applier {
         Ok(())
     }
 
-    pub(super) fn copied(&mut self, entity: EntityId, copy: Epoch, seen: Seen) {
+    pub(super) fn copied(&mut self, entity: EntityId, copy: Epoch, seen: Seen, upto: Lsn) {
         if self.copies[entity.0 as usize] == copy && matches!(self.follow(entity).phase, Phase::Recording) {
-            self.follow(entity).phase = Phase::Replaying(seen);
+            self.follow(entity).phase = Phase::Replaying { seen, upto };
             self.shared.entity(entity.0 as usize, |status| status.state = "catching_up");
         }
+    }
+
+    /// Whether the stream has come to all that the entity's copy has seen. Were it ready before, it would show what the
+    /// others don't yet.
+    pub(super) fn can_replay(&self, follow: &Follow) -> bool {
+        let reached = self.standing.as_ref().map_or(Lsn(0), |standing| standing.lsn);
+        matches!(follow.phase, Phase::Replaying { upto, .. } if upto <= reached)
     }
 
     /// One step of every entity that catches up. Between transactions only.
     pub(super) fn replay(&mut self) -> Result<(), Fault> {
         for number in 0..self.follows.len() {
-            if matches!(self.follows[number].phase, Phase::Replaying(_)) {
+            if self.can_replay(&self.follows[number]) {
                 self.replay_entity(EntityId(number as u32))?;
             }
         }
@@ -149,7 +157,7 @@ impl Applier {
         };
         self.writer.open(Position(self.writer.position().0 + 1))?;
         for pending in pending {
-            let Phase::Replaying(seen) = &self.follow(entity).phase else { break };
+            let Phase::Replaying { seen, .. } = &self.follow(entity).phase else { break };
             if seen.sees(pending.xid as u32) {
                 continue;
             }

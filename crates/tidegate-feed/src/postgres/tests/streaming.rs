@@ -172,7 +172,7 @@ async fn a_black_hole_is_noticed() {
     let session = server.session().await;
     session.run(TABLE).await;
     let proxy = Proxy::start(server.address()).await.unwrap();
-    let mut settings = settings(&server.url_via(proxy.address()));
+    let mut settings = settings(&server.url().replace(&server.address().to_string(), &proxy.address().to_string()));
     settings.stall_timeout = Duration::from_secs(2);
     settings.connect_timeout = Duration::from_secs(1);
     let mut stream = first(&settings).await;
