@@ -52,7 +52,7 @@ fi
 work=$(mktemp -d) gateway_id='' watch_id='' bench_id=''
 finish() {
   local status=$?
-  trap '' INT TERM
+  trap '' INT TERM HUP
   for id in $bench_id $watch_id $gateway_id; do kill "$id" 2>/dev/null && wait "$id" || true; done
   [[ ! -f $work/postgres/data/postmaster.pid ]] || server stop -m fast >/dev/null || true
   rm -rf "$work"
@@ -60,7 +60,7 @@ finish() {
 }
 trap finish EXIT
 trap 'exit 130' INT
-trap 'exit 143' TERM
+trap 'exit 143' TERM HUP
 
 # ---- a PostgreSQL on a free port, with passwords ----
 
@@ -105,9 +105,13 @@ until url=$(sed -n 's/^listening on //p' "$work/said") && [[ $url ]]; do
   kill -0 "$gateway_id" 2>/dev/null || fail "Tidegate did not start; it says why above"
   sleep 0.1
 done
+# Until every table is copied.
+until curl -fs "$url/readyz" >/dev/null; do
+  kill -0 "$gateway_id" 2>/dev/null || fail "Tidegate has ended; it says why above"
+  sleep 0.1
+done
 # Waits until the views include all that is committed now: what an application asks after it has written.
 caught_up() { curl -fsS "$url/v1/position?at_least=$(sql -c 'select pg_current_wal_insert_lsn()')" >/dev/null; }
-caught_up
 
 query='{"entity":"pgbench_accounts","sort":[{"column":"abalance","desc":true}],"limit":50,"select":["aid","abalance"]}'
 cat <<TEXT
