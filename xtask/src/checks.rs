@@ -34,13 +34,21 @@ pub(crate) fn js() -> Outcome {
 }
 
 pub(crate) fn browser() -> Outcome {
-    let name = "demo page in Chromium";
+    let demo = in_browser("demo page in Chromium", "clients/js/test/browser.mjs");
+    let example = match tools::has_postgres() {
+        true => in_browser("examples/postgres in Chromium", "examples/postgres/browser.mjs"),
+        false => not_run("examples/postgres in Chromium", "there is no PostgreSQL"),
+    };
+    demo.and(example)
+}
+
+fn in_browser(name: &str, test: &str) -> Outcome {
     let Some(node) = tools::node() else { return not_run(name, "there is no Node") };
     let Some(chromium) = tools::chromium() else { return not_run(name, "there is no Chromium") };
     if !tools::has_playwright() {
         return not_run(name, "there is no playwright-core");
     }
-    let mut command = command(node, ["clients/js/test/browser.mjs"]);
+    let mut command = command(node, [test]);
     command.env("CHROMIUM", chromium).env("PLAYWRIGHT_DIR", tools::node_modules());
     command.env("SCREENSHOTS", tools::target().join("screenshots"));
     let mut command = with_binary(command)?;
@@ -78,9 +86,12 @@ pub(crate) fn fuzz(seconds: u64) -> Outcome {
     run(&format!("{seconds} s of each fuzz target"), test)
 }
 
-/// Builds the binary that the tests are to run, and tells them where it is.
+/// Builds the binary that the tests are to run, and the example beside it, and tells them where they are.
 fn with_binary(mut command: Command) -> Result<Command, String> {
-    run("the binary", cargo(&["build", "--package", "tidegate", "--bin", "tidegate", "--locked"]))?;
+    run(
+        "the binary",
+        cargo(&["build", "--package", "tidegate", "--package", "postgres-example", "--bins", "--locked"]),
+    )?;
     command.env("TIDEGATE_BIN", tools::target().join("debug/tidegate"));
     Ok(command)
 }

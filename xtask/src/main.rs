@@ -23,11 +23,11 @@ enum Task {
     /// apt-get, as root only), and
     /// Python's `websockets` and npm's `playwright-core` (below target/).
     Setup,
-    /// All that CI checks: format, lints, docs, the JavaScript client, the demo page in a browser, and every test.
+    /// All that CI checks: format, lints, docs, the JavaScript client, the pages in a browser, and every test.
     Ci,
     /// The JavaScript client's tests, also against the real binary.
     Js,
-    /// The demo page in headless Chromium.
+    /// The demo page, and that of examples/postgres, in headless Chromium.
     Browser,
     /// The engine's random histories, as many as asked for.
     Histories {
