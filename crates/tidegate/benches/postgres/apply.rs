@@ -45,8 +45,8 @@ async fn burst(world: &World, transactions: u64, rows: u64) {
          end $$"
     );
     world.session.run(&sql).await;
-    // An empty transaction that is flushed.
-    world.session.run("set synchronous_commit = on; select pg_current_xact_id()").await;
+    world.session.run("set synchronous_commit = on").await;
+    world.session.run("select pg_logical_emit_message(true, 'bench', 'the end')").await;
 }
 
 /// Rows a second of `pg_recvlogical` to nowhere.

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use tidegate_testkit::clients::{get, urlencoded};
+use tidegate_testkit::clients::{API_KEY, get, urlencoded};
 use tidegate_testkit::gateway::Gateway;
 use tidegate_testkit::postgres::{Postgres, Session};
 
@@ -45,7 +45,7 @@ impl World {
     pub(crate) fn gateway(&self, entity: &str) -> Gateway {
         let url = self.postgres.url();
         let config = format!(
-            "[log]\nlevel = \"error\"\n[identity]\nanonymous = true\n[source]\nkind = \"postgres\"\nurl = \"{url}\"\n\
+            "[log]\nlevel = \"error\"\n[identity]\nanonymous = true\napi_keys = [\"{API_KEY}\"]\n[source]\nkind = \"postgres\"\nurl = \"{url}\"\n\
              [[entity]]\nname = \"item\"\n{entity}\n"
         );
         Gateway::start(env!("CARGO_BIN_EXE_tidegate"), &config)
@@ -71,8 +71,12 @@ pub(crate) async fn ready(at: SocketAddr) {
 /// Waits until views include a place in the log.
 pub(crate) async fn reached(at: SocketAddr, lsn: &str) {
     let path = format!("/v1/position?at_least={}", urlencoded(lsn));
-    while get(at, &path).await.status != 200 {
-        tokio::time::sleep(LOOK).await;
+    loop {
+        // It gives up waiting now and then.
+        match get(at, &path).await {
+            answer if answer.status == 504 => {}
+            answer => return drop(answer.ok()),
+        }
     }
 }
 
