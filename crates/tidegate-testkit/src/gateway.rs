@@ -126,8 +126,14 @@ impl Gateway {
         self.status_kib("VmHWM:")
     }
 
+    /// Its process, while it runs.
+    #[must_use]
+    pub fn id(&self) -> Option<u32> {
+        Some(self.running.as_ref()?.child.id())
+    }
+
     fn status_kib(&self, name: &str) -> Option<u64> {
-        let id = self.running.as_ref()?.child.id();
+        let id = self.id()?;
         let status = std::fs::read_to_string(format!("/proc/{id}/status")).ok()?;
         let line = status.lines().find_map(|line| line.strip_prefix(name))?;
         line.trim().trim_end_matches(" kB").parse().ok()

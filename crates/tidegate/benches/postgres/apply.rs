@@ -5,7 +5,7 @@ use std::process::Command;
 use std::time::Instant;
 
 use crate::report::Report;
-use crate::world::{World, mib, rate, reached, ready};
+use crate::world::{World, micros_a_row, mib, rate, reached, ready};
 
 const ROWS: u64 = 100_000;
 /// Transactions, and rows of each.
@@ -26,8 +26,13 @@ pub(crate) async fn run(world: &World, report: &mut Report) {
         gateway.restart();
         reached(gateway.address(), &lsn).await;
         let speed = rate(transactions * rows, began);
-        let figures =
-            [("rows/s", speed), ("decoding only", bare), ("ratio", speed / bare), ("peak MiB", mib(gateway.peak_kib()))];
+        let figures = [
+            ("rows/s", speed),
+            ("decoding only", bare),
+            ("ratio", speed / bare),
+            ("CPU us/row", micros_a_row(&gateway, transactions * rows)),
+            ("peak MiB", mib(gateway.peak_kib())),
+        ];
         report.row("catching up", &format!("{transactions} transactions of {rows}"), &figures);
     }
 }

@@ -4,7 +4,7 @@ use std::process::Command;
 use std::time::Instant;
 
 use crate::report::Report;
-use crate::world::{World, mib, rate, ready};
+use crate::world::{World, micros_a_row, mib, rate, ready};
 
 const ROWS: u64 = 1_000_000;
 const CASES: [(&str, &str); 3] = [
@@ -21,8 +21,13 @@ pub(crate) async fn run(world: &World, report: &mut Report) {
         let gateway = world.gateway(entity);
         ready(gateway.address()).await;
         let speed = rate(ROWS, began);
-        let figures =
-            [("rows/s", speed), ("psql rows/s", psql), ("ratio", speed / psql), ("peak MiB", mib(gateway.peak_kib()))];
+        let figures = [
+            ("rows/s", speed),
+            ("psql rows/s", psql),
+            ("ratio", speed / psql),
+            ("CPU us/row", micros_a_row(&gateway, ROWS)),
+            ("peak MiB", mib(gateway.peak_kib())),
+        ];
         report.row("copy of 1,000,000 rows", name, &figures);
         world.end(gateway).await;
     }

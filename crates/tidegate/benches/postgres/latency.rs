@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use tokio_websockets::{ClientBuilder, Message, WebSocketStream};
 
 use crate::report::Report;
-use crate::world::{World, ready};
+use crate::world::{World, cpu, ready};
 
 /// As the table is filled, each owner has ten rows.
 const ROWS: u64 = 50_000;
@@ -176,15 +176,7 @@ impl Cost {
         let transactions = world.session.text("select xact_commit from pg_stat_database where datname = 'postgres'");
         let transactions = transactions.await.parse().unwrap();
         let backends = world.session.rows("select pid from pg_stat_activity where application_name = 'tidegate'").await;
-        let cpu = backends.iter().filter_map(|row| cpu(row[0].as_deref()?)).sum();
+        let cpu = backends.iter().filter_map(|row| cpu(row[0].as_deref()?.parse().ok()?)).sum();
         Self { transactions, cpu }
     }
-}
-
-/// The time a process has had on a core, to a hundredth of a second.
-fn cpu(pid: &str) -> Option<Duration> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let (_, fields) = stat.rsplit_once(") ")?;
-    let ticks: u64 = fields.split(' ').skip(11).take(2).filter_map(|ticks| ticks.parse::<u64>().ok()).sum();
-    Some(Duration::from_millis(ticks * 10))
 }
