@@ -19,7 +19,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Task {
-    /// Installs what the tests need and this machine lacks: PostgreSQL, Node, Chromium (by apt-get, as root only), and
+    /// Installs what the tests need and this machine lacks: PostgreSQL, pgbouncer, openssl, Node, Chromium (by
+    /// apt-get, as root only), and
     /// Python's `websockets` and npm's `playwright-core` (below target/).
     Setup,
     /// All that CI checks: format, lints, docs, the JavaScript client, the demo page in a browser, and every test.
@@ -40,9 +41,9 @@ enum Task {
         #[arg(long, default_value_t = 20_000)]
         cases: u64,
     },
-    /// Lists of clients against a real PostgreSQL that is followed, commit by commit, as many as asked for.
+    /// Lists of the real gateway against a real PostgreSQL at every commit, as many comparisons as asked for.
     Oracle {
-        /// How many.
+        /// How many lists are compared.
         #[arg(long, default_value_t = 1_000_000)]
         checks: u64,
     },
@@ -62,7 +63,7 @@ fn main() -> ExitCode {
         Task::Browser => checks::browser(),
         Task::Histories { count } => checks::histories(count),
         Task::Semantics { cases } => checks::semantics(cases),
-        Task::Oracle { checks } => checks::oracle(checks),
+        Task::Oracle { checks: count } => checks::oracle(count),
         Task::Fuzz { seconds } => checks::fuzz(seconds),
     };
     match result {

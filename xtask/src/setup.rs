@@ -14,6 +14,8 @@ const WEBSOCKETS: &str = "websockets>=13,<17";
 pub(crate) fn all() -> Outcome {
     let results = [
         ("PostgreSQL", postgres()),
+        ("pgbouncer", program("pgbouncer")),
+        ("openssl", program("openssl")),
         ("Node", node()),
         ("Chromium", chromium()),
         ("playwright-core", playwright()),
@@ -34,6 +36,11 @@ pub(crate) fn all() -> Outcome {
 
 fn postgres() -> Outcome {
     if tools::has_postgres() { Ok(()) } else { apt(&["postgresql"]) }
+}
+
+/// A program whose package has its name.
+fn program(name: &str) -> Outcome {
+    if tools::has_program(name) { Ok(()) } else { apt(&[name]) }
 }
 
 fn chromium() -> Outcome {

@@ -30,6 +30,13 @@ pub(crate) fn node_modules() -> PathBuf {
     own("node")
 }
 
+/// Whether a program is there, also one that only root's path has.
+pub(crate) fn has_program(name: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders = std::env::split_paths(&path).chain(["/usr/sbin".into()]);
+    folders.into_iter().any(|folder| folder.join(name).is_file())
+}
+
 pub(crate) fn has_websockets() -> bool {
     succeeds(command(venv().join("bin/python"), ["-c", "import websockets"]))
 }
