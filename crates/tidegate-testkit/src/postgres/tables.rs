@@ -25,6 +25,9 @@ pub struct Table {
     pub keys: usize,
     /// Rows are in three partitions by hash of the key's first column.
     pub partitioned: bool,
+    /// Writers truncate it now and then. Not beside the creation of a slot: of such a slot PostgreSQL 15 can say for
+    /// ever that it "could not map filenode".
+    pub truncated: bool,
     /// What updates and deletes log of the old row.
     pub identity_full: bool,
     /// The column that names the tenant: of the rows, strangers see those of the tenant `anonymous`.
@@ -57,6 +60,7 @@ impl Table {
             columns,
             keys,
             partitioned: random.random_bool(0.2),
+            truncated: true,
             identity_full: random.random_bool(0.2),
             tenant: None,
             row_filter: None,
@@ -74,6 +78,7 @@ impl Table {
             columns: columns.map(|(name, kind)| Column { name: name.to_owned(), kind }).to_vec(),
             keys: 1,
             partitioned: false,
+            truncated: true,
             identity_full: false,
             tenant: None,
             row_filter: None,
@@ -225,8 +230,8 @@ impl Table {
             65..=74 => format!("update {name} set {} where {}", set(random, 0), self.random_key(random)),
             75..=78 => format!("update {name} set {}", set(random, self.keys)),
             79..=96 => format!("delete from {name} where {}", self.random_key(random)),
-            97..=98 => format!("delete from {name}"),
-            _ => format!("truncate {name}"),
+            99 if self.truncated => format!("truncate {name}"),
+            _ => format!("delete from {name}"),
         }
     }
 }
