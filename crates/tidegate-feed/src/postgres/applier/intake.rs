@@ -214,7 +214,7 @@ impl Applier {
             match op(follow) {
                 Ok(op) => self.change_of(entity, op.into(), bytes)?,
                 Err(FollowError::NotAnnounced) if follow.is_copied() => {
-                    self.change_of(entity, Recorded::Other, bytes)?
+                    self.change_of(entity, Recorded::Other, bytes)?;
                 }
                 Err(error) => {
                     // A label that is new to its type, for instance: then the schema is another one.
@@ -232,7 +232,7 @@ impl Applier {
             Phase::Failed(_) => Ok(()),
             Phase::Recording | Phase::Replaying(_) => {
                 open.recorded = true;
-                self.record(entity, open.mark.xid, op)
+                self.record(entity, open.mark.xid, &op)
             }
             Phase::Following => {
                 self.shared.metrics.rows.fetch_add(1, Ordering::Relaxed);
@@ -250,9 +250,9 @@ impl Applier {
         done
     }
 
-    fn record(&mut self, entity: EntityId, xid: u32, op: Recorded) -> Result<(), Fault> {
+    fn record(&mut self, entity: EntityId, xid: u32, op: &Recorded) -> Result<(), Fault> {
         self.begin()?;
-        let bytes = postcard::to_stdvec(&op).map_err(tidegate_mirror::MirrorError::from)?;
+        let bytes = postcard::to_stdvec(op).map_err(tidegate_mirror::MirrorError::from)?;
         self.writer.pend(entity, u64::from(xid), &bytes)?;
         self.group.rows += 1;
         self.shared.metrics.recorded.fetch_add(1, Ordering::Relaxed);
