@@ -107,10 +107,9 @@ async fn a_copy_waits_for_what_was_streamed_and_is_not_visible_yet() {
     while waiting.text("show synchronous_standby_names").await != "nobody" {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    let commit =
-        tokio::spawn(
-            async move { waiting.run("begin; insert into a values (1); insert into b values (1); commit").await },
-        );
+    let mut commit = tokio::task::JoinSet::new();
+
+    commit.spawn(async move { waiting.run("begin; insert into a values (1); insert into b values (1); commit").await });
     // The stream has told it, and nobody on the server sees it.
     follower.until("it is streamed", |follower| !follower.rows("a").unwrap().is_empty()).await;
     assert_eq!(session.text("select count(*) from b").await, "0");
@@ -121,7 +120,7 @@ async fn a_copy_waits_for_what_was_streamed_and_is_not_visible_yet() {
     tokio::time::timeout(PATIENCE, follower.feed.reached(Place::Lsn(lsn))).await.unwrap().unwrap();
     session.run("alter system reset synchronous_standby_names").await;
     session.run("select pg_reload_conf()").await;
-    commit.await.unwrap();
+    commit.join_next().await.unwrap().unwrap();
     follower.caught_up(&session).await;
     assert_eq!(follower.json("b"), ["{\"id\":1}"]);
     assert_eq!(follower.copies(), [], "the first goes on");
