@@ -57,9 +57,16 @@ pub(crate) enum FollowError {
 /// A change as it waits for a copy to be complete.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Recorded {
-    Upsert { old_key: Option<Vec<Value>>, cells: Vec<Option<Value>> },
-    Delete { key: Vec<Value> },
+    Upsert {
+        old_key: Option<Vec<Value>>,
+        cells: Vec<Option<Value>>,
+    },
+    Delete {
+        key: Vec<Value>,
+    },
     Clear,
+    /// Of a table of another shape: it can't be told, and need not be where the copy has seen it.
+    Other,
 }
 
 impl From<SourceOp> for Recorded {
@@ -72,12 +79,14 @@ impl From<SourceOp> for Recorded {
     }
 }
 
-impl From<Recorded> for SourceOp {
-    fn from(recorded: Recorded) -> Self {
-        match recorded {
-            Recorded::Upsert { old_key, cells } => Self::Upsert { old_key, cells },
-            Recorded::Delete { key } => Self::Delete { key },
-            Recorded::Clear => Self::Clear,
+impl Recorded {
+    /// What it does; `None` of another shape.
+    pub(crate) fn op(self) -> Option<SourceOp> {
+        match self {
+            Self::Upsert { old_key, cells } => Some(SourceOp::Upsert { old_key, cells }),
+            Self::Delete { key } => Some(SourceOp::Delete { key }),
+            Self::Clear => Some(SourceOp::Clear),
+            Self::Other => None,
         }
     }
 }
@@ -93,6 +102,11 @@ impl Follow {
 
     pub(crate) fn is_failed(&self) -> bool {
         matches!(self.phase, Phase::Failed(_))
+    }
+
+    /// Whether its changes are recorded.
+    pub(crate) fn is_copied(&self) -> bool {
+        matches!(self.phase, Phase::Recording | Phase::Replaying(_))
     }
 
     /// The server describes the table: before its first row in a session, and again whenever something about it may have

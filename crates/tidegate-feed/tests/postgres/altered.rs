@@ -135,3 +135,28 @@ async fn an_entity_that_failed_in_a_transaction_that_broke_off_is_ended_all_the_
     assert!(matches!(rows, Err(ScanError::Unavailable(_))), "{rows:?}");
     assert_eq!(follower.heard.lock().unwrap().ended.len(), 1);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "a copy is told as complete before the stream has come to its snapshot; then old rows come after it"]
+async fn rows_of_a_time_before_the_table_was_altered_end_nothing() {
+    let Some(postgres) = server() else { return };
+    let session = postgres.session().await;
+    table(&session).await;
+    let directory = TempDir::new().unwrap();
+    let follower = Follower::start(&directory, settings(&postgres.url()), vec![wish("t")]).await;
+    follower.caught_up(&session).await;
+    drop(follower);
+    session.run("update t set v = 1 where id < 5").await;
+    session.run("alter table t alter column v type bigint; alter table t add column w int default 7").await;
+    session.run("update t set v = 2 where id < 3").await;
+    let follower = Follower::start(&directory, settings(&postgres.url()), vec![wish("t")]).await;
+    follower.caught_up(&session).await;
+    session.run("update t set v = 3 where id = 4").await;
+    follower.caught_up(&session).await;
+    let whole = session
+        .rows("select format('{\"id\":%s,\"email\":\"%s\",\"v\":%s,\"w\":%s}', id, email, v, w) from t order by id");
+    let whole: Vec<String> = whole.await.into_iter().map(|row| row[0].clone().unwrap()).collect();
+    assert_eq!(follower.json("t"), whole);
+    assert_eq!(follower.heard.lock().unwrap().ended, []);
+    assert_eq!(*follower.feed.schema_changed().borrow(), None);
+}

@@ -173,12 +173,18 @@ impl Applier {
 
     fn announced(&mut self, relation: &pgoutput::Relation) -> Result<(), Fault> {
         let entities = self.by_relation.get(&relation.oid).cloned().unwrap_or_default();
-        for entity in entities.into_iter() {
+        let is_known = self.open.as_ref().is_some_and(|open| open.skip);
+        for entity in entities {
             let follow = self.follow(entity);
             if follow.is_failed() {
                 continue;
             }
-            if let Err(drift) = follow.announce(relation) {
+            let announced = follow.announce(relation);
+            // What comes again, or what a copy has seen, may be of a time before the table became what it is.
+            if let Err(drift) = announced
+                && !is_known
+                && !follow.is_copied()
+            {
                 let reason: Arc<str> = format!("its table has changed: {}", drift.reason).into();
                 self.shared.schema_changed.send_replace(Some(reason.to_string()));
                 self.fail(entity, reason);
@@ -206,7 +212,10 @@ impl Applier {
                 continue;
             }
             match op(follow) {
-                Ok(op) => self.change_of(entity, op, bytes)?,
+                Ok(op) => self.change_of(entity, op.into(), bytes)?,
+                Err(FollowError::NotAnnounced) if follow.is_copied() => {
+                    self.change_of(entity, Recorded::Other, bytes)?;
+                }
                 Err(error) => {
                     // A label that is new to its type, for instance: then the schema is another one.
                     self.shared.look.notify_one();
@@ -217,17 +226,17 @@ impl Applier {
         Ok(())
     }
 
-    fn change_of(&mut self, entity: EntityId, op: SourceOp, bytes: usize) -> Result<(), Fault> {
+    fn change_of(&mut self, entity: EntityId, op: Recorded, bytes: usize) -> Result<(), Fault> {
         let Some(mut open) = self.open.take() else { return Ok(()) };
         let done = match self.follow(entity).phase {
             Phase::Failed(_) => Ok(()),
             Phase::Recording | Phase::Replaying { .. } => {
                 open.recorded = true;
-                self.record(entity, open.mark.xid, op)
+                self.record(entity, open.mark.xid, &op)
             }
             Phase::Following => {
                 self.shared.metrics.rows.fetch_add(1, Ordering::Relaxed);
-                open.held.push((entity, op));
+                open.held.extend(op.op().map(|op| (entity, op)));
                 open.held_bytes += bytes;
                 if open.opened || open.held.len() >= HELD_MAX || open.held_bytes >= HELD_BYTES_MAX {
                     let lsn = open.mark.lsn;
@@ -241,9 +250,9 @@ impl Applier {
         done
     }
 
-    fn record(&mut self, entity: EntityId, xid: u32, op: SourceOp) -> Result<(), Fault> {
+    fn record(&mut self, entity: EntityId, xid: u32, op: &Recorded) -> Result<(), Fault> {
         self.begin()?;
-        let bytes = postcard::to_stdvec(&Recorded::from(op)).map_err(tidegate_mirror::MirrorError::from)?;
+        let bytes = postcard::to_stdvec(op).map_err(tidegate_mirror::MirrorError::from)?;
         self.writer.pend(entity, u64::from(xid), &bytes)?;
         self.group.rows += 1;
         self.shared.metrics.recorded.fetch_add(1, Ordering::Relaxed);

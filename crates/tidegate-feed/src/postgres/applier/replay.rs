@@ -161,7 +161,13 @@ impl Applier {
                 continue;
             }
             let recorded: Recorded = postcard::from_bytes(&pending.bytes).map_err(MirrorError::from)?;
-            self.write(entity, recorded.into())?;
+            match recorded.op() {
+                Some(op) => self.write(entity, op)?,
+                None => {
+                    self.shared.look.notify_one();
+                    self.fail(entity, "its table has changed while it was copied".into());
+                }
+            }
         }
         let transaction = self.writer.close()?;
         self.group.push(transaction);
