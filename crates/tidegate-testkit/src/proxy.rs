@@ -88,9 +88,24 @@ async fn connection(client: TcpStream, target: SocketAddr, fault: watch::Receive
     let _ = server.set_nodelay(true);
     let (client_read, client_write) = client.into_split();
     let (server_read, server_write) = server.into_split();
-    let mut down =
-        Pump { from: server_read, to: client_write, fault: fault.clone(), down: true, passed: 0, total: to_client };
-    let mut up = Pump { from: client_read, to: server_write, fault, down: false, passed: 0, total: Arc::default() };
+    let mut down = Pump {
+        from: server_read,
+        to: client_write,
+        fault: fault.clone(),
+        down: true,
+        passed: 0,
+        swallowed: false,
+        total: to_client,
+    };
+    let mut up = Pump {
+        from: client_read,
+        to: server_write,
+        fault,
+        down: false,
+        passed: 0,
+        swallowed: false,
+        total: Arc::default(),
+    };
     // A cut in one direction is the end of both; an end that a peer made is passed on as it is.
     let cut = tokio::select! {
         cut = down.run() => cut || up.run().await,
@@ -109,6 +124,8 @@ struct Pump {
     fault: watch::Receiver<Fault>,
     down: bool,
     passed: u64,
+    /// Something was lost on the way: no real connection goes on after that.
+    swallowed: bool,
     total: Arc<AtomicU64>,
 }
 
@@ -119,7 +136,7 @@ impl Pump {
         loop {
             // A cut after no more bytes is due at once, not with the next piece.
             let fault = *self.fault.borrow_and_update();
-            if self.left(fault) == Some(0) {
+            if self.left(fault) == Some(0) || (self.swallowed && fault != Fault::BlackHole) {
                 return true;
             }
             let read = tokio::select! {
@@ -145,7 +162,11 @@ impl Pump {
         }
         let fault = *self.fault.borrow();
         match fault {
-            Fault::BlackHole => return Ok(()),
+            Fault::BlackHole => {
+                self.swallowed = true;
+                return Ok(());
+            }
+            _ if self.swallowed => return Err(io::ErrorKind::ConnectionReset.into()),
             Fault::Latency(latency) => tokio::time::sleep(latency).await,
             _ => {}
         }

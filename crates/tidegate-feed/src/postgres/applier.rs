@@ -272,6 +272,7 @@ impl Applier {
             self.follows.iter().filter(|follow| !follow.is_failed()).map(Follow::id).collect();
         for entity in &entities {
             self.renew(*entity)?;
+            self.forget_mark(*entity)?;
         }
         self.admitted = Some(Redelivery::none(standing.lsn));
         (self.standing, self.broken) = (Some(standing), None);

@@ -65,6 +65,8 @@ pub(crate) enum Break {
     SlotLost,
     /// The slot was moved past the mirror: by another reader, or the mirror is an old copy.
     SlotAhead,
+    /// The server fails at decoding what the slot leads through.
+    Undecodable,
     /// The server's log ends before what the mirror has applied, or goes on differently.
     Forked,
 }
@@ -78,6 +80,7 @@ impl Break {
             Break::Publication => "publication_altered",
             Break::SlotLost => "slot_lost",
             Break::SlotAhead => "slot_ahead",
+            Break::Undecodable => "slot_undecodable",
             Break::Forked => "history_forked",
         }
     }

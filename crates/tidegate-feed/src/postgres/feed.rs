@@ -247,6 +247,7 @@ impl PostgresFeed {
         let shared = self.0.shared.clone();
         async move {
             let mut progress = shared.progress.subscribe();
+            let mut again = NUDGE_AGAIN.0;
             loop {
                 let now = *progress.borrow_and_update();
                 let reached = match &place {
@@ -256,19 +257,21 @@ impl PostgresFeed {
                 if let Some(position) = reached {
                     return Ok(position);
                 }
-                // The server tells how far it is when it has something to tell.
-                shared.nudge.notify_one();
                 tokio::select! {
                     changed = progress.changed() => changed.map_err(|_| ReachError)?,
-                    () = tokio::time::sleep(NUDGE_AGAIN) => {}
+                    // The server tells how far it is when it has something to tell: then it is given something.
+                    () = tokio::time::sleep(again) => {
+                        again = (again * 2).min(NUDGE_AGAIN.1);
+                        shared.nudge.notify_one();
+                    }
                 }
             }
         }
     }
 }
 
-/// While somebody waits and nothing comes.
-const NUDGE_AGAIN: Duration = Duration::from_millis(200);
+/// While somebody waits and nothing comes: the first pause and the longest.
+const NUDGE_AGAIN: (Duration, Duration) = (Duration::from_millis(30), Duration::from_secs(2));
 
 impl Drop for Handle {
     fn drop(&mut self) {

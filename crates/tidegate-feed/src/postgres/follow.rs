@@ -106,7 +106,7 @@ impl Follow {
 
     /// Whether its changes are recorded.
     pub(crate) fn is_copied(&self) -> bool {
-        matches!(self.phase, Phase::Recording | Phase::Replaying(_))
+        matches!(self.phase, Phase::Recording | Phase::Replaying { .. })
     }
 
     /// The server describes the table: before its first row in a session, and again whenever something about it may have

@@ -3,6 +3,7 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use backon::{BackoffBuilder, ExponentialBuilder};
@@ -30,6 +31,9 @@ use super::{marks, pump, setup};
 const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
 /// Where somebody has to mend something first.
 const PAUSE_UNTIL_MENDED: Duration = Duration::from_secs(5);
+/// Streams that the server ended with an error, without one step forward, after which the slot is given up: what it is to
+/// decode can't be decoded (a table rewritten in a transaction that was under way when the slot was made, for instance).
+const FUTILE_MAX: u32 = 5;
 /// A session that lasted so long was a good one.
 const GOOD: Duration = Duration::from_secs(30);
 
@@ -87,6 +91,13 @@ impl Ended {
         }
     }
 
+    /// Whether the server failed at decoding, as far as its error tells.
+    fn blames_the_log(&self) -> bool {
+        let Ended::Source(error) = self else { return false };
+        let classes = ["XX", "42", "22", "0A", "55", "58"];
+        error.sqlstate().is_some_and(|state| state != "55006" && classes.iter().any(|class| state.starts_with(class)))
+    }
+
     fn is_retryable(&self) -> bool {
         match self {
             Ended::Source(error) => error.is_retryable(),
@@ -101,7 +112,8 @@ impl Source {
     pub(crate) async fn ask<T>(&self, input: impl FnOnce(oneshot::Sender<T>) -> Input) -> Result<T, Ended> {
         let (reply, answer) = oneshot::channel();
         self.inputs.send(input(reply)).await.map_err(|_| Ended::Stopped)?;
-        answer.await.map_err(|_| Ended::Stopped)
+        let undone = |_| Ended::Fault { name: "undone", reason: "what was asked of the store was undone".to_owned() };
+        answer.await.map_err(undone)
     }
 }
 
@@ -110,15 +122,24 @@ pub(crate) async fn run(source: Arc<Source>, stop: CancellationToken) {
     let fresh = || ExponentialBuilder::new().with_min_delay(PAUSE.0).with_max_delay(PAUSE.1).without_max_times();
     let mut pauses = fresh().with_jitter().build();
     let mut copies = Copies::new(source.clone());
+    let mut futile = 0;
     loop {
         source.shared.connecting();
-        let began = Instant::now();
+        let (began, before) = (Instant::now(), source.shared.progress.borrow().lsn);
+        let condemned = futile >= FUTILE_MAX;
         let ended = tokio::select! {
             () = stop.cancelled() => return,
-            ended = session(&source, &mut copies) => match ended {
+            ended = session(&source, &mut copies, condemned) => match ended {
                 Ok(never) => match never {},
                 Err(ended) => ended,
             },
+        };
+        let streamed = source.shared.metrics.connected.load(Ordering::Relaxed) == 1;
+        let forward = source.shared.progress.borrow().lsn > before;
+        futile = match () {
+            () if condemned || forward => 0,
+            () if streamed && ended.blames_the_log() => futile + 1,
+            () => futile,
         };
         source.shared.metrics.sessions_ended.add(ended.name());
         source.shared.waiting(ended.to_string());
@@ -142,7 +163,7 @@ struct Facts {
     through: String,
 }
 
-async fn session(source: &Arc<Source>, copies: &mut Copies) -> Result<Infallible, Ended> {
+async fn session(source: &Arc<Source>, copies: &mut Copies, condemned: bool) -> Result<Infallible, Ended> {
     source.ask(Input::End).await?;
     let faults = source.report.borrow().faults;
     copies.settle(faults).await;
@@ -160,7 +181,8 @@ async fn session(source: &Arc<Source>, copies: &mut Copies) -> Result<Infallible
         through: facts.through.clone(),
         confirmed,
     };
-    if let Err(reason) = source.ask(|reply| Input::Judge(server, reply)).await? {
+    let judged = source.ask(|reply| Input::Judge(server, reply)).await?;
+    if let Err(reason) = if condemned { Err(Break::Undecodable) } else { judged } {
         begin_anew(source, copies, &facts, &mut gate, &identity, reason).await?;
     }
     let mut stream = gate.start().await?;

@@ -17,6 +17,8 @@ use crate::postgres::stream::StreamEvent;
 const HELD_MAX: usize = 4_096;
 /// Their bytes, as they came.
 const HELD_BYTES_MAX: usize = 4 << 20;
+/// Places in the log become positions, to which a little may be added and which the store keeps as signed numbers.
+const PLACE_MAX: u64 = i64::MAX as u64 / 2;
 /// Prefix of the messages that are barriers.
 pub(crate) const BARRIER_PREFIX: &str = "tidegate";
 
@@ -55,15 +57,24 @@ impl Applier {
     }
 
     fn event(&mut self, event: StreamEvent) -> Result<(), Fault> {
+        let place = match &event {
+            StreamEvent::Begin { final_lsn: lsn, .. }
+            | StreamEvent::Commit { end_lsn: lsn, .. }
+            | StreamEvent::KeepAlive { wal_end: lsn } => *lsn,
+            StreamEvent::Data(_) | StreamEvent::Message { .. } => Lsn(0),
+        };
+        if place.0 > PLACE_MAX {
+            return Err(Fault::Protocol("a place in its log that no log reaches"));
+        }
         match event {
             StreamEvent::Begin { final_lsn, xid, commit_micros } => {
                 self.begin_transaction(final_lsn, xid, commit_micros)
             }
             StreamEvent::Commit { end_lsn, .. } => self.commit_transaction(end_lsn),
             StreamEvent::Data(raw) => self.message(&raw.bytes),
-            StreamEvent::Message { transactional, prefix, content, .. } => {
-                let skipped = transactional && self.open.as_ref().is_some_and(|open| open.skip);
-                if prefix == BARRIER_PREFIX && !skipped {
+            // One that comes again is passed all the same: nobody remembers it over a restart.
+            StreamEvent::Message { prefix, content, .. } => {
+                if prefix == BARRIER_PREFIX {
                     self.group.barriers.push(content.to_vec());
                     self.group.rows += 1;
                 }

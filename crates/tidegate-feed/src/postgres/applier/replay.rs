@@ -42,7 +42,7 @@ impl Applier {
                 continue;
             };
             let note = mark_note(self.follows[number].entity.name());
-            let known = self.writer.noted(&note)?;
+            let known = self.writer.noted(&note)?.filter(|known| !known.is_empty());
             if known.as_deref() == Some(mark.as_bytes()) && !unpublished {
                 continue;
             }
@@ -59,6 +59,12 @@ impl Applier {
             self.publish_reload(renewed)?;
         }
         Ok(())
+    }
+
+    /// Whatever mark its table has next is that of the copy to come.
+    pub(super) fn forget_mark(&mut self, entity: EntityId) -> Result<(), Fault> {
+        let note = mark_note(self.follow(entity).entity.name());
+        Ok(self.writer.note(&note, b"")?)
     }
 
     /// At the start: an entity whose table is not what it was copied as, or that was not followed for a while, is copied
