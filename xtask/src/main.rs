@@ -41,9 +41,9 @@ enum Task {
         #[arg(long, default_value_t = 20_000)]
         cases: u64,
     },
-    /// Lists of the real gateway against a real PostgreSQL at every commit, as many comparisons as asked for.
+    /// Lists of clients against a real PostgreSQL that is followed, commit by commit, as many as asked for.
     Oracle {
-        /// How many lists are compared.
+        /// How many.
         #[arg(long, default_value_t = 1_000_000)]
         checks: u64,
     },

@@ -130,14 +130,18 @@ impl Writer {
     }
 
     /// The rows of a sourced entity are all there. Part of the open commit, inside or outside of a source transaction;
-    /// inside of one, the entity goes under its `reloads`.
+    /// inside of one, the entity goes under its `reloads`. Makes the indexes that [`Writer::load`] has left for now.
     ///
     /// # Errors
     /// The store failed: call [`Writer::rollback`].
     pub fn set_ready(&mut self, entity: EntityId) -> Result<(), MirrorError> {
-        self.sourced(entity)?;
+        let create_indexes = self.sourced(entity)?.create_indexes();
         // One that is ready may have rows in the fold: it stays as it is.
-        if self.state(entity) == State::Filling { self.set_state(entity, State::Ready) } else { Ok(()) }
+        if self.state(entity) == State::Ready {
+            return Ok(());
+        }
+        self.db().execute_batch(&create_indexes)?;
+        self.set_state(entity, State::Ready)
     }
 
     fn set_state(&mut self, entity: EntityId, state: State) -> Result<(), MirrorError> {
@@ -151,6 +155,10 @@ impl Writer {
 
     /// Takes in rows of a sourced entity that is [`State::Filling`], one value per column each, as part of the open
     /// commit. `version` becomes the version of each.
+    ///
+    /// Into an empty table while no sourced entity is ready, rows are loaded without the entity's indexes: made of all
+    /// rows at once at the end they cost a fraction. That takes about a second for a million rows and index, and nothing
+    /// else is written meanwhile; so beside entities that are served, indexes grow with the rows.
     ///
     /// # Errors
     /// [`ApplyError::Refused`] with the index and the key of the first row that the store cannot hold (too large, a
@@ -166,6 +174,10 @@ impl Writer {
         if self.state(entity) != State::Filling {
             return Err(MirrorError::Misuse("rows are loaded into a table that is not being filled").into());
         }
+        if table.is_empty(self.db())? {
+            let sql = if self.has_ready() { table.create_indexes() } else { table.drop_indexes() };
+            self.db().execute_batch(&sql).map_err(MirrorError::from)?;
+        }
         let mut loaded = Loaded::default();
         for (index, values) in rows.enumerate() {
             let bytes = self.load_row(table, values, version).map_err(|error| error.at(index))?;
@@ -174,6 +186,12 @@ impl Writer {
         }
         Metrics::add(&self.metrics().rows_written, loaded.rows);
         Ok(loaded)
+    }
+
+    /// Whether any sourced entity may be read.
+    fn has_ready(&self) -> bool {
+        let mut tables = self.tables().iter().zip(&self.standing().states);
+        tables.any(|(table, state)| table.entity.is_sourced() && *state == State::Ready)
     }
 
     fn load_row(&self, table: &Table, values: Box<[Value]>, version: Position) -> Result<u64, FoldError> {

@@ -99,6 +99,7 @@ fn prepare_one(db: &Connection, entity: &Arc<Entity>) -> Result<Table, MirrorErr
 /// Makes an empty table. That of a sourced entity waits for its rows.
 fn create(db: &Connection, table: &Table) -> Result<(), MirrorError> {
     db.execute_batch(&table.create())?;
+    db.execute_batch(&table.create_key_index())?;
     db.execute_batch(&table.create_indexes())?;
     let state = if table.entity.is_sourced() { State::Filling } else { State::Ready };
     copy::set_state(db, table.number, state)
@@ -107,9 +108,7 @@ fn create(db: &Connection, table: &Table) -> Result<(), MirrorError> {
 /// Puts an empty table in the place of one whose rows are a source's copy. Rows are neither made a copy nor a copy
 /// anybody's own: where there are any, that is refused.
 fn empty(db: &Connection, table: &Table, stored: &Definition, wanted: &Definition) -> Result<(), MirrorError> {
-    let has_rows: bool =
-        db.query_row(&format!("SELECT EXISTS (SELECT 1 FROM {})", table.name), [], |row| row.get(0))?;
-    if stored.sourced != wanted.sourced && has_rows {
+    if stored.sourced != wanted.sourced && !table.is_empty(db)? {
         let (was, is) = if stored.sourced { ("a copy of a source's", "local") } else { ("local", "a source's") };
         let reason = format!("its rows are {was} and would become {is}; choose another data directory or another name");
         return Err(MirrorError::Migration { entity: table.entity.name().to_string(), reason });

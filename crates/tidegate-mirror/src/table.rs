@@ -71,17 +71,32 @@ impl Table {
         )
     }
 
-    /// The statements that make the indexes.
+    /// The statement that makes the index on the key alone, where there is one.
+    pub(crate) fn create_key_index(&self) -> String {
+        let sql = || format!("CREATE UNIQUE INDEX {name}_pk ON {name} (pk)", name = self.name);
+        self.select_by_pk.as_ref().map_or_else(String::new, |_| sql())
+    }
+
+    /// The statements that make the entity's indexes, where they are not there.
     pub(crate) fn create_indexes(&self) -> String {
         let mut sql = String::new();
-        if self.select_by_pk.is_some() {
-            let _ = write!(sql, "CREATE UNIQUE INDEX {name}_pk ON {name} (pk);", name = self.name);
-        }
         for (i, index) in self.entity.indexes().iter().enumerate() {
             let columns: String = index.iter().map(|column| format!(", c_{column}")).collect();
-            let _ = write!(sql, "CREATE INDEX {} ON {} (tenant{columns});", self.index_name(i), self.name);
+            let (name, table) = (self.index_name(i), &self.name);
+            let _ = write!(sql, "CREATE INDEX IF NOT EXISTS {name} ON {table} (tenant{columns});");
         }
         sql
+    }
+
+    /// The statements that drop these, where they are there.
+    pub(crate) fn drop_indexes(&self) -> String {
+        (0..self.entity.indexes().len()).map(|i| format!("DROP INDEX IF EXISTS {};", self.index_name(i))).collect()
+    }
+
+    /// Whether it has no row at all.
+    pub(crate) fn is_empty(&self, db: &Connection) -> Result<bool, MirrorError> {
+        let sql = format!("SELECT NOT EXISTS (SELECT 1 FROM {})", self.name);
+        Ok(db.query_row(&sql, [], |row| row.get(0))?)
     }
 
     pub(crate) fn index_name(&self, index: usize) -> String {

@@ -68,6 +68,10 @@ impl Writer {
         &self.options
     }
 
+    pub(crate) fn tables(&self) -> &[Table] {
+        &self.tables
+    }
+
     pub(crate) fn table(&self, entity: EntityId) -> &Table {
         &self.tables[entity.0 as usize]
     }

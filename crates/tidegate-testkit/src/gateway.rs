@@ -170,9 +170,25 @@ impl Gateway {
     /// Its resident memory in KiB, where the system says (`/proc`).
     #[must_use]
     pub fn resident_kib(&self) -> Option<u64> {
-        let id = self.running.as_ref()?.child.id();
+        self.status_kib("VmRSS:")
+    }
+
+    /// The most that it had resident since it was started, in KiB, where the system says (`/proc`).
+    #[must_use]
+    pub fn peak_kib(&self) -> Option<u64> {
+        self.status_kib("VmHWM:")
+    }
+
+    /// Its process, while it runs.
+    #[must_use]
+    pub fn id(&self) -> Option<u32> {
+        Some(self.running.as_ref()?.child.id())
+    }
+
+    fn status_kib(&self, name: &str) -> Option<u64> {
+        let id = self.id()?;
         let status = std::fs::read_to_string(format!("/proc/{id}/status")).ok()?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+        let line = status.lines().find_map(|line| line.strip_prefix(name))?;
         line.trim().trim_end_matches(" kB").parse().ok()
     }
 

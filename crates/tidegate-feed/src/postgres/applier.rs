@@ -50,7 +50,7 @@ pub(crate) enum Input {
     Restart { standing: Standing, reason: Break, done: oneshot::Sender<()> },
     /// A session's stream begins.
     Stream { session: Epoch, done: oneshot::Sender<()> },
-    /// Which entities are to be copied and have no copy under way?
+    /// Of which entities are the rows still to come?
     Wanted(oneshot::Sender<Vec<EntityId>>),
     /// The tables' marks, by entity: one that has another mark than its copy is copied again, one without is ended.
     Marks(Vec<Mark>),
@@ -60,8 +60,6 @@ pub(crate) enum Input {
     Copy { entity: EntityId, copy: Epoch, fresh: bool, done: oneshot::Sender<()> },
     /// Rows of it.
     Rows { entity: EntityId, copy: Epoch, rows: Vec<Box<[tidegate_model::Value]>> },
-    /// The copies of these entities came to nothing: they want another.
-    Abandoned(Vec<EntityId>),
     /// All rows have come; the log up to `upto` has all that they are.
     Copied { entity: EntityId, copy: Epoch, seen: Seen, upto: Lsn },
     /// The entity can't be followed any more.
@@ -245,11 +243,6 @@ impl Applier {
                 self.begin_copy(entity, copy, fresh)?;
                 let _ = done.send(());
             }
-            Input::Abandoned(entities) => {
-                for entity in entities {
-                    self.copies[entity.0 as usize] = 0;
-                }
-            }
             Input::Rows { entity, copy, rows } => self.copied_rows(entity, copy, rows)?,
             Input::Copied { entity, copy, seen, upto } => self.copied(entity, copy, seen, upto),
             Input::Fail { entity, reason } => self.fail(entity, reason),
@@ -301,14 +294,14 @@ impl Applier {
     }
 
     fn wanted(&self) -> Vec<EntityId> {
-        let wanted =
-            |follow: &&Follow| matches!(follow.phase, Phase::Recording) && self.copies[follow.id().0 as usize] == 0;
-        self.follows.iter().filter(wanted).map(Follow::id).collect()
+        self.follows.iter().filter(|follow| matches!(follow.phase, Phase::Recording)).map(Follow::id).collect()
     }
 
-    /// The views of these entities are to be read anew, at a position of its own.
+    /// The views of these entities are to be read anew, at a position of its own: that of the place that has been
+    /// reached, or the next free one.
     fn publish_reload(&mut self, entities: Vec<EntityId>) -> Result<(), Fault> {
-        let position = Position(self.writer.position().0 + 1);
+        let reached = self.standing.as_ref().map_or(0, |standing| standing.lsn.0);
+        let position = Position(reached.max(self.writer.position().0 + 1));
         self.writer.advance(position)?;
         self.group.push(Transaction { position, changes: Vec::new(), reloads: entities });
         Ok(())
@@ -331,7 +324,8 @@ impl Applier {
     fn undo(&mut self) {
         self.writer.rollback();
         self.open = None;
-        self.group = Group::default();
+        // Entities that have failed do so for good, whatever it was in: their subscriptions are yet to be ended.
+        self.group.forget();
         // What is noted is what counts; it can be read, for it was.
         let noted = self.writer.noted(STANDING).ok().flatten();
         self.standing = noted.and_then(|bytes| postcard::from_bytes(&bytes).ok());

@@ -100,6 +100,17 @@ pub fn creation<'a>(name: &str, tables: impl Iterator<Item = (&'a str, &'a str)>
 }
 
 fn check_publication(publication: &PublicationInfo, tables: &[&TableInfo], name: &str, problems: &mut Vec<Problem>) {
+    let has_partitioned = tables.iter().any(|table| table.kind == 'p');
+    problems.extend(check_published(publication, has_partitioned, name));
+    for table in tables {
+        check_member(publication, table, name, problems);
+    }
+}
+
+/// Whether the publication leaves out kinds of changes, or tells those of a partitioned table under another's name. It
+/// may be altered at any time, so each session looks.
+pub(super) fn check_published(publication: &PublicationInfo, has_partitioned: bool, name: &str) -> Vec<Problem> {
+    let mut problems = Vec::new();
     let quoted = quote::identifier(name);
     let PublicationInfo { insert, update, delete, truncate, via_root, .. } = *publication;
     if !(insert && update && delete && truncate) {
@@ -107,13 +118,11 @@ fn check_publication(publication: &PublicationInfo, tables: &[&TableInfo], name:
         let mend = format!("ALTER PUBLICATION {quoted} SET (publish = 'insert, update, delete, truncate');");
         problems.push(fatal(what, mend));
     }
-    if !via_root && tables.iter().any(|table| table.kind == 'p') {
+    if !via_root && has_partitioned {
         let what = format!("the publication {name:?} tells of partitions and not of the partitioned table");
         problems.push(fatal(what, format!("ALTER PUBLICATION {quoted} SET (publish_via_partition_root = true);")));
     }
-    for table in tables {
-        check_member(publication, table, name, problems);
-    }
+    problems
 }
 
 fn check_member(publication: &PublicationInfo, table: &TableInfo, name: &str, problems: &mut Vec<Problem>) {

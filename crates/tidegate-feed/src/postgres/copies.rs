@@ -10,7 +10,6 @@ use tidegate_model::EntityId;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
-use super::Lsn;
 use super::applier::{Epoch, Input};
 use super::connect::{Connection, Via, connect};
 use super::copy::{self, CopyLimits, Seen, SnapshotSource};
@@ -67,9 +66,14 @@ impl Copies {
         let epochs = wanted.iter().map(|entity| (*entity, self.next_epoch()));
         let queue: VecDeque<(EntityId, Epoch)> = epochs.collect();
         let queue = Arc::new(Mutex::new(queue));
+        // All or none: should one not come about, nobody else may copy the entities at the same time.
+        let mut clients = Vec::with_capacity(connections);
         for _ in 0..connections {
             let client = connect(&self.source.settings, Via::Copy).await?;
             let seen = copy::begin(&client, &snapshot).await?;
+            clients.push((client, seen));
+        }
+        for (client, seen) in clients {
             let (source, queue) = (self.source.clone(), queue.clone());
             self.tasks.spawn(async move {
                 let mut done = Vec::new();
@@ -110,7 +114,6 @@ impl Copies {
                         if let Err(ended) = outcome {
                             tracing::warn!(reason = %ended, "a table could not be copied; it is tried again");
                             self.source.shared.metrics.sessions_ended.add("copy");
-                            self.source.inputs.send(Input::Abandoned(entities)).await.map_err(|_| Ended::Stopped)?;
                         }
                     }
                 }
@@ -176,14 +179,9 @@ async fn copy_one(
     };
     let (copied, handed): (_, Result<(), Ended>) = tokio::join!(copying, handing);
     let (rows, ()) = (copied?, handed?);
-    let upto = match seen {
-        Seen::AtSlot => Lsn(0),
-        Seen::Snapshot(_) => {
-            let upto = copy::log_end(client).await?;
-            source.shared.nudge.notify_one();
-            upto
-        }
-    };
+    // Also of a slot's snapshot: a table truncated since then is empty for every snapshot.
+    let upto = copy::log_end(client).await?;
+    source.shared.nudge.notify_one();
     source.inputs.send(Input::Copied { entity, copy: epoch, seen, upto }).await.map_err(|_| Ended::Stopped)?;
     let seconds = began.elapsed().as_secs_f64();
     tracing::info!(entity = &*followed.name, rows, seconds, "copied");

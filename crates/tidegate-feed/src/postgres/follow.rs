@@ -99,7 +99,18 @@ impl Follow {
     /// changed.
     pub(crate) fn announce(&mut self, relation: &Relation) -> Result<(), Drift> {
         self.projection = None;
-        self.projection = Some(self.mapping.fits(relation)?);
+        let places = self.mapping.fits(relation)?;
+        let is_told = |column: &u16| {
+            let mut told = places.iter().zip(&relation.columns).filter(|(_, column)| column.key);
+            told.any(|(place, _)| *place == Some(usize::from(*column)))
+        };
+        // Else an update of the key would not tell the key before it.
+        if !self.entity.key().iter().all(is_told) {
+            let reason =
+                format!("the replica identity of the table {:?} does not have every column of the key", relation.name);
+            return Err(Drift { reason, added: Vec::new() });
+        }
+        self.projection = Some(places);
         Ok(())
     }
 

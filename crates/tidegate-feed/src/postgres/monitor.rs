@@ -82,8 +82,7 @@ impl Monitor {
         if format!("{} {} {fingerprint}", settings.slot, settings.publication) != self.through {
             return Err(Ended::Changed(format!("the publication {:?} was altered", settings.publication)));
         }
-        let marks =
-            marks::marks(&self.client, &settings.publication, &self.source.oids(), self.source.version_num).await?;
+        let marks = marks::marks(&self.client, &self.source).await?;
         if marks != self.marks {
             self.marks.clone_from(&marks);
             self.source.inputs.send(Input::Marks(marks)).await.map_err(|_| Ended::Stopped)?;

@@ -12,6 +12,7 @@ use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::applier::{Input, Report};
+use super::check::check_published;
 use super::connect::{Connection, Via, connect};
 use super::continuity::{Break, Server, Standing};
 use super::copies::Copies;
@@ -102,10 +103,6 @@ impl Source {
         self.inputs.send(input(reply)).await.map_err(|_| Ended::Stopped)?;
         answer.await.map_err(|_| Ended::Stopped)
     }
-
-    pub(crate) fn oids(&self) -> Vec<u32> {
-        self.followed.iter().map(|followed| followed.mapping.oid).collect()
-    }
 }
 
 /// One session after the other until `stop`.
@@ -150,6 +147,8 @@ async fn session(source: &Arc<Source>, copies: &mut Copies) -> Result<Infallible
     let faults = source.report.borrow().faults;
     copies.settle(faults).await;
     let facts = facts(source).await?;
+    // Before any copy of this session: what happens to a table after its copy gives it another mark.
+    let marks = marks::marks(&facts.client, source).await?;
     let usable = facts.slot.as_ref().filter(|slot| !slot.is_lost());
     let confirmed = usable.and_then(|slot| slot.confirmed_flush);
     let mut gate = Gate::open(&source.settings, confirmed.unwrap_or_default()).await?;
@@ -164,7 +163,6 @@ async fn session(source: &Arc<Source>, copies: &mut Copies) -> Result<Infallible
     if let Err(reason) = source.ask(|reply| Input::Judge(server, reply)).await? {
         begin_anew(source, copies, &facts, &mut gate, &identity, reason).await?;
     }
-    let marks = marks::marks(&facts.client, &source.settings.publication, &source.oids(), source.version_num).await?;
     let mut stream = gate.start().await?;
     let session = copies.next_epoch();
     source.ask(|done| Input::Stream { session, done }).await?;
@@ -189,6 +187,11 @@ async fn facts(source: &Source) -> Result<Facts, Ended> {
             format!("the publication {:?} is gone: restart the gateway, or create it again", settings.publication);
         SourceError::new(SourceErrorKind::Incompatible, message)
     })?;
+    let has_partitioned = source.followed.iter().any(|followed| followed.mapping.is_partitioned);
+    if let Some(problem) = check_published(&publication, has_partitioned, &settings.publication).first() {
+        let message = format!("{}; mend it: {}", problem.what, problem.mend);
+        return Err(SourceError::new(SourceErrorKind::Incompatible, message).into());
+    }
     if let Some(pid) = slot.as_ref().filter(|slot| slot.active).and_then(|slot| slot.active_pid) {
         let message = format!("replication slot {:?} is in use by process {pid} of the server", settings.slot);
         return Err(SourceError::server("55006", &message).into());
@@ -197,7 +200,8 @@ async fn facts(source: &Source) -> Result<Facts, Ended> {
     Ok(Facts { client, slot, through })
 }
 
-/// Everything is copied again: from the slot as it is, or from a new one.
+/// Everything is copied again, through a new slot. One that is there is of no use: it may lead through log of a time at
+/// which there was no such publication, and decoding that fails for ever.
 async fn begin_anew(
     source: &Arc<Source>,
     copies: &mut Copies,
@@ -207,30 +211,20 @@ async fn begin_anew(
     reason: Break,
 ) -> Result<(), Ended> {
     copies.abort().await;
-    let usable = facts.slot.as_ref().filter(|slot| !slot.is_lost()).and_then(|slot| slot.confirmed_flush);
-    let (lsn, snapshot) = match usable {
-        Some(confirmed) => (confirmed, None),
-        None => {
-            if facts.slot.is_some() {
-                setup::drop_slot(&facts.client, &source.settings.slot).await?;
-            }
-            let created = gate.create_slot().await?;
-            (created.consistent_point, Some(created.snapshot))
-        }
-    };
+    if facts.slot.is_some() {
+        setup::drop_slot(&facts.client, &source.settings.slot).await?;
+    }
+    let created = gate.create_slot().await?;
     let standing = Standing {
         system_id: identity.system_id,
         timeline: identity.timeline,
         through: facts.through.clone(),
-        lsn,
+        lsn: created.consistent_point,
         last: None,
     };
     source.ask(|done| Input::Restart { standing, reason, done }).await?;
-    if let Some(snapshot) = snapshot {
-        // The snapshot is there until the stream begins; whoever has taken it up by then keeps it.
-        copies.adopt(snapshot).await?;
-    }
-    Ok(())
+    // The snapshot is there until the stream begins; whoever has taken it up by then keeps it.
+    copies.adopt(created.snapshot).await
 }
 
 async fn fault(mut report: watch::Receiver<Report>, before: u64) -> Result<Infallible, Ended> {

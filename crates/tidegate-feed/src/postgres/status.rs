@@ -17,6 +17,8 @@ const BARRIERS_MAX: usize = 4_096;
 pub const BARRIER_BYTES_MAX: usize = 128;
 /// A connection that comes back within this time is no reason to send clients elsewhere.
 const DISCONNECTED_MAX: Duration = Duration::from_secs(10);
+/// A stream that ends before is none: what fails on what it brings first (a store that is full) fails so every time.
+const LASTING: Duration = Duration::from_secs(2);
 
 /// Counters and levels of a followed database. Counters are since the start.
 #[derive(Debug, Default)]
@@ -109,12 +111,21 @@ pub struct Status {
 #[derive(Debug)]
 struct Inner {
     session: &'static str,
+    /// Why the last session ended.
     reason: Option<String>,
-    /// Since when there is no stream.
-    without_stream: Option<Instant>,
+    /// Since when there is a stream.
+    streaming: Option<Instant>,
+    /// Where there is none that lasts: since when.
+    without_stream: Instant,
     entities: Vec<EntityStatus>,
     barriers: HashMap<Box<[u8]>, Position>,
     barrier_order: VecDeque<Box<[u8]>>,
+}
+
+impl Inner {
+    fn lasts(&self) -> bool {
+        self.streaming.is_some_and(|since| since.elapsed() > LASTING)
+    }
 }
 
 /// What the feed's threads and tasks share with whoever asks.
@@ -143,7 +154,8 @@ impl Shared {
         let inner = Inner {
             session: "connecting",
             reason: None,
-            without_stream: Some(Instant::now()),
+            streaming: None,
+            without_stream: Instant::now(),
             entities: entities.map(entity).collect(),
             barriers: HashMap::new(),
             barrier_order: VecDeque::new(),
@@ -164,14 +176,17 @@ impl Shared {
 
     pub(crate) fn streaming(&self) {
         let mut inner = lock(&self.inner);
-        (inner.session, inner.reason, inner.without_stream) = ("streaming", None, None);
+        (inner.session, inner.streaming) = ("streaming", Some(Instant::now()));
         self.metrics.connected.store(1, Ordering::Relaxed);
     }
 
     pub(crate) fn waiting(&self, reason: String) {
         let mut inner = lock(&self.inner);
         (inner.session, inner.reason) = ("waiting", Some(reason));
-        inner.without_stream.get_or_insert_with(Instant::now);
+        if inner.lasts() {
+            inner.without_stream = Instant::now();
+        }
+        inner.streaming = None;
         self.metrics.connected.store(0, Ordering::Relaxed);
     }
 
@@ -186,7 +201,7 @@ impl Shared {
         let inner = lock(&self.inner);
         Status {
             session: inner.session,
-            reason: inner.reason.clone(),
+            reason: inner.reason.clone().filter(|_| inner.streaming.is_none()),
             lsn: self.progress.borrow().lsn.to_string(),
             entities: inner.entities.clone(),
         }
@@ -216,7 +231,7 @@ impl Shared {
     /// are served.
     pub(crate) fn health(&self, lag_bytes_max: u64) -> Result<(), String> {
         let inner = lock(&self.inner);
-        if inner.without_stream.is_some_and(|since| since.elapsed() > DISCONNECTED_MAX) {
+        if !inner.lasts() && inner.without_stream.elapsed() > DISCONNECTED_MAX {
             return Err(inner.reason.clone().unwrap_or_else(|| "not connected to PostgreSQL yet".to_owned()));
         }
         let copying = |entity: &&EntityStatus| matches!(entity.state, "waiting" | "copying" | "catching_up");

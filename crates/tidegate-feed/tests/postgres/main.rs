@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a broken expectation is a failed test")]
 
+mod altered;
 mod copying;
 mod follower;
 mod following;
+mod proving;

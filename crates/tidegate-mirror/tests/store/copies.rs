@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::Ordering;
 
 use tidegate_mirror::{ApplyError, Loaded, Mirror, MirrorError, Options, Refusal, SourceOp, State, Writer};
-use tidegate_model::{Catalog, EntityBuilder, Position, ScanError, Tenant, Type, Value};
+use tidegate_model::{Catalog, EntityBuilder, EntityId, Position, ScanError, Tenant, Type, Value};
 
 use super::{ENTITY, apply, catalog, entity, open, put};
 
@@ -357,4 +357,36 @@ fn a_kill_leaves_one_commit_whole() {
         let expected: Vec<u64> = if position % 7 == 6 { vec![] } else { (first.max(1)..=position).collect() };
         assert_eq!(pending, expected);
     }
+}
+
+/// Whether the first index of an entity is in the file.
+fn has_index(dir: &Path, number: u32) -> bool {
+    let db = rusqlite::Connection::open(dir.join("tidegate.db")).unwrap();
+    let sql = "SELECT count(*) FROM sqlite_schema WHERE name = ?1";
+    db.query_row(sql, [format!("e_{number}_i0")], |row| row.get::<_, u32>(0)).unwrap() == 1
+}
+
+#[test]
+fn indexes_wait_for_the_rows_while_nobody_is_served() {
+    let dir = tempfile::tempdir().unwrap();
+    let other = EntityBuilder { name: "other".into(), ..sourced() };
+    let catalog = Catalog::build(&[sourced(), other]).unwrap();
+    let (_mirror, mut writer) = open(dir.path(), &catalog);
+    let other = catalog.by_name("other").unwrap().id();
+    let mut commit = |writer: &mut Writer, ready: Option<EntityId>, loaded: Option<EntityId>| {
+        writer.begin().unwrap();
+        ready.into_iter().for_each(|entity| writer.set_ready(entity).unwrap());
+        for entity in loaded {
+            writer.clear(entity).unwrap();
+            writer.load(entity, &mut [row(1, Some("a"), "x")].into_iter(), Position(1)).unwrap();
+        }
+        writer.commit().unwrap();
+        (has_index(dir.path(), 1), has_index(dir.path(), 2))
+    };
+    assert_eq!(commit(&mut writer, None, Some(ENTITY)), (false, true));
+    assert_eq!(commit(&mut writer, None, Some(other)), (false, false));
+    assert_eq!(commit(&mut writer, Some(ENTITY), None), (true, false));
+    // Now somebody is: what begins from nothing is indexed as it grows.
+    assert_eq!(commit(&mut writer, None, Some(other)), (true, true));
+    assert_eq!(commit(&mut writer, Some(other), None), (true, true));
 }

@@ -41,6 +41,16 @@ impl Answers {
         &self.0[after.max(1) - 1].1
     }
 
+    /// How many rows the answers before and after a position have, for messages.
+    #[must_use]
+    pub fn around(&self, position: u64) -> Vec<(u64, usize)> {
+        let after = self.0.partition_point(|(end, _)| *end <= position);
+        self.0[after.saturating_sub(3)..self.0.len().min(after + 3)]
+            .iter()
+            .map(|(end, list)| (*end, list.len()))
+            .collect()
+    }
+
     /// Where the log begins.
     ///
     /// # Panics

@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rand::Rng as _;
 use rand::rngs::StdRng;
+use rand::{Rng as _, SeedableRng as _};
 use tidegate_testkit::clients::{Frame, LiveSocket, ModelList};
 use tidegate_testkit::postgres::queries::Question;
 use tidegate_testkit::postgres::replica::{Answers, List, compare};
@@ -58,7 +58,9 @@ impl Report {
             let expected = answers.at(*position);
             compare(rows, expected).map_err(|difference| {
                 let (sql, query) = (&question.sql, &question.query);
-                format!("at {position} (before: {last}), after {resets} resets\n{query}\n{sql}\n{difference}\n{self}")
+                let around = answers.around(*position);
+                let at = format!("at {position} (before: {last}), after {resets} resets; right around it: {around:?}");
+                format!("{at}\n{query}\n{sql}\n{difference}\n{self}")
             })?;
             checks += 1;
             last = *position;
@@ -82,21 +84,18 @@ pub(crate) struct Followers {
 }
 
 impl Followers {
-    /// One for each question, of the gateway at the address of the moment. With `restless` they come and go.
+    /// One for each question, of the gateway at the address of the moment. With a seed they come and go.
     pub(crate) fn start(
         address: &watch::Receiver<SocketAddr>,
         questions: &[(Question, Table)],
-        restless: Option<StdRng>,
+        restless: Option<u64>,
     ) -> Self {
         let mut tasks = JoinSet::new();
         let mut reports = Vec::new();
         for (question, table) in questions {
             let (report, reported) = watch::channel(Report::default());
             let list = if question.streamed { ModelList::streamed() } else { ModelList::new() };
-            let mut random = restless.clone();
-            if let Some(random) = &mut random {
-                *random = rand::SeedableRng::seed_from_u64(random.random::<u64>() ^ reports.len() as u64);
-            }
+            let random = restless.map(|seed| StdRng::seed_from_u64(seed + reports.len() as u64));
             let (question, table) = (question.clone(), table.clone());
             let follower = Follower { question, table, list, random, report };
             tasks.spawn(follower.run(address.clone()));
@@ -105,9 +104,24 @@ impl Followers {
         Self { reports, _tasks: tasks }
     }
 
+    /// Nobody.
+    pub(crate) fn none() -> Self {
+        Self { reports: Vec::new(), _tasks: JoinSet::new() }
+    }
+
     /// What each has to say now.
     pub(crate) fn reports(&self) -> Vec<Report> {
         self.reports.iter().map(|report| report.borrow().clone()).collect()
+    }
+
+    /// Whether every report comes to be `enough` within a while.
+    pub(crate) async fn are_soon(&mut self, enough: impl Fn(usize, &Report) -> bool) -> bool {
+        let wait = async {
+            for (number, report) in self.reports.iter_mut().enumerate() {
+                let _ = report.wait_for(|report| enough(number, report)).await;
+            }
+        };
+        tokio::time::timeout(SOON, wait).await.is_ok()
     }
 
     /// Waits until every report is `enough`.
@@ -126,6 +140,8 @@ impl Followers {
     }
 }
 
+/// How long a list that is not right may take to be.
+const SOON: Duration = Duration::from_secs(15);
 /// What a busy machine explains.
 const PATIENCE: Duration = Duration::from_secs(60);
 

@@ -1,7 +1,7 @@
 //! The step oracle: after every commit every list is what PostgreSQL answers at that commit.
 
+use rand::SeedableRng as _;
 use rand::rngs::StdRng;
-use rand::{Rng as _, SeedableRng as _};
 use tidegate_testkit::postgres::queries::Question;
 use tidegate_testkit::postgres::tables::Table;
 use tidegate_testkit::postgres::{Postgres, writers};
@@ -43,8 +43,7 @@ async fn play(server: &Postgres, second: &Postgres, name: &str, seed: u64) -> us
     let copied = writers::start(&world.parameters, followed, seed + 100, 2, 40);
     let gateway = world.gateway(server);
     let (_address, watched) = address_of(&gateway);
-    let restless = StdRng::seed_from_u64(random.random());
-    let mut followers = Followers::start(&watched, &questions, Some(restless));
+    let mut followers = Followers::start(&watched, &questions, Some(seed / 2));
     followers.until("a first list", |_, report| report.resets() > 0).await;
     let streamed = writers::start(&world.parameters, followed, seed + 200, WRITERS, TRANSACTIONS);
     writers::stall_commits(&server.session().await).await;

@@ -34,6 +34,8 @@ pub(super) struct Group {
     pub(super) renewed: Vec<EntityId>,
     /// Entities to be ended after the commit.
     pub(super) failed: Vec<EntityId>,
+    /// Entities whose copies are complete.
+    pub(super) ready: Vec<EntityId>,
     /// Barriers passed, with the number of transactions before them.
     pub(super) barriers: Vec<Vec<u8>>,
 }
@@ -41,6 +43,11 @@ pub(super) struct Group {
 impl Group {
     pub(super) fn is_full(&self) -> bool {
         self.rows >= ROWS_MAX || self.bytes >= BYTES_MAX
+    }
+
+    /// Whatever was done is undone.
+    pub(super) fn forget(&mut self) {
+        *self = Self { failed: std::mem::take(&mut self.failed), ..Self::default() };
     }
 
     pub(super) fn push(&mut self, transaction: Transaction) {
@@ -84,6 +91,14 @@ impl Applier {
             let reason: Arc<str> = UNAVAILABLE.into();
             self.writer.unavailable(entity, Some(reason.clone()));
             (self.outlets.end)(entity, reason);
+        }
+        for entity in group.ready {
+            let follow = &self.follows[entity.0 as usize];
+            // It may have failed, or be copied again, since.
+            if matches!(follow.phase, Phase::Following) {
+                self.shared.entity(entity.0 as usize, |status| status.state = "ready");
+                tracing::info!(entity = &**follow.entity.name(), "the copy is complete and up to date");
+            }
         }
         for transaction in group.transactions {
             (self.outlets.publish)(Arc::new(transaction));

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use tidegate_mirror::{ApplyError, Refusal, SourceOp};
 use tidegate_model::{EntityId, Position};
 
-use super::{Applier, Fault, mark, report_progress};
+use super::{Applier, Fault, mark};
 use crate::postgres::Lsn;
 use crate::postgres::continuity::{Admission, CommitMark};
 use crate::postgres::follow::{Follow, FollowError, Phase, Recorded};
@@ -65,6 +65,7 @@ impl Applier {
                 let skipped = transactional && self.open.as_ref().is_some_and(|open| open.skip);
                 if prefix == BARRIER_PREFIX && !skipped {
                     self.group.barriers.push(content.to_vec());
+                    self.group.rows += 1;
                 }
                 Ok(())
             }
@@ -91,6 +92,8 @@ impl Applier {
             return Ok(());
         }
         metrics.transactions.fetch_add(1, Ordering::Relaxed);
+        // However small, a group does not take them without end.
+        self.group.rows += 1;
         if !open.held.is_empty() {
             self.write_held(&mut open, end_lsn)?;
         }
@@ -146,9 +149,6 @@ impl Applier {
         redelivery.reached(sent).map_err(Fault::Break)?;
         if let Some(standing) = &mut self.standing {
             standing.lsn = standing.lsn.max(sent);
-            if !self.group.begun {
-                report_progress(&self.shared, standing.lsn, self.writer.position());
-            }
         }
         Ok(())
     }

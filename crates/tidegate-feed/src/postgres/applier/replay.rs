@@ -28,7 +28,7 @@ fn mark_note(name: &str) -> String {
 }
 
 /// Why an entity without a mark is ended.
-const UNPUBLISHED: &str = "its table is no longer in the publication";
+const UNPUBLISHED: &str = "its table is no longer in the publication, or only a part of it";
 
 impl Applier {
     /// Compares the tables' marks with those that were noted.
@@ -151,8 +151,7 @@ impl Applier {
             self.writer.set_ready(entity)?;
             self.follow(entity).phase = Phase::Following;
             self.publish_reload(vec![entity])?;
-            self.shared.entity(entity.0 as usize, |status| status.state = "ready");
-            tracing::info!(entity = &**self.follow(entity).entity.name(), "the copy is complete and up to date");
+            self.group.ready.push(entity);
             return Ok(());
         };
         self.writer.open(Position(self.writer.position().0 + 1))?;

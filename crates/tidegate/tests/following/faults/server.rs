@@ -3,14 +3,14 @@
 use tidegate_testkit::postgres::Stop;
 
 use super::{Scene, done};
-use crate::world::{check_rest, settle};
+use crate::follower::Report;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_and_started_again_while_it_is_written_to() {
     let Some(mut scene) = Scene::open("killed").await else { return };
     for how in [Stop::Kill, Stop::Immediate, Stop::Fast, Stop::Kill] {
         let writing = scene.writing(30);
-        let seen: Vec<u64> = scene.followers.reports().iter().map(super::super::follower::Report::position).collect();
+        let seen: Vec<u64> = scene.followers.reports().iter().map(Report::position).collect();
         scene.followers.until("a commit", |number, report| report.position() > seen[number]).await;
         scene.server.restart(how);
         done(writing).await;
@@ -33,7 +33,7 @@ async fn an_old_backup_put_back() {
         scene.write(new).await;
         scene.restart_gateway();
         scene.reset_since(&before).await;
-        scene.rest_anew().await;
+        scene.rest().await;
     }
     // The same under a gateway that runs.
     let backup = scene.server.backup();
@@ -41,7 +41,7 @@ async fn an_old_backup_put_back() {
     scene.rest().await;
     scene.server.put_back(&backup);
     scene.write(2).await;
-    scene.rest_anew().await;
+    scene.rest().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -59,25 +59,5 @@ async fn a_standby_takes_over() {
     scene.gateway.configure(&scene.world.toml(scene.server.address(), super::QUICK));
     scene.restart_gateway();
     scene.reset_since(&before).await;
-    scene.rest_anew().await;
-}
-
-impl Scene {
-    /// As [`Scene::rest`] on a server whose log is another than the one that positions came from: what shows that
-    /// everything has arrived is the lists themselves.
-    async fn rest_anew(&mut self) {
-        let end = self.world.beacon().await;
-        settle(self.gateway.address(), &mut self.followers, end).await;
-        let session = self.world.session().await;
-        session.run(tidegate_testkit::postgres::wire::SESSION).await;
-        let mut answers = Vec::new();
-        for (question, table) in &self.questions {
-            answers.push(question.list_of_server(table, &session.rows(&question.sql).await));
-        }
-        let is_right = |number: usize, report: &crate::follower::Report| {
-            report.sights.last().is_some_and(|sight| *sight.rows == answers[number])
-        };
-        self.followers.until("the server's answer", is_right).await;
-        check_rest(&session, &self.questions, &self.followers.reports()).await;
-    }
+    scene.rest().await;
 }
