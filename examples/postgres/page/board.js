@@ -9,7 +9,6 @@ const calm = matchMedia('(prefers-reduced-motion: reduce)')
 
 export class Board {
   #rows
-  #name
   #max
   #nodes = new Map() // key -> {node, place, amount}
   #entries = []
