@@ -68,7 +68,10 @@ impl Places for LogPositions {
     }
 
     fn name(&self, position: Position) -> Option<(&'static str, String)> {
-        Some(("lsn", Lsn(position.0).to_string()))
+        let (reached, at) = self.0.at();
+        // Behind that, a position's own number is the end of its transaction, unless the server's log was put back since.
+        let lsn = if position >= at { reached } else { reached.min(Lsn(position.0)) };
+        Some(("lsn", lsn.to_string()))
     }
 }
 

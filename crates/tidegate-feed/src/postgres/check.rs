@@ -171,10 +171,8 @@ fn check_slot(server: &Server, slot: &SlotInfo, name: &str, problems: &mut Vec<P
             slot.invalidation.as_deref().unwrap_or("the log it needs was removed; max_slot_wal_keep_size is too small");
         let what = format!("the slot {name:?} is lost ({why}); every table is copied again through a new one");
         problems.push(Problem { what, mend: drop(), fatal: false });
-    } else if let Some(pid) = slot.active_pid {
-        let what = format!("the slot {name:?} is in use by the server's process {pid}; it may have one client only");
-        problems.push(Problem { what, mend: format!("SELECT pg_terminate_backend({pid});"), fatal: false });
     }
+    // One in use may be so by ourselves; if it is not, sessions say so and wait.
 }
 
 #[cfg(test)]
