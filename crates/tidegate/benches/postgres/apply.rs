@@ -5,7 +5,7 @@ use std::process::Command;
 use std::time::Instant;
 
 use crate::report::Report;
-use crate::world::{World, micros_a_row, mib, rate, reached, ready};
+use crate::world::{World, mib, micros_a_row, rate, reached, ready};
 
 const ROWS: u64 = 100_000;
 /// Transactions, and rows of each.

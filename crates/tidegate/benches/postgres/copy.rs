@@ -4,7 +4,7 @@ use std::process::Command;
 use std::time::Instant;
 
 use crate::report::Report;
-use crate::world::{World, micros_a_row, mib, rate, ready};
+use crate::world::{World, mib, micros_a_row, rate, ready};
 
 const ROWS: u64 = 1_000_000;
 const CASES: [(&str, &str); 3] = [

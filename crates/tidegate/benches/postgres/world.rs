@@ -19,7 +19,8 @@ pub(crate) struct World {
 impl World {
     pub(crate) async fn start(fsync: &str) -> Option<Self> {
         let settings = [("fsync", fsync), ("shared_buffers", "512MB"), ("max_wal_size", "4GB")];
-        let builder = settings.iter().fold(Postgres::logical_builder(), |builder, (name, value)| builder.set(name, value));
+        let builder =
+            settings.iter().fold(Postgres::logical_builder(), |builder, (name, value)| builder.set(name, value));
         let postgres = builder.start()?;
         let session = postgres.session().await;
         Some(Self { postgres, session })
