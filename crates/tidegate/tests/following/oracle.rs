@@ -40,8 +40,7 @@ async fn play(server: &Postgres, second: &Postgres, name: &str, seed: u64) -> us
     let questions = world.questions(&mut random, 3);
     world.write(seed, 2, 20).await;
     let followed = &world.tables[..TABLES];
-    let calm: Vec<Table> = followed.iter().map(|table| Table { truncated: false, ..table.clone() }).collect();
-    let copied = writers::start(&world.parameters, &calm, seed + 100, 2, 40);
+    let copied = writers::start(&world.parameters, followed, seed + 100, 2, 40);
     let gateway = world.gateway(server);
     let (_address, watched) = address_of(&gateway);
     let mut followers = Followers::start(&watched, &questions, Some(seed / 2));

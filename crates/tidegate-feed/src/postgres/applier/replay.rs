@@ -49,6 +49,11 @@ impl Applier {
             self.begin()?;
             self.writer.note(&note, mark.as_bytes())?;
             if unpublished || (known.is_some() && !self.follows[number].is_failed()) {
+                let name = &**self.follows[number].entity.name();
+                tracing::warn!(
+                    entity = name,
+                    "its table was changed in a way that is not streamed: it is copied again"
+                );
                 self.writer.unavailable(entity, None);
                 self.renew(entity)?;
                 renewed.push(entity);

@@ -25,7 +25,6 @@ async fn drop_slot(session: &Session, slot: &str) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_slot_is_dropped() {
     let Some(mut scene) = Scene::open("slot").await else { return };
-    scene.world.tables.iter_mut().for_each(|table| table.truncated = false);
     let session = scene.world.session().await;
     for _ in 0..2 {
         let writing = scene.writing(40);
