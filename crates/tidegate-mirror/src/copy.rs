@@ -157,8 +157,9 @@ impl Writer {
     /// commit. `version` becomes the version of each.
     ///
     /// Into an empty table while no sourced entity is ready, rows are loaded without the entity's indexes: made of all
-    /// rows at once at the end they cost a fraction. That takes about a second for a million rows and index, and nothing
-    /// else is written meanwhile; so beside entities that are served, indexes grow with the rows.
+    /// rows at once at the end they cost a fraction. That takes about a second for a million rows and index, in which
+    /// nothing else is written. Entities that are copied together may hold each other up so, once; beside entities that
+    /// are served already, indexes grow with the rows.
     ///
     /// # Errors
     /// [`ApplyError::Refused`] with the index and the key of the first row that the store cannot hold (too large, a

@@ -373,10 +373,12 @@ fn indexes_wait_for_the_rows_while_nobody_is_served() {
     let catalog = Catalog::build(&[sourced(), other]).unwrap();
     let (_mirror, mut writer) = open(dir.path(), &catalog);
     let other = catalog.by_name("other").unwrap().id();
-    let mut commit = |writer: &mut Writer, ready: Option<EntityId>, loaded: Option<EntityId>| {
+    let commit = |writer: &mut Writer, ready: Option<EntityId>, loaded: Option<EntityId>| {
         writer.begin().unwrap();
-        ready.into_iter().for_each(|entity| writer.set_ready(entity).unwrap());
-        for entity in loaded {
+        if let Some(entity) = ready {
+            writer.set_ready(entity).unwrap();
+        }
+        if let Some(entity) = loaded {
             writer.clear(entity).unwrap();
             writer.load(entity, &mut [row(1, Some("a"), "x")].into_iter(), Position(1)).unwrap();
         }
