@@ -7,6 +7,7 @@
 
 use std::collections::BTreeSet;
 
+use serde::{Deserialize, Serialize};
 use tidegate_model::{Change, EntityId, Position, Row, Tenant, Transaction, Value, json};
 
 use crate::batch::{check_cell, encoded_key};
@@ -20,7 +21,7 @@ const ROW_NAME_BYTES_MAX: usize = 200;
 
 /// What a source's transaction does to an entity. The partition follows from the row itself: its tenant column and the
 /// entity's row filter.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum SourceOp {
     /// The row is this.
     Upsert {

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
 use tidegate_mirror::SourceOp;
 use tidegate_model::{Entity, EntityId, Value};
 
@@ -54,42 +53,9 @@ pub(crate) enum FollowError {
     },
 }
 
-/// A change as it waits for a copy to be complete.
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) enum Recorded {
-    Upsert {
-        old_key: Option<Vec<Value>>,
-        cells: Vec<Option<Value>>,
-    },
-    Delete {
-        key: Vec<Value>,
-    },
-    Clear,
-    /// Of a table of another shape: it can't be told, and need not be where the copy has seen it.
-    Other,
-}
-
-impl From<SourceOp> for Recorded {
-    fn from(op: SourceOp) -> Self {
-        match op {
-            SourceOp::Upsert { old_key, cells } => Self::Upsert { old_key, cells },
-            SourceOp::Delete { key } => Self::Delete { key },
-            SourceOp::Clear => Self::Clear,
-        }
-    }
-}
-
-impl Recorded {
-    /// What it does; `None` of another shape.
-    pub(crate) fn op(self) -> Option<SourceOp> {
-        match self {
-            Self::Upsert { old_key, cells } => Some(SourceOp::Upsert { old_key, cells }),
-            Self::Delete { key } => Some(SourceOp::Delete { key }),
-            Self::Clear => Some(SourceOp::Clear),
-            Self::Other => None,
-        }
-    }
-}
+/// A change as it waits for a copy to be complete. `None` is one of a table of another shape: it can't be told, and need not
+/// be where the copy has seen it.
+pub(crate) type Recorded = Option<SourceOp>;
 
 impl Follow {
     pub(crate) fn new(entity: Arc<Entity>, mapping: Mapping, phase: Phase) -> Self {

@@ -223,10 +223,8 @@ impl Applier {
                 continue;
             }
             match op(follow) {
-                Ok(op) => self.change_of(entity, op.into(), bytes)?,
-                Err(FollowError::NotAnnounced) if follow.is_copied() => {
-                    self.change_of(entity, Recorded::Other, bytes)?;
-                }
+                Ok(op) => self.change_of(entity, Some(op), bytes)?,
+                Err(FollowError::NotAnnounced) if follow.is_copied() => self.change_of(entity, None, bytes)?,
                 Err(error) => {
                     // A label that is new to its type, for instance: then the schema is another one.
                     self.shared.look.notify_one();
@@ -247,7 +245,7 @@ impl Applier {
             }
             Phase::Following => {
                 self.shared.metrics.rows.fetch_add(1, Ordering::Relaxed);
-                open.held.extend(op.op().map(|op| (entity, op)));
+                open.held.extend(op.map(|op| (entity, op)));
                 open.held_bytes += bytes;
                 if open.opened || open.held.len() >= HELD_MAX || open.held_bytes >= HELD_BYTES_MAX {
                     let lsn = open.mark.lsn;

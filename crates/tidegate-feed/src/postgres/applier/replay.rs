@@ -172,7 +172,7 @@ impl Applier {
                 continue;
             }
             let recorded: Recorded = postcard::from_bytes(&pending.bytes).map_err(MirrorError::from)?;
-            match recorded.op() {
+            match recorded {
                 Some(op) => self.write(entity, op)?,
                 None => {
                     self.shared.look.notify_one();
