@@ -8,8 +8,8 @@
 //!             ◄──►│ monitor: lag, marks ─────┘      │  commit, fsync      │
 //!                 └──────── confirm ◄───────────────┘                     │
 //! ```
-//! [`PostgresFeed::prepare`] looks at the database ([`inspect`]), says what is amiss ([`check`]) and makes entities of
-//! tables ([`resolve`]). Sessions follow one another (`session`): each proves that the stream goes on from where the
+//! [`PostgresFeed::prepare`] looks at the database ([`mod@inspect`]), says what is amiss ([`mod@check`]) and makes entities of
+//! tables ([`mod@resolve`]). Sessions follow one another (`session`): each proves that the stream goes on from where the
 //! mirror is (`continuity`), or has everything copied again; then the stream is pumped to the one thread that owns the
 //! mirror's writer (`applier`), tables that want it are copied beside it (`copies`), and what the stream does not tell is
 //! asked for (`monitor`).
