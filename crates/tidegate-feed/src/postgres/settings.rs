@@ -17,7 +17,7 @@ pub struct Settings {
     pub url: Endpoint,
     /// Where tables are copied from: the same database, through a pooler for instance (transaction pooling will do).
     pub copy_url: Option<Endpoint>,
-    /// The replication slot, `[a-z0-9_]{1,63}`.
+    /// The replication slot, `[a-z0-9_]{1,63}`. By default `tidegate_` and the database's name.
     pub slot: String,
     /// The publication, 1 to 63 bytes.
     pub publication: String,
@@ -47,10 +47,12 @@ impl Settings {
     /// # Errors
     /// As [`Endpoint::from_str`].
     pub fn url(url: &str) -> Result<Self, SourceError> {
+        let url: Endpoint = url.parse()?;
+        let slot = default_slot(url.database());
         Ok(Self {
-            url: url.parse()?,
+            url,
             copy_url: None,
-            slot: "tidegate".to_owned(),
+            slot,
             publication: "tidegate".to_owned(),
             copies: 2,
             root_certificate: None,
@@ -97,6 +99,12 @@ impl Settings {
     pub(crate) fn roots<'a>(&'a self, endpoint: &'a Endpoint) -> Option<&'a Path> {
         endpoint.root_certificate.as_deref().or(self.root_certificate.as_deref())
     }
+}
+
+/// Slots are the server's and not a database's: each database has its own.
+fn default_slot(database: &str) -> String {
+    let letter = |c: char| if c.is_ascii_lowercase() || c.is_ascii_digit() { c } else { '_' };
+    format!("tidegate_{}", database.to_ascii_lowercase().chars().map(letter).take(54).collect::<String>())
 }
 
 /// What is asked of TLS; libpq's `sslmode`.

@@ -11,7 +11,7 @@ use tidegate_testkit::postgres::{Postgres, Session};
 use crate::follower::{Follower, PATIENCE, server, settings, wish};
 
 async fn confirmed(session: &Session) -> u64 {
-    session.lsn("select confirmed_flush_lsn from pg_replication_slots where slot_name = 'tidegate'").await
+    session.lsn("select confirmed_flush_lsn from pg_replication_slots where slot_name like 'tidegate%'").await
 }
 
 #[tokio::test(flavor = "multi_thread")]

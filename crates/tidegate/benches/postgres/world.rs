@@ -55,7 +55,7 @@ impl World {
     /// Stops a gateway and lets the server forget it.
     pub(crate) async fn end(&self, mut gateway: Gateway) {
         gateway.terminate();
-        let sql = "select pg_drop_replication_slot(slot_name) from pg_replication_slots where slot_name = 'tidegate' and not active";
+        let sql = "select pg_drop_replication_slot(slot_name) from pg_replication_slots where slot_name like 'tidegate%' and not active";
         while self.session.rows(sql).await.is_empty() {
             tokio::time::sleep(LOOK).await;
         }

@@ -71,9 +71,10 @@ fn settings(layers: &Layers) -> Result<Settings, ConfigError> {
     }
     let copies_elsewhere = !layers.text("source.copy_url").is_empty();
     let root_certificate = layers.text("source.root_certificate");
+    let defaults = settings("source.url")?;
     Ok(Settings {
         copy_url: copies_elsewhere.then(|| settings("source.copy_url")).transpose()?.map(|settings| settings.url),
-        slot: slot(layers)?,
+        slot: slot(layers)?.unwrap_or_else(|| defaults.slot.clone()),
         publication: publication(layers)?,
         copies: layers.int("source.copies", 1..=64)? as usize,
         root_certificate: (!root_certificate.is_empty()).then(|| PathBuf::from(root_certificate)),
@@ -83,18 +84,18 @@ fn settings(layers: &Layers) -> Result<Settings, ConfigError> {
         stall_timeout: millis("source.stall_timeout_ms", 1_000)?,
         max_message_bytes: layers.int("source.max_message_bytes", 1 << 16..=1 << 30)? as usize,
         max_lag_bytes: layers.int("source.max_lag_bytes", 1..=1 << 50)?,
-        ..settings("source.url")?
+        ..defaults
     })
 }
 
-/// PostgreSQL's own rule for slots, which it would tell only once the gateway runs.
-fn slot(layers: &Layers) -> Result<String, ConfigError> {
+/// PostgreSQL's own rule for slots, which it would tell only once the gateway runs; `None` where none is set.
+fn slot(layers: &Layers) -> Result<Option<String>, ConfigError> {
     let (key, name) = ("source.slot", layers.text("source.slot"));
     let letters = name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
-    if name.is_empty() || name.len() > NAME_BYTES_MAX || !letters {
+    if name.len() > NAME_BYTES_MAX || !letters {
         return Err(layers.error(key, format!("must be 1 to {NAME_BYTES_MAX} of a-z 0-9 _")));
     }
-    Ok(name.to_owned())
+    Ok((!name.is_empty()).then(|| name.to_owned()))
 }
 
 fn publication(layers: &Layers) -> Result<String, ConfigError> {

@@ -187,7 +187,7 @@ fn database(config: &Config) -> &Postgres {
 fn an_entity_of_a_database_needs_a_name_alone() {
     let config = sourced("[[entity]]\nname = \"orders\"\n").unwrap();
     let Postgres { settings, wishes } = database(&config);
-    assert_eq!((&*settings.slot, &*settings.publication, settings.copies), ("tidegate", "tidegate", 2));
+    assert_eq!((&*settings.slot, &*settings.publication, settings.copies), ("tidegate_shop", "tidegate", 2));
     let wish = &wishes[0];
     assert_eq!((&*wish.name, &*wish.schema, &*wish.table), ("orders", "public", "orders"));
     assert_eq!((&wish.key, &wish.columns, &wish.tenant, &wish.row_filter), (&None, &None, &None, &None));

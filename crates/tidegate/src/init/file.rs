@@ -50,7 +50,9 @@ fn source(out: &mut String, url: &Endpoint) {
     if let Some(file) = url.root_certificate() {
         let _ = writeln!(out, "root_certificate = {}", quoted(&file.to_string_lossy()));
     }
-    out.push_str("# slot = \"tidegate\"          # one for each gateway that follows the database\n");
+    out.push_str(
+        "# slot = \"\"                  # one for each gateway that follows the database; empty: tidegate_<database>\n",
+    );
     out.push_str("# publication = \"tidegate\"   # made if it is not there\n");
 }
 

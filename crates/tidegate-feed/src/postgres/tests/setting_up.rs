@@ -74,20 +74,21 @@ async fn a_slot_tells_how_far_it_is_behind() {
     let session = server.session().await;
     let settings = settings(&server.url());
     let client = soon(connect(&settings, Via::Direct)).await.unwrap();
-    let none = soon(lag(&client, "tidegate")).await.unwrap();
+    let none = soon(lag(&client, "tidegate_postgres")).await.unwrap();
     assert!(none.current > Lsn(0) && none.confirmed.is_none() && none.wal_status.is_none());
     let mut gate = soon(Gate::open(&settings, Lsn(0))).await.unwrap();
     let created = soon(gate.create_slot()).await.unwrap();
-    let there = soon(lag(&client, "tidegate")).await.unwrap();
+    let there = soon(lag(&client, "tidegate_postgres")).await.unwrap();
     assert_eq!(there.confirmed, Some(created.consistent_point));
     assert!(there.restart.is_some_and(|restart| restart <= created.consistent_point));
     assert_eq!(there.wal_status.as_deref(), Some("reserved"));
     assert!(there.safe_wal_size.is_some_and(|size| size > 0));
     session.run("create table t as select generate_series(1, 10000)").await;
-    let later = soon(lag(&client, "tidegate")).await.unwrap();
+    let later = soon(lag(&client, "tidegate_postgres")).await.unwrap();
     assert!(later.current > there.current && later.confirmed == there.confirmed);
     drop(gate);
-    super::eventually("the slot can be dropped", || async { drop_slot(&client, "tidegate").await.is_ok() }).await;
-    soon(drop_slot(&client, "tidegate")).await.unwrap();
+    super::eventually("the slot can be dropped", || async { drop_slot(&client, "tidegate_postgres").await.is_ok() })
+        .await;
+    soon(drop_slot(&client, "tidegate_postgres")).await.unwrap();
     assert_eq!(session.text("select count(*) from pg_replication_slots").await, "0");
 }
