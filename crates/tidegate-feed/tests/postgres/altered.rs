@@ -159,3 +159,24 @@ async fn rows_of_a_time_before_the_table_was_altered_end_nothing() {
     assert_eq!(follower.heard.lock().unwrap().ended, []);
     assert_eq!(*follower.feed.schema_changed().borrow(), None);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_inherits_from_a_table_is_not_published_with_it() {
+    let Some(postgres) = server() else { return };
+    let session = postgres.session().await;
+    table(&session).await;
+    session.run("create table u (id int primary key, v int)").await;
+    session.run("create table heir () inherits (t); create table heir_2 () inherits (u)").await;
+    session.run("insert into heir values (77, 'heir', 1); insert into heir_2 values (77, 1)").await;
+    let directory = TempDir::new().unwrap();
+    let follower = Follower::start(&directory, settings(&postgres.url()), vec![wish("t")]).await;
+    follower.caught_up(&session).await;
+    drop(follower);
+    let follower = Follower::start(&directory, settings(&postgres.url()), vec![wish("t"), wish("u")]).await;
+    follower.caught_up(&session).await;
+    // Neither has a key, so that the server would refuse these if the publication had them.
+    session.run("update heir set v = 2; delete from heir_2").await;
+    assert_eq!(session.rows("select tablename from pg_publication_tables").await.len(), 2);
+    follower.caught_up(&session).await;
+    assert_eq!(follower.json("t").len(), 10);
+}
