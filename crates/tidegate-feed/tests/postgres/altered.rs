@@ -180,3 +180,18 @@ async fn what_inherits_from_a_table_is_not_published_with_it() {
     follower.caught_up(&session).await;
     assert_eq!(follower.json("t").len(), 10);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_partition_with_an_identity_of_its_own_is_a_change_of_the_table() {
+    let Some(postgres) = server() else { return };
+    let session = postgres.session().await;
+    session.run("create table p (id int, u int not null, primary key (id)) partition by range (id)").await;
+    session.run("create table p1 partition of p for values from (0) to (100); insert into p values (1, 1)").await;
+    session.run("create unique index p1u on p1 (u)").await;
+    let directory = TempDir::new().unwrap();
+    let follower = Follower::start(&directory, settings(&postgres.url()), vec![wish("p")]).await;
+    follower.caught_up(&session).await;
+    session.run("alter table p1 replica identity using index p1u").await;
+    let changed = follower.feed.schema_changed();
+    follower.until("it is seen", |_| changed.borrow().as_ref().is_some_and(|why| why.contains("p1"))).await;
+}
