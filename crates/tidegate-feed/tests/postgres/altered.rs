@@ -195,3 +195,29 @@ async fn a_partition_with_an_identity_of_its_own_is_a_change_of_the_table() {
     let changed = follower.feed.schema_changed();
     follower.until("it is seen", |_| changed.borrow().as_ref().is_some_and(|why| why.contains("p1"))).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn row_security_hides_nothing_from_a_copy() {
+    let Some(postgres) = server() else { return };
+    let session = postgres.session().await;
+    session.run("create table p (id int primary key) partition by range (id)").await;
+    session.run("create table p1 partition of p for values from (0) to (100)").await;
+    session.run("create table p2 partition of p for values from (100) to (200)").await;
+    session.run("insert into p select generate_series(1, 150)").await;
+    session.run("create role reader login replication; grant select on p to reader").await;
+    session.run("create publication tidegate for table p with (publish_via_partition_root = true)").await;
+    let directory = TempDir::new().unwrap();
+    let url = postgres.url().replacen("postgres@", "reader@", 1);
+    let follower = Follower::start(&directory, settings(&url), vec![wish("p")]).await;
+    follower.caught_up(&session).await;
+    assert_eq!(follower.json("p").len(), 150);
+    session.run("alter table p enable row level security; create policy few on p using (id < 10)").await;
+    session.run("truncate p2").await;
+    let failed = |&(why, count): &(&str, u64)| why == "copy" && count > 0;
+    let has_failed = |follower: &Follower| follower.feed.metrics().sessions_ended.counts().iter().any(failed);
+    follower.until("the copy has failed", has_failed).await;
+    assert!(follower.rows("p").is_err());
+    session.run("alter table p disable row level security").await;
+    follower.until("it is ready", |follower| follower.feed.status().entities[0].state == "ready").await;
+    assert_eq!(follower.json("p").len(), 99);
+}
