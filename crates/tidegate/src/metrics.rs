@@ -143,7 +143,7 @@ fn source(feed: &PostgresFeed, out: &mut Out<'_>) -> fmt::Result {
     let source = feed.metrics();
     out.gauge("source_connected", "Whether the log of the database is being read", load(&source.connected))?;
     out.gauge("source_lag_bytes", "Log of the database not applied yet", load(&source.lag_bytes))?;
-    out.gauge_seconds("source_lag_seconds", "Since all that was sent was applied", load(&source.lag_micros))?;
+    out.gauge_seconds("source_lag_seconds", "Since all that was sent was applied", feed.lag().as_micros() as u64)?;
     out.gauge("source_slot_retained_bytes", "Log that the database keeps for us", load(&source.retained_bytes))?;
     out.counter("source_transactions", "Transactions applied", load(&source.transactions))?;
     out.counter("source_transactions_known", "Transactions that came again", load(&source.redelivered))?;

@@ -91,7 +91,7 @@ fn check_creation(server: &Server, tables: &[&TableInfo], name: &str, problems: 
 
 /// The statement that creates the publication for those tables (schema and name).
 pub fn creation<'a>(name: &str, tables: impl Iterator<Item = (&'a str, &'a str)>) -> String {
-    let tables: Vec<String> = tables.map(|(schema, table)| quote::table(schema, table)).collect();
+    let tables: Vec<String> = tables.map(|(schema, table)| quote::only(schema, table)).collect();
     format!(
         "CREATE PUBLICATION {} FOR TABLE {} WITH (publish_via_partition_root = true);",
         quote::identifier(name),
@@ -127,6 +127,7 @@ pub(super) fn check_published(publication: &PublicationInfo, has_partitioned: bo
 
 fn check_member(publication: &PublicationInfo, table: &TableInfo, name: &str, problems: &mut Vec<Problem>) {
     let (quoted, path) = (quote::identifier(name), quote::table(&table.schema, &table.name));
+    let only = quote::only(&table.schema, &table.name);
     let is_member = |oid: &u32| publication.members.iter().any(|member| member.oid == *oid);
     match publication.members.iter().find(|member| member.oid == table.oid) {
         Some(member) if member.has_filter || member.has_columns => {
@@ -136,7 +137,7 @@ fn check_member(publication: &PublicationInfo, table: &TableInfo, name: &str, pr
             );
             // Not SET TABLE, which would take all others out.
             let mend =
-                format!("ALTER PUBLICATION {quoted} DROP TABLE {path}; ALTER PUBLICATION {quoted} ADD TABLE {path};");
+                format!("ALTER PUBLICATION {quoted} DROP TABLE {only}; ALTER PUBLICATION {quoted} ADD TABLE {only};");
             problems.push(fatal(what, mend));
         }
         Some(_) => {}
@@ -150,7 +151,7 @@ fn check_member(publication: &PublicationInfo, table: &TableInfo, name: &str, pr
         None => {
             let what =
                 format!("the publication {name:?} of {} does not have {path} of {}", publication.owner, table.owner);
-            problems.push(fatal(what, format!("ALTER PUBLICATION {quoted} ADD TABLE {path};")));
+            problems.push(fatal(what, format!("ALTER PUBLICATION {quoted} ADD TABLE {only};")));
         }
     }
 }

@@ -13,7 +13,7 @@ use super::settings::{Endpoint, Settings, TlsMode};
 use super::tls;
 
 /// How a session must print values for them to be read here, as `name=value`; no value holds a space.
-pub(super) const PINNED: [(&str, &str); 7] = [
+pub(super) const PINNED: [(&str, &str); 8] = [
     ("DateStyle", "ISO"),
     ("IntervalStyle", "iso_8601"),
     ("TimeZone", "UTC"),
@@ -21,6 +21,8 @@ pub(super) const PINNED: [(&str, &str); 7] = [
     ("bytea_output", "hex"),
     // What an account or a database may have set for its impatient users.
     ("statement_timeout", "0"),
+    // Policies made since the tables were looked at fail a copy, instead of hiding rows from it.
+    ("row_security", "off"),
     ("idle_in_transaction_session_timeout", "0"),
 ];
 

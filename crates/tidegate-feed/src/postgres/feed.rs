@@ -225,6 +225,12 @@ impl PostgresFeed {
         &self.0.shared.metrics
     }
 
+    /// Time since everything that the server had sent was applied, or since there was a stream; zero when up to date.
+    #[must_use]
+    pub fn lag(&self) -> Duration {
+        self.0.shared.lag()
+    }
+
     /// Up to where everything is applied, and the position of that.
     #[must_use]
     pub fn at(&self) -> (Lsn, Position) {

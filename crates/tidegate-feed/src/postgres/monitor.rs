@@ -150,6 +150,10 @@ fn changed(followed: &Followed, tables: &[TableInfo]) -> Option<String> {
     if table.oid != followed.mapping.oid {
         return Some(format!("the table {}.{} was made anew", table.schema, table.name));
     }
+    // The stream describes the partitioned table and not its partitions, so their rows would just lack the key.
+    if let Some((schema, name)) = table.odd_partitions.first() {
+        return Some(format!("the partition {schema}.{name} has a replica identity of its own"));
+    }
     match resolve(&followed.wish, table) {
         Ok((_, mapping, _)) if mapping.signature == followed.mapping.signature => None,
         Ok(_) => Some("the table's columns have changed".to_owned()),

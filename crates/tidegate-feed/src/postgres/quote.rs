@@ -12,6 +12,13 @@ pub fn table(schema: &str, name: &str) -> String {
     format!("{}.{}", identifier(schema), identifier(name))
 }
 
+/// The table as a publication's member, without those that inherit from it: they would be published too, and one
+/// without a key could then no longer be updated. A partitioned table has its partitions all the same.
+#[must_use]
+pub fn only(schema: &str, name: &str) -> String {
+    format!("ONLY {}", table(schema, name))
+}
+
 /// `text` as a string literal, whatever `standard_conforming_strings` says.
 #[must_use]
 pub fn literal(text: &str) -> String {

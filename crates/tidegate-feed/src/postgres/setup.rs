@@ -25,7 +25,7 @@ pub(crate) async fn ensure_publication(
     let found =
         rows(client, &format!("SELECT puballtables FROM pg_catalog.pg_publication WHERE pubname = {name}")).await?;
     let list = |tables: &[&(String, String)]| {
-        let names = tables.iter().map(|(schema, table)| quote::table(schema, table));
+        let names = tables.iter().map(|(schema, table)| quote::only(schema, table));
         names.collect::<Vec<_>>().join(", ")
     };
     let publication = identifier(&settings.publication);

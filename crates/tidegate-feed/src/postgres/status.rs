@@ -27,7 +27,8 @@ pub struct SourceMetrics {
     pub connected: AtomicU64,
     /// Bytes of log between the server's end of it and what is applied, as of the last check.
     pub lag_bytes: AtomicU64,
-    /// Time since everything that the server had sent was applied, in microseconds; 0 when up to date.
+    /// Time since everything that the server had sent was applied, in microseconds; 0 when up to date. As of the last
+    /// check, of which there is none without a stream: [`super::PostgresFeed::lag`] goes on meanwhile.
     pub lag_micros: AtomicU64,
     /// Bytes of log that the server keeps for the slot, as of the last check.
     pub retained_bytes: AtomicU64,
@@ -225,6 +226,13 @@ impl Shared {
 
     pub(crate) fn barrier(&self, token: &[u8]) -> Option<Position> {
         lock(&self.inner).barriers.get(token).copied()
+    }
+
+    /// How old what is served may be. Nobody measures while there is no stream, but then it is as old as that.
+    pub(crate) fn lag(&self) -> Duration {
+        let measured = Duration::from_micros(self.metrics.lag_micros.load(Ordering::Relaxed));
+        let inner = lock(&self.inner);
+        if inner.lasts() { measured } else { measured.max(inner.without_stream.elapsed()) }
     }
 
     /// Why clients should be sent elsewhere, if they should. One entity that is unavailable is no such reason: the others

@@ -159,3 +159,65 @@ async fn rows_of_a_time_before_the_table_was_altered_end_nothing() {
     assert_eq!(follower.heard.lock().unwrap().ended, []);
     assert_eq!(*follower.feed.schema_changed().borrow(), None);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_inherits_from_a_table_is_not_published_with_it() {
+    let Some(postgres) = server() else { return };
+    let session = postgres.session().await;
+    table(&session).await;
+    session.run("create table u (id int primary key, v int)").await;
+    session.run("create table heir () inherits (t); create table heir_2 () inherits (u)").await;
+    session.run("insert into heir values (77, 'heir', 1); insert into heir_2 values (77, 1)").await;
+    let directory = TempDir::new().unwrap();
+    let follower = Follower::start(&directory, settings(&postgres.url()), vec![wish("t")]).await;
+    follower.caught_up(&session).await;
+    drop(follower);
+    let follower = Follower::start(&directory, settings(&postgres.url()), vec![wish("t"), wish("u")]).await;
+    follower.caught_up(&session).await;
+    // Neither has a key, so that the server would refuse these if the publication had them.
+    session.run("update heir set v = 2; delete from heir_2").await;
+    assert_eq!(session.rows("select tablename from pg_publication_tables").await.len(), 2);
+    follower.caught_up(&session).await;
+    assert_eq!(follower.json("t").len(), 10);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_partition_with_an_identity_of_its_own_is_a_change_of_the_table() {
+    let Some(postgres) = server() else { return };
+    let session = postgres.session().await;
+    session.run("create table p (id int, u int not null, primary key (id)) partition by range (id)").await;
+    session.run("create table p1 partition of p for values from (0) to (100); insert into p values (1, 1)").await;
+    session.run("create unique index p1u on p1 (u)").await;
+    let directory = TempDir::new().unwrap();
+    let follower = Follower::start(&directory, settings(&postgres.url()), vec![wish("p")]).await;
+    follower.caught_up(&session).await;
+    session.run("alter table p1 replica identity using index p1u").await;
+    let changed = follower.feed.schema_changed();
+    follower.until("it is seen", |_| changed.borrow().as_ref().is_some_and(|why| why.contains("p1"))).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn row_security_hides_nothing_from_a_copy() {
+    let Some(postgres) = server() else { return };
+    let session = postgres.session().await;
+    session.run("create table p (id int primary key) partition by range (id)").await;
+    session.run("create table p1 partition of p for values from (0) to (100)").await;
+    session.run("create table p2 partition of p for values from (100) to (200)").await;
+    session.run("insert into p select generate_series(1, 150)").await;
+    session.run("create role reader login replication; grant select on p to reader").await;
+    session.run("create publication tidegate for table p with (publish_via_partition_root = true)").await;
+    let directory = TempDir::new().unwrap();
+    let url = postgres.url().replacen("postgres@", "reader@", 1);
+    let follower = Follower::start(&directory, settings(&url), vec![wish("p")]).await;
+    follower.caught_up(&session).await;
+    assert_eq!(follower.json("p").len(), 150);
+    session.run("alter table p enable row level security; create policy few on p using (id < 10)").await;
+    session.run("truncate p2").await;
+    let failed = |&(why, count): &(&str, u64)| why == "copy" && count > 0;
+    let has_failed = |follower: &Follower| follower.feed.metrics().sessions_ended.counts().iter().any(failed);
+    follower.until("the copy has failed", has_failed).await;
+    assert!(follower.rows("p").is_err());
+    session.run("alter table p disable row level security").await;
+    follower.until("it is ready", |follower| follower.feed.status().entities[0].state == "ready").await;
+    assert_eq!(follower.json("p").len(), 99);
+}

@@ -1,6 +1,9 @@
 //! What is copied and what is streamed.
 
+use std::time::Duration;
+
 use tempfile::TempDir;
+use tidegate_testkit::postgres::Stop;
 
 use crate::follower::{Follower, server, settings, wish};
 
@@ -33,4 +36,18 @@ async fn a_table_is_copied_and_then_followed() {
     follower.caught_up(&session).await;
     assert_eq!(follower.json("t"), ["{\"id\":7,\"name\":\"seven\",\"big\":\"\"}"]);
     assert_eq!(follower.copies(), [], "it went on from where it was");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_lag_grows_while_nothing_is_heard_of_the_server() {
+    let Some(mut postgres) = server() else { return };
+    let session = postgres.session().await;
+    session.run("create table t (id int primary key)").await;
+    let directory = TempDir::new().unwrap();
+    let follower = Follower::start(&directory, settings(&postgres.url()), vec![wish("t")]).await;
+    follower.until("it is up to date", |follower| follower.feed.lag().is_zero()).await;
+    postgres.stop(Stop::Immediate);
+    follower.until("it lags", |follower| follower.feed.lag() > Duration::from_secs(1)).await;
+    postgres.resume();
+    follower.until("it is up to date again", |follower| follower.feed.lag().is_zero()).await;
 }

@@ -110,8 +110,24 @@ fn comment(out: &mut String, text: &str) {
     let _ = writeln!(out, "# {}", text.replace(char::is_control, " "));
 }
 
+/// A string of one line, so that it can stand in a comment. A line break would otherwise become a string of several
+/// lines, whose others are no comment.
 fn quoted(text: &str) -> String {
-    toml::Value::String(text.to_owned()).to_string()
+    if !text.contains(char::is_control) {
+        return toml::Value::String(text.to_owned()).to_string();
+    }
+    let mut out = String::from('"');
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => out.extend(['\\', c]),
+            c if c.is_control() => {
+                let _ = write!(out, "\\u{:04X}", u32::from(c));
+            }
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+    out
 }
 
 /// For a part of a URL.

@@ -133,3 +133,17 @@ async fn what_is_amiss_is_told_with_what_mends_it() {
     let report = said(&init(directory.path(), &url, &[]));
     assert!(report.contains("Nothing can be followed yet"), "{report}");
 }
+
+#[tokio::test]
+async fn a_name_with_a_line_break_stays_in_its_comment() {
+    let Some(postgres) = Postgres::logical() else { return };
+    let session = postgres.session().await;
+    session.run("create table \"x\n[identity]\nanonymous = true #\" (a int, \"\\t\n\"\"y\" text)").await;
+    session.run("create table \"fit\nto be\" (id int primary key, \"z\n[log]\" text)").await;
+    let directory = TempDir::new().unwrap();
+    said(&init(directory.path(), &postgres.url(), &[]));
+    let text = fs::read_to_string(directory.path().join("tidegate.toml")).unwrap();
+    let file: toml::Table = text.parse().unwrap_or_else(|error| panic!("{error}\n{text}"));
+    assert_eq!(file["identity"]["anonymous"].as_bool(), Some(false), "{text}");
+    assert!(!file.contains_key("log") && text.matches("\n[[entity]]").count() <= 1, "{text}");
+}
