@@ -142,6 +142,16 @@ async fn last_change(session: &Session) -> Lsn {
     Lsn(session.lsn("select pg_current_wal_flush_lsn()").await)
 }
 
+/// Waits until writers have begun a number of transactions more.
+async fn some_writes(session: &Session) {
+    let begun = || async {
+        let text = session.text("select pg_snapshot_xmax(pg_current_snapshot())").await;
+        text.parse::<u64>().unwrap()
+    };
+    let before = begun().await;
+    super::eventually("some writes", || async { begun().await >= before + 20 }).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_exported_snapshot_and_the_stream_make_the_table() {
     let Some(server) = Postgres::logical() else { return };
@@ -152,10 +162,10 @@ async fn the_exported_snapshot_and_the_stream_make_the_table() {
         settings.slot = format!("round_{round}");
         let stop = Arc::new(AtomicBool::new(false));
         let mut writing = writers(&server, &stop);
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        some_writes(&session).await;
         let mut gate = soon(Gate::open(&settings, Lsn(0))).await.unwrap();
         let created = soon(gate.create_slot()).await.unwrap();
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        some_writes(&session).await;
         // More than one may read it, until the stream starts.
         let (mut rows, seen) = copied(&settings, "t", Some(created.snapshot.clone())).await;
         assert_eq!(seen, Seen::AtSlot);
@@ -164,7 +174,7 @@ async fn the_exported_snapshot_and_the_stream_make_the_table() {
         let client = soon(connect(&settings, Via::Copy)).await.unwrap();
         let error = soon(begin(&client, &SnapshotSource::Exported(created.snapshot))).await.unwrap_err();
         assert!(!error.is_retryable(), "{error}");
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        some_writes(&session).await;
         stop.store(true, Ordering::SeqCst);
         while writing.join_next().await.is_some() {}
         let end = last_change(&session).await;
@@ -184,17 +194,17 @@ async fn a_later_copy_and_what_it_had_not_seen_make_the_table() {
         settings.slot = format!("round_{round}");
         let stop = Arc::new(AtomicBool::new(false));
         let mut writing = writers(&server, &stop);
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        some_writes(&session).await;
         let mut gate = soon(Gate::open(&settings, Lsn(0))).await.unwrap();
         soon(gate.create_slot()).await.unwrap();
         let mut stream = soon(gate.start()).await.unwrap();
         // Recording begins here: from then on everything is in the stream.
         let client = soon(connect(&settings, Via::Copy)).await.unwrap();
         soon(wait_for_older(&client)).await.unwrap();
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        some_writes(&session).await;
         let (mut rows, seen) = copied(&settings, "t", None).await;
         let Seen::Snapshot(snapshot) = seen else { panic!("{seen:?}") };
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        some_writes(&session).await;
         stop.store(true, Ordering::SeqCst);
         while writing.join_next().await.is_some() {}
         let end = last_change(&session).await;
