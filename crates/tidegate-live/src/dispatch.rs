@@ -69,7 +69,7 @@ impl Dispatch {
     }
 
     /// Puts a delivery with those of the turn.
-    pub(crate) fn put(&mut self, subscribers: &[Subscriber], delivery: Delivery) {
+    pub(crate) fn put(&mut self, subscribers: &[Subscriber], delivery: &Delivery) {
         let is_end = matches!(delivery, Delivery::Ended(_));
         self.delivery += 1;
         for subscriber in subscribers {

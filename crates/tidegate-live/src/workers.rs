@@ -87,9 +87,9 @@ pub struct Subscribe {
     pub tenant: Tenant,
     /// Where the client was.
     pub resume: Option<Token>,
-    /// Deliver [`Delivery::Synced`] after each transaction.
+    /// Deliver [`Delivery::Synced`](crate::Delivery::Synced) after each transaction.
     pub synced: bool,
-    /// Comes back in [`Delivery::Started`].
+    /// Comes back in [`Delivery::Started`](crate::Delivery::Started).
     pub request: u64,
     /// The address that deliveries carry.
     pub address: Address,
@@ -215,7 +215,7 @@ impl Live {
         }
     }
 
-    /// Subscribes. The answer comes as [`Delivery::Started`].
+    /// Subscribes. The answer comes as [`Delivery::Started`](crate::Delivery::Started).
     ///
     /// # Errors
     /// [`Busy`] if the worker has too many commands waiting.
@@ -270,8 +270,8 @@ pub struct Subscription {
 }
 
 impl Subscription {
-    /// Another anchor or limit of the same query. Answered by [`Delivery::Started`] and a snapshot; a later one
-    /// overtakes an earlier one.
+    /// Another anchor or limit of the same query. Answered by [`Delivery::Started`](crate::Delivery::Started) and a
+    /// snapshot; a later one overtakes an earlier one.
     ///
     /// # Errors
     /// [`Busy`] if the worker has too many commands waiting.
@@ -280,9 +280,9 @@ impl Subscription {
     }
 
     /// The subscriber dropped what was queued after `sent` (the position of the last batch that it passed on, `None` if
-    /// not even a snapshot was) and is ready again. Answered by [`Delivery::Started`] with this `request`, then one net
-    /// batch if anything changed, or a snapshot where the log does not reach or `reset` asks for one. What is delivered
-    /// before that answer is to be ignored.
+    /// not even a snapshot was) and is ready again. Answered by [`Delivery::Started`](crate::Delivery::Started) with this
+    /// `request`, then one net batch if anything changed, or a snapshot where the log does not reach or `reset` asks for
+    /// one. What is delivered before that answer is to be ignored, and none is to be asked for before it.
     pub fn catch_up(&self, sent: Option<Position>, reset: bool, request: u64) {
         self.send(Command::CatchUp { subscriber: self.subscriber, sent, reset, request });
     }
@@ -402,7 +402,7 @@ impl Worker {
     fn act(&mut self) {
         for output in self.engine.take_outputs() {
             match output {
-                Output::Deliver(subscribers, delivery) => self.dispatch.put(&subscribers, delivery),
+                Output::Deliver(subscribers, delivery) => self.dispatch.put(&subscribers, &delivery),
                 Output::Scan(ticket, request) => self.scans.push(ticket, request),
             }
         }
