@@ -65,10 +65,6 @@ impl Admission {
         self.memory.store(resident_bytes, Ordering::Relaxed);
     }
 
-    pub(crate) fn connections(&self) -> usize {
-        self.connections.taken()
-    }
-
     fn is_too_large(&self, resumes: bool) -> bool {
         let max = self.max_memory_bytes;
         let max = if resumes { max.saturating_add(max / 10) } else { max };

@@ -22,10 +22,6 @@ impl Cap {
         self.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).ok()?;
         Some(Place { of: self.clone() })
     }
-
-    pub(crate) fn taken(&self) -> usize {
-        self.taken.load(Ordering::Relaxed)
-    }
 }
 
 /// A place that was taken. Dropping it gives it back.

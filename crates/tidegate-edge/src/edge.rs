@@ -1,23 +1,25 @@
 //! What all connections share, and how one is let in.
 
-use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use axum::Router;
 use axum::http::{HeaderMap, StatusCode};
-use axum::routing::get;
-use futures_util::task::AtomicWaker;
 use tidegate_live::Live;
 use tidegate_model::{Catalog, Position, Query};
-use tidegate_session::{Authority, CloseReason, Principal, Session, Want};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tidegate_session::{Authority, Principal, Want};
+use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::Span;
 
-use crate::metrics::count;
-use crate::{ApiError, EdgeConfig, EdgeMetrics, Places, Refused, credential, events, frames, live_ws, position, sse};
+use crate::admission::{Admission, retry_after};
+use crate::cap::Place;
+use crate::protocol::Protocol;
+use crate::{ApiError, EdgeConfig, EdgeMetrics, Places, Refused, credential};
+
+/// Makes the protocol of one connection.
+pub(crate) type Make = Arc<dyn Fn(&Arc<Principal>) -> Box<dyn Protocol> + Send + Sync>;
 
 /// What all connections share. Cheap to clone.
 #[derive(Clone)]
@@ -31,7 +33,8 @@ struct Inner {
     applied: watch::Receiver<Position>,
     places: Arc<dyn Places>,
     metrics: Arc<EdgeMetrics>,
-    admission: Arc<Semaphore>,
+    admission: Arc<Admission>,
+    sockets: HashMap<Box<str>, Make>,
     links: AtomicU64,
     /// The time over which closes are spread, in milliseconds.
     drain_window_ms: AtomicU64,
@@ -49,7 +52,7 @@ impl Edge {
         applied: watch::Receiver<Position>,
         places: Arc<dyn Places>,
     ) -> Self {
-        let admission = Arc::new(Semaphore::new(config.max_connections.min(Semaphore::MAX_PERMITS)));
+        let admission = Admission::new(&config, Instant::now());
         let metrics = Arc::default();
         let drain_window_ms = AtomicU64::new(millis(config.drain_window));
         Self(Arc::new(Inner {
@@ -61,22 +64,25 @@ impl Edge {
             places,
             metrics,
             admission,
+            sockets: HashMap::new(),
             links: AtomicU64::new(0),
             drain_window_ms,
         }))
     }
 
-    /// The live endpoints and the position. To be served by [`serve()`](crate::serve()), which adds the origin check.
-    pub fn routes(&self) -> Router {
-        Router::new()
-            .route("/v1/live", get(sse::get).post(sse::post))
-            .route("/v1/live/ws", get(live_ws::open))
-            .route("/ws", get(events::open))
-            .route("/v1/position", get(position::get))
-            .method_not_allowed_fallback(|| async {
-                ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "this takes another method")
-            })
-            .with_state(self.clone())
+    /// Serves a WebSocket protocol of the embedder's own at `path`, over the same workers and with the same bounds. `make` is
+    /// called for each connection, once that one is let in. To be called before the edge is served; a path that is taken
+    /// already keeps what it has.
+    #[must_use]
+    pub fn socket(
+        mut self,
+        path: &str,
+        make: impl Fn(&Arc<Principal>) -> Box<dyn Protocol> + Send + Sync + 'static,
+    ) -> Self {
+        if let Some(inner) = Arc::get_mut(&mut self.0) {
+            inner.sockets.entry(path.into()).or_insert_with(|| Arc::new(make));
+        }
+        self
     }
 
     /// The counters.
@@ -129,29 +135,29 @@ impl Edge {
     }
 
     /// Takes a place among the live connections, or says to come back later.
-    pub(crate) fn admit(&self, link: &Link) -> Result<OwnedSemaphorePermit, ApiError> {
-        if link.drain.is_cancelled() {
-            self.0.metrics.refuse(Refused::Draining);
-            return Err(busy("draining", "this process is stopping; connect again"));
-        }
-        self.0.admission.clone().try_acquire_owned().map_err(|_| {
-            self.0.metrics.refuse(Refused::Capacity);
-            busy("capacity", "the gateway has as many connections as it takes; connect again later")
+    pub(crate) fn admit(&self, drain: &CancellationToken, resumes: bool) -> Result<Place, ApiError> {
+        let admitted = match drain.is_cancelled() {
+            true => Err(Refused::Draining),
+            false => self.0.admission.connection(resumes, Instant::now()),
+        };
+        admitted.map_err(|reason| {
+            self.0.metrics.refuse(reason);
+            match reason {
+                Refused::Draining => busy("draining", "this process is stopping; connect again"),
+                Refused::Rate => busy("rate", "more connect at once than the gateway lets in; connect again later"),
+                Refused::Memory => busy("memory", "the gateway is as large as it may get; connect again later"),
+                _ => busy("capacity", "the gateway has as many connections as it takes; connect again later"),
+            }
         })
     }
 
-    /// A live connection begins on the place that it was given.
-    pub(crate) fn begin(&self, link: &Arc<Link>, permit: OwnedSemaphorePermit, kind: &'static str) -> Admitted {
-        count(&self.0.metrics.connections);
-        count(&self.0.metrics.connections_total);
-        Admitted { edge: self.clone(), link: link.clone(), kind, reason: None, _permit: permit }
+    pub(crate) fn admission(&self) -> &Admission {
+        &self.0.admission
     }
 
-    /// A session whose wake-ups go to `waker`.
-    pub(crate) fn session(&self, waker: &Arc<AtomicWaker>) -> Session {
-        let waker = waker.clone();
-        let sessions = self.0.metrics.sessions.clone();
-        Session::new(self.0.config.limits(), frames::encode, sessions, Box::new(move || waker.wake()))
+    /// The embedder's protocol at a path.
+    pub(crate) fn socket_at(&self, path: &str) -> Option<Make> {
+        self.0.sockets.get(path).cloned()
     }
 
     /// Decodes a query and has the authority decide what it may see.
@@ -175,71 +181,6 @@ fn millis(duration: Duration) -> u64 {
 }
 
 fn busy(code: &'static str, message: &str) -> ApiError {
-    let retry_after = Some(5 + rand::random_range(0..=5));
+    let retry_after = Some(retry_after(rand::random()));
     ApiError { retry_after, ..ApiError::new(StatusCode::SERVICE_UNAVAILABLE, code, message) }
-}
-
-/// What a socket's task does once HTTP is over on it.
-pub(crate) type Upgraded = Pin<Box<dyn Future<Output = ()> + Send>>;
-
-/// One socket, as its handlers see it.
-pub(crate) struct Link {
-    /// Whether the socket gave up on a peer that took nothing.
-    pub(crate) timed_out: Arc<AtomicBool>,
-    /// Cancelled when the process stops.
-    pub(crate) drain: CancellationToken,
-    pub(crate) span: Span,
-    upgraded: Mutex<Option<Upgraded>>,
-}
-
-impl Link {
-    pub(crate) fn new(timed_out: Arc<AtomicBool>, drain: CancellationToken, span: Span) -> Self {
-        Self { timed_out, drain, span, upgraded: Mutex::new(None) }
-    }
-
-    /// Whose connection the log speaks of from now on.
-    pub(crate) fn name(&self, principal: &Principal) {
-        self.span.record("user", &*principal.user);
-    }
-
-    /// Leaves the socket's task what to do after the upgrade, so that a connection stays one task.
-    pub(crate) fn set_upgraded(&self, upgraded: Upgraded) {
-        *self.upgraded.lock().unwrap_or_else(PoisonError::into_inner) = Some(upgraded);
-    }
-
-    pub(crate) fn take_upgraded(&self) -> Option<Upgraded> {
-        self.upgraded.lock().unwrap_or_else(PoisonError::into_inner).take()
-    }
-}
-
-/// A place among the live connections. Dropping it gives it back, counts the close and logs it.
-pub(crate) struct Admitted {
-    pub(crate) edge: Edge,
-    pub(crate) link: Arc<Link>,
-    kind: &'static str,
-    reason: Option<CloseReason>,
-    _permit: OwnedSemaphorePermit,
-}
-
-impl Admitted {
-    /// Why the connection closes: the first reason stays.
-    pub(crate) fn close(&mut self, reason: CloseReason) {
-        self.reason.get_or_insert(reason);
-    }
-}
-
-impl Drop for Admitted {
-    fn drop(&mut self) {
-        // A socket that failed on a stalled write looks to its task like a peer that went away.
-        let timed_out = self.link.timed_out.load(Ordering::Relaxed);
-        let reason = match self.reason {
-            Some(CloseReason::Gone) | None if timed_out => CloseReason::WriteTimeout,
-            reason => reason.unwrap_or(CloseReason::Gone),
-        };
-        let metrics = self.edge.metrics();
-        metrics.connections.fetch_sub(1, Ordering::Relaxed);
-        count(&metrics.closed[reason as usize]);
-        let _entered = self.link.span.enter();
-        tracing::info!(kind = self.kind, reason = reason.name(), "closed");
-    }
 }

@@ -11,59 +11,62 @@
 //! client's wish is told by `live.error` `{sub, code, message, retryable}`; with `synced` asked for, `live.synced`
 //! `{sub, position}` follows each transaction.
 
-use std::collections::HashMap;
+use std::rc::Rc;
 use std::sync::Arc;
 
-use axum::extract::{Extension, Request, State};
-use axum::http::StatusCode;
-use axum::response::Response;
-use tidegate_live::SubscriptionId;
+use axum::http::{Request, Response, StatusCode};
+use hyper::body::Incoming;
+use tidegate_live::{SubscriptionId, View};
 use tidegate_model::{Position, Query};
 use tidegate_session::{CloseReason, Credential, Item, Principal, Session, Started};
 use tokio::time::Instant;
 
+use crate::admitted::Link;
 use crate::commands::Envelope;
-use crate::edge::Link;
 use crate::frames::{self, put};
+use crate::http::Site;
 use crate::metrics::count;
+use crate::out::Out;
+use crate::protocol::Protocol;
 use crate::rate::Bucket;
-use crate::ws::{Messages, Protocol};
-use crate::{ApiError, Edge, credential, upgrade, ws};
+use crate::stream::Payload;
+use crate::{ApiError, Edge, credential, upgrade};
 
 /// Commands of one subscription that wait for their reply.
 const PENDING_MAX: usize = 64;
 
-pub(crate) async fn open(
-    State(edge): State<Edge>,
-    Extension(link): Extension<Arc<Link>>,
-    request: Request,
-) -> Result<Response, ApiError> {
-    let accept = upgrade::check(&edge, request.headers())?;
-    let permit = edge.admit(&link)?;
+pub(crate) fn open(
+    site: &Rc<Site>,
+    link: &Rc<Link>,
+    request: Request<Incoming>,
+) -> Result<Response<Payload>, ApiError> {
+    let entrance = upgrade::enter(site, &request)?;
+    let edge = &site.worker.edge;
     let principal = match credential(request.headers()) {
         // Who shows nothing may still do so in the first message.
         Ok(Credential::None) => edge.authority().authenticate(Credential::None).ok(),
         _ => Some(edge.authenticate(request.headers())?),
     };
-    let admitted = edge.begin(&link, permit, "ws");
-    let protocol = Events::new(edge.clone(), link.clone(), principal);
-    Ok(ws::switch(&edge, &link, request, accept, protocol, admitted))
+    let protocol = Events::new(edge.clone(), principal);
+    Ok(upgrade::switch(site, link, request, entrance, Box::new(protocol), "ws"))
 }
 
 struct Events {
     edge: Edge,
-    link: Arc<Link>,
     principal: Option<Arc<Principal>>,
-    client_id: String,
-    watched: HashMap<SubscriptionId, Watched>,
-    /// By the name's JSON text.
-    named: HashMap<Arc<str>, SubscriptionId>,
+    client_id: u128,
+    /// Few, so a list costs least.
+    watched: Vec<Watched>,
     errors: Bucket,
 }
 
 struct Watched {
-    name: Arc<str>,
+    id: SubscriptionId,
+    /// As JSON text.
+    name: Box<str>,
     query: Arc<Query>,
+    /// Whether `query` is the view's own, which all its subscribers share.
+    is_shared: bool,
     /// Commands without a reply yet: their number and the `id` of the message.
     pending: Vec<(u64, Box<str>)>,
 }
@@ -77,23 +80,13 @@ enum Answer {
 }
 
 impl Events {
-    fn new(edge: Edge, link: Arc<Link>, principal: Option<Arc<Principal>>) -> Self {
+    fn new(edge: Edge, principal: Option<Arc<Principal>>) -> Self {
         let rate = edge.config().errors_per_second;
-        if let Some(principal) = &principal {
-            link.name(principal);
-        }
-        Self {
-            edge,
-            link,
-            principal,
-            client_id: format!("c_{:032x}", rand::random::<u128>()),
-            watched: HashMap::new(),
-            named: HashMap::new(),
-            errors: Bucket::new(rate, rate, Instant::now()),
-        }
+        let errors = Bucket::new(rate, rate, Instant::now());
+        Self { edge, principal, client_id: rand::random(), watched: Vec::new(), errors }
     }
 
-    fn event(&mut self, session: &Session, message: &Envelope<'_>) -> Result<Answer, ApiError> {
+    fn event(&mut self, session: &mut Session, message: &Envelope<'_>) -> Result<Answer, ApiError> {
         match &*message.event {
             "auth" | "auth.refresh" => self.auth(message),
             "live.subscribe" => self.subscribe(session, message),
@@ -113,45 +106,44 @@ impl Events {
             let message = "the token is another user's; open another connection for them";
             return Err(ApiError::new(StatusCode::FORBIDDEN, "other_user", message));
         }
-        self.link.name(&principal);
         self.principal = Some(principal);
         let mut data = Vec::new();
-        put(&mut data, format_args!("{{\"client_id\":\"{}\"}}", self.client_id));
+        put(&mut data, format_args!("{{\"client_id\":\"c_{:032x}\"}}", self.client_id));
         Ok(Answer::Now(data))
     }
 
-    fn subscribe(&mut self, session: &Session, message: &Envelope<'_>) -> Result<Answer, ApiError> {
+    fn subscribe(&mut self, session: &mut Session, message: &Envelope<'_>) -> Result<Answer, ApiError> {
         let (name, subscribe) = message.subscribe()?;
-        let principal = self.principal.as_ref().ok_or_else(unauthenticated)?;
-        if self.named.contains_key(name) {
+        let principal = self.principal.clone().ok_or_else(unauthenticated)?;
+        if self.named(name).is_some() {
             let message = "the name is in use on this connection; choose another, or unsubscribe first";
             return Err(ApiError::new(StatusCode::CONFLICT, "sub_in_use", message));
         }
-        let want = self.edge.want(principal, subscribe.query, subscribe.resume_from.as_deref(), subscribe.synced)?;
+        let want = self.edge.want(&principal, subscribe.query, subscribe.resume_from.as_deref(), subscribe.synced)?;
         let query = want.query.clone();
-        let (id, request) = session.subscribe(self.edge.live(), want)?;
-        let name: Arc<str> = name.into();
-        self.named.insert(name.clone(), id);
-        self.watched.insert(id, Watched { name, query, pending: Vec::new() });
+        let (id, request) = session.subscribe(want)?;
+        if self.watched.is_empty() {
+            self.watched.reserve_exact(1);
+        }
+        self.watched.push(Watched { id, name: name.into(), query, is_shared: false, pending: Vec::new() });
         Ok(Answer::Later(id, request))
     }
 
-    fn reanchor(&mut self, session: &Session, message: &Envelope<'_>) -> Result<Answer, ApiError> {
+    fn reanchor(&mut self, session: &mut Session, message: &Envelope<'_>) -> Result<Answer, ApiError> {
         let (name, reanchor) = message.reanchor()?;
-        let id = self.id_of(name)?;
-        let watched = self.watched.get_mut(&id).ok_or_else(unknown)?;
+        let watched = self.named(name).ok_or_else(unknown)?;
         if watched.pending.len() >= PENDING_MAX {
             let message = "too many commands of this subscription wait for their reply; send fewer at once";
             return Err(ApiError::new(StatusCode::TOO_MANY_REQUESTS, "overloaded", message));
         }
         let moved = Arc::new(watched.query.reanchored(reanchor.cursor, reanchor.limit)?);
-        let request = session.reanchor(id, moved.clone())?;
-        watched.query = moved;
-        Ok(Answer::Later(id, request))
+        let request = session.reanchor(watched.id, moved.clone())?;
+        (watched.query, watched.is_shared) = (moved, false);
+        Ok(Answer::Later(watched.id, request))
     }
 
-    fn unsubscribe(&mut self, session: &Session, message: &Envelope<'_>) -> Result<Answer, ApiError> {
-        let id = self.id_of(message.sub()?)?;
+    fn unsubscribe(&mut self, session: &mut Session, message: &Envelope<'_>) -> Result<Answer, ApiError> {
+        let id = self.named(message.sub()?).ok_or_else(unknown)?.id;
         session.unsubscribe(id);
         let watched = self.forget(id).ok_or_else(unknown)?;
         // Commands that wait are answered too: by the end.
@@ -163,18 +155,21 @@ impl Events {
         Ok(Answer::Now(data))
     }
 
-    fn id_of(&self, name: &str) -> Result<SubscriptionId, ApiError> {
-        self.named.get(name).copied().ok_or_else(unknown)
+    fn named(&mut self, name: &str) -> Option<&mut Watched> {
+        self.watched.iter_mut().find(|watched| &*watched.name == name)
+    }
+
+    fn watched(&mut self, id: SubscriptionId) -> Option<&mut Watched> {
+        self.watched.iter_mut().find(|watched| watched.id == id)
     }
 
     fn forget(&mut self, id: SubscriptionId) -> Option<Watched> {
-        let watched = self.watched.remove(&id)?;
-        self.named.remove(&watched.name);
-        Some(watched)
+        let at = self.watched.iter().position(|watched| watched.id == id)?;
+        Some(self.watched.swap_remove(at))
     }
 
-    fn started(&mut self, id: SubscriptionId, started: Started, out: &mut Messages) {
-        let Some(watched) = self.watched.get_mut(&id) else { return };
+    fn started(&mut self, id: SubscriptionId, started: Started, out: &mut Out) {
+        let Some(watched) = self.watched(id) else { return };
         let mut data = Vec::new();
         let Started { request, resumed, position } = started;
         put(&mut data, format_args!("{{\"sub\":{},\"resumed\":{resumed},\"position\":\"{position}\"}}", watched.name));
@@ -182,32 +177,34 @@ impl Events {
         watched.pending.retain(|(number, waiting)| {
             let is_answered = *number <= request;
             if is_answered {
-                out.push(reply(waiting, &data));
+                out.text(&reply(waiting, &data));
             }
             !is_answered
         });
     }
 
-    fn ended(&mut self, id: SubscriptionId, error: &ApiError, out: &mut Messages) {
+    fn ended(&mut self, id: SubscriptionId, error: &ApiError, out: &mut Out) {
         let Some(watched) = self.forget(id) else { return };
-        out.extend(watched.pending.iter().map(|(_, waiting)| error_reply(waiting, error)));
+        for (_, waiting) in &watched.pending {
+            out.text(&error_reply(waiting, error));
+        }
         let mut message = Vec::new();
         put(&mut message, format_args!("{{\"event\":\"live.error\",\"data\":{{\"sub\":{},", watched.name));
         error.write_parts_retryable(&mut message);
         message.extend_from_slice(b"}}");
-        out.push(message);
+        out.text(&message);
     }
 }
 
 impl Protocol for Events {
-    fn message(&mut self, session: &Session, text: &str, now: Instant) -> Result<(), CloseReason> {
+    fn text(&mut self, session: &mut Session, text: &str, now: Instant) -> Result<(), CloseReason> {
         let envelope = Envelope::parse(text);
         let answer = envelope.as_ref().map_err(Clone::clone).and_then(|message| self.event(session, message));
         let id = envelope.as_ref().ok().and_then(Envelope::id);
         match (answer, id) {
             (Ok(Answer::Now(data)), Some(id)) => session.reply(reply(id, &data)),
             (Ok(Answer::Later(subscription, request)), Some(id)) => {
-                if let Some(watched) = self.watched.get_mut(&subscription) {
+                if let Some(watched) = self.watched(subscription) {
                     watched.pending.push((request, id.into()));
                 }
             }
@@ -229,50 +226,56 @@ impl Protocol for Events {
         Ok(())
     }
 
-    fn item(&mut self, item: Item, out: &mut Messages) -> Result<(), CloseReason> {
+    fn item(&mut self, item: Item, out: &mut Out) -> Result<(), CloseReason> {
         match item {
             Item::Started(id, started) => self.started(id, started, out),
             Item::Frames { subscription, seq, view, batch, from } => {
-                let Some(watched) = self.watched.get(&subscription) else { return Ok(()) };
+                let Some(watched) = self.watched(subscription) else { return Ok(()) };
+                watched.share(&view);
                 let body = batch.body(|batch| frames::encode(&view, batch));
-                let mut message =
-                    Vec::with_capacity(body.bytes.len() + body.starts.len() * 2 + watched.name.len() + 80);
-                let sub = &watched.name;
+                let (lead, range) = frames::array(body, from);
+                let (head, sub) = (out.head(), &watched.name);
                 put(
-                    &mut message,
+                    head,
                     format_args!("{{\"event\":\"live.delta\",\"data\":{{\"sub\":{sub},\"seq\":{seq},\"deltas\":"),
                 );
-                frames::write_array(body, from, &mut message);
-                message.extend_from_slice(b"}}");
-                out.push(message);
+                head.extend_from_slice(lead);
+                out.send_shared(&batch, range);
             }
             Item::Synced { subscription, position } => {
-                let Some(watched) = self.watched.get(&subscription) else { return Ok(()) };
-                let mut message = Vec::new();
-                let sub = &watched.name;
-                put(
-                    &mut message,
-                    format_args!(
-                        "{{\"event\":\"live.synced\",\"data\":{{\"sub\":{sub},\"position\":\"{position}\"}}}}"
-                    ),
-                );
-                out.push(message);
+                let Some(Watched { name, .. }) = self.watched(subscription) else { return Ok(()) };
+                let data = format_args!("{{\"sub\":{name},\"position\":\"{position}\"}}");
+                put(out.head(), format_args!("{{\"event\":\"live.synced\",\"data\":{data}}}"));
+                out.send();
             }
             Item::Ended(id, reason) => self.ended(id, &ApiError::from(&reason), out),
             Item::TooLarge(id, bytes) => self.ended(id, &ApiError::too_large(bytes), out),
-            Item::Reply(bytes) => out.push(bytes.into()),
+            Item::Reply(bytes) => out.text(&bytes),
         }
         Ok(())
     }
 
-    fn synced(&mut self, position: Position, out: &mut Messages) {
-        let mut message = Vec::new();
-        put(&mut message, format_args!("{{\"event\":\"live.synced\",\"data\":{{\"position\":\"{position}\"}}}}"));
-        out.push(message);
+    fn synced(&mut self, position: Position, out: &mut Out) {
+        put(out.head(), format_args!("{{\"event\":\"live.synced\",\"data\":{{\"position\":\"{position}\"}}}}"));
+        out.send();
     }
 
     fn missing(&self) -> Option<CloseReason> {
         self.principal.is_none().then_some(CloseReason::Unauthenticated)
+    }
+
+    fn principal(&self) -> Option<&Arc<Principal>> {
+        self.principal.as_ref()
+    }
+}
+
+impl Watched {
+    /// Lets go of a query of its own that is the same as the view's: after a re-anchor frames of the view before it may still
+    /// come.
+    fn share(&mut self, view: &View) {
+        if !self.is_shared && self.query.limit == view.query.limit && self.query.after == view.query.after {
+            (self.query, self.is_shared) = (view.query.clone(), true);
+        }
     }
 }
 

@@ -1,12 +1,17 @@
 //! The frame codec: a batch once into bytes, and those bytes into what each protocol sends.
 //!
-//! A frame is encoded without what differs between subscribers: `"op":…,…}`, to which `{"seq":12,` (or `{`) is put in
-//! front. So the bytes are shared by all subscribers of a view, whatever protocol they speak.
+//! A batch is encoded as the end of a message of `/ws`, `[{"op":…},{"op":…}]}}`: whole, it follows what differs between
+//! subscribers there. A frame inside it, `"op":…}`, follows `{"seq":12,` in a message or event of its own. So the bytes are
+//! shared by all subscribers of a view, whatever protocol they speak.
 
 use std::io::Write as _;
+use std::ops::Range;
 
 use tidegate_live::View;
 use tidegate_model::{Batch, Body, Delta, json};
+
+/// What closes the array, its `data` and the message.
+const END: &[u8] = b"]}}";
 
 /// Encodes every frame of a batch.
 #[must_use]
@@ -14,10 +19,12 @@ pub fn encode(view: &View, batch: &Batch) -> Body {
     let mut body = Body::default();
     body.starts.reserve_exact(batch.deltas.len());
     for (index, delta) in batch.deltas.iter().enumerate() {
+        body.bytes.extend_from_slice(if index == 0 { b"[{" } else { b",{" });
         // A body beyond 4 GiB is beyond every outbox: the start that saturates is never used.
         body.starts.push(u32::try_from(body.bytes.len()).unwrap_or(u32::MAX));
         write_frame(view, batch, index, delta, &mut body.bytes);
     }
+    body.bytes.extend_from_slice(END);
     body
 }
 
@@ -43,27 +50,26 @@ fn write_frame(view: &View, batch: &Batch, index: usize, delta: &Delta, out: &mu
     out.extend_from_slice(if is_last { b",\"last\":true}" } else { b"}" });
 }
 
-/// The shared bytes of one frame.
-pub(crate) fn frame(body: &Body, index: usize) -> &[u8] {
-    let start = body.starts.get(index).map_or(body.bytes.len(), |start| *start as usize);
-    let end = body.starts.get(index + 1).map_or(body.bytes.len(), |start| *start as usize);
-    body.bytes.get(start..end).unwrap_or_default()
+/// Where the bytes of one frame are.
+pub(crate) fn frame(body: &Body, index: usize) -> Range<usize> {
+    let after = body.bytes.len().saturating_sub(END.len());
+    let start = body.starts.get(index).map_or(after, |start| *start as usize);
+    // Before the next one stands `,{`.
+    let end = body.starts.get(index + 1).map_or(after, |next| *next as usize - 2);
+    start..end
 }
 
-/// Appends a frame with its number: a message of `/v1/live/ws`, the data of an event of SSE.
-pub(crate) fn write_numbered(seq: u64, frame: &[u8], out: &mut Vec<u8>) {
-    put(out, format_args!("{{\"seq\":{seq},"));
-    out.extend_from_slice(frame);
-}
-
-/// Appends frames `from ..` as a JSON array, without numbers.
-pub(crate) fn write_array(body: &Body, from: usize, out: &mut Vec<u8>) {
-    out.push(b'[');
-    for index in from..body.starts.len() {
-        out.extend_from_slice(if index > from { b",{" } else { b"{" });
-        out.extend_from_slice(frame(body, index));
+/// Where the bytes of the frames `from ..` as an array, and the end of the message, are; and what has to precede them.
+pub(crate) fn array(body: &Body, from: usize) -> (&'static [u8], Range<usize>) {
+    match from {
+        0 => (b"", 0..body.bytes.len()),
+        from => (b"[{", frame(body, from).start..body.bytes.len()),
     }
-    out.push(b']');
+}
+
+/// Appends what precedes a frame in a message of `/v1/live/ws`, in the data of an event of SSE, in a line.
+pub(crate) fn write_number(seq: u64, out: &mut Vec<u8>) {
+    put(out, format_args!("{{\"seq\":{seq},"));
 }
 
 /// Appends an event of SSE for each of the frames `from ..`, numbered from `seq`; how many.
@@ -72,11 +78,22 @@ pub(crate) fn write_events(view: &View, batch: &Batch, body: &Body, from: usize,
     let mut written = 0;
     for ((index, delta), seq) in deltas.zip(seq..) {
         put(out, format_args!("event: {}\nid: {}\ndata: ", delta.op.name(), view.token(batch, index + 1)));
-        write_numbered(seq, frame(body, index), out);
+        write_number(seq, out);
+        out.extend_from_slice(&body.bytes[frame(body, index)]);
         out.extend_from_slice(b"\n\n");
         written += 1;
     }
     written
+}
+
+/// Appends a line for each of the frames `from ..`, numbered from `seq`; how many.
+pub(crate) fn write_lines(body: &Body, from: usize, seq: u64, out: &mut Vec<u8>) -> usize {
+    for (index, seq) in (from..body.starts.len()).zip(seq..) {
+        write_number(seq, out);
+        out.extend_from_slice(&body.bytes[frame(body, index)]);
+        out.push(b'\n');
+    }
+    body.starts.len().saturating_sub(from)
 }
 
 /// Writing to a `Vec` can't fail.

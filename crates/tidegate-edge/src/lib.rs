@@ -1,57 +1,67 @@
 //! Sockets and protocols: how clients get in, and how what a session holds gets out.
 //!
 //! # Place in the flow
-//! Left of here nothing knows that a socket exists. [`serve()`] accepts connections and gives each to one task; a handler
-//! settles admission, origin and credentials and opens a [`tidegate_session::Session`]; a *protocol* turns messages into
-//! calls on the session and the session's items into messages; a *transport* moves those between protocol and socket.
+//! Left of here nothing knows that a socket exists. [`serve()`] accepts sockets and hands each to the *worker* that has
+//! the fewest: an operating system's thread with a single-threaded runtime, which owns the socket from then on. HTTP is
+//! hyper's, on the worker; a live connection becomes a *client* of the worker: a
+//! [`Session`](tidegate_session::Session), a *protocol* that turns messages into calls on the session and the session's
+//! items into messages, and a *carrier* that moves those.
 //!
 //! ```text
-//! serve ── origin ── GET  /v1/live/ws ─┐
-//!   one task       ├ GET  /ws ─────────┼─ ws: transport ── live_ws, events: protocols ─┐
-//!   a connection   ├ POST /v1/live ────┼─ sse: transport and protocol ────────────────┼─ Session ── Live
-//!                  ├ GET  /v1/live ────┘                                              ┘
-//!                  ├ GET  /v1/position
-//!                  └ the HTTP API of the binary
+//! serve ── worker ── http ─┬ GET  /v1/live/ws ─┐
+//!  accept   a thread,      ├ GET  /ws ─────────┼─ upgrade ── socket: carrier ── live_ws, events: protocols ─┐
+//!           its sockets    ├ POST /v1/live ────┼─ stream: carrier and protocol ───────────────────────────┼─ Session ─ Live
+//!           and timers     ├ GET  /v1/live ────┘                                                          ┘
+//!                          ├ GET  /v1/position
+//!                          └ the HTTP API of the binary, on the process's runtime
 //! ```
+//!
+//! A live worker delivers once a turn and edge worker, through the worker's *port*; the worker hands parcels to its
+//! sessions and then writes to each client concerned once.
 //!
 //! # Invariants
 //! - **Nothing before admission.** Past the caps a client costs a prepared answer and no session.
-//! - **Transports know only** [`Session::drain`](tidegate_session::Session::drain) **and whole messages**, protocols no
-//!   socket: another transport takes over without a change to protocols or to the rooms to the left.
-//! - **What is queued goes out in one flush**, and nothing is taken from a session until its socket took what was taken
-//!   before. So the session's outbox is the only queue, and its bound is the bound.
+//! - **A worker waits for nobody**: not for a socket, not for the engine. The engine may wait for a worker, so it never
+//!   waits for long.
+//! - **Carriers know only** [`Session::drain`](tidegate_session::Session::drain) **and whole messages**, protocols no
+//!   socket: another of either takes nothing of the others.
+//! - **What is queued goes out in one write**, and nothing is taken from a session until its socket took what was taken
+//!   before. So the session's outbox is the only queue, and its bound is the bound. An idle connection has no buffer.
 //! - **Every close has a reason**, counted and logged with the connection's id. Tokens are never logged.
 //! - **No input harms.** Every message is bounded before it is read, and decoded into a typed command or refused.
 
-#[expect(dead_code, reason = "the workers take it up")]
 mod admission;
+mod admitted;
 mod cap;
 mod commands;
 mod config;
 mod credentials;
-#[expect(dead_code, reason = "the workers take it up")]
 mod drain;
 mod edge;
+mod embedded;
 mod error;
 mod events;
 mod frames;
+mod http;
 mod io;
 mod live_ws;
-#[expect(dead_code, reason = "the workers take it up")]
 mod memory;
 mod metrics;
 mod origin;
-#[expect(dead_code, reason = "the workers take it up")]
+mod out;
 mod pace;
 mod position;
+mod protocol;
 mod rate;
 mod serve;
-mod sse;
-#[expect(dead_code, reason = "the workers take it up")]
+mod socket;
 mod strangers;
+mod stream;
+mod subscribe;
 mod tls;
 mod upgrade;
-mod ws;
+mod wire;
+mod worker;
 
 pub use config::EdgeConfig;
 pub use credentials::credential;
@@ -59,6 +69,8 @@ pub use edge::Edge;
 pub use error::ApiError;
 pub use frames::encode;
 pub use metrics::{EdgeMetrics, Paused, Refused, Transport};
+pub use out::Out;
 pub use position::{Finding, Places, PositionsOnly};
+pub use protocol::Protocol;
 pub use serve::serve;
 pub use tls::{Tls, TlsError};

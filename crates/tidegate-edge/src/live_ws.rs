@@ -3,36 +3,37 @@
 //! With `"synced":true` in the subscribe the client also gets `{"op":"synced","position":"17"}` after each
 //! transaction and on an idle view: everything up to that position has been sent.
 
+use std::rc::Rc;
 use std::sync::Arc;
 
-use axum::extract::{Extension, Request, State};
-use axum::http::StatusCode;
-use axum::response::Response;
+use axum::http::{Request, Response, StatusCode};
+use hyper::body::Incoming;
 use tidegate_live::SubscriptionId;
-use tidegate_model::{Position, Query};
+use tidegate_model::Query;
 use tidegate_session::{CloseReason, Item, Principal, Session};
 use tokio::time::Instant;
 
+use crate::admitted::Link;
 use crate::commands::{self, LiveCommand, Reanchor, Subscribe};
-use crate::edge::Link;
 use crate::frames::{self, put};
+use crate::http::Site;
 use crate::metrics::count;
+use crate::out::Out;
+use crate::protocol::Protocol;
 use crate::rate::Bucket;
-use crate::ws::{Messages, Protocol};
-use crate::{ApiError, Edge, upgrade, ws};
+use crate::stream::Payload;
+use crate::{ApiError, Edge, upgrade};
 
-pub(crate) async fn open(
-    State(edge): State<Edge>,
-    Extension(link): Extension<Arc<Link>>,
-    request: Request,
-) -> Result<Response, ApiError> {
-    let accept = upgrade::check(&edge, request.headers())?;
-    let permit = edge.admit(&link)?;
+pub(crate) fn open(
+    site: &Rc<Site>,
+    link: &Rc<Link>,
+    request: Request<Incoming>,
+) -> Result<Response<Payload>, ApiError> {
+    let entrance = upgrade::enter(site, &request)?;
+    let edge = &site.worker.edge;
     let principal = edge.authenticate(request.headers())?;
-    link.name(&principal);
-    let admitted = edge.begin(&link, permit, "live_ws");
     let protocol = LiveWs::new(edge.clone(), principal);
-    Ok(ws::switch(&edge, &link, request, accept, protocol, admitted))
+    Ok(upgrade::switch(site, link, request, entrance, Box::new(protocol), "live_ws"))
 }
 
 struct LiveWs {
@@ -48,16 +49,16 @@ impl LiveWs {
         Self { edge, principal, watched: None, errors: Bucket::new(rate, rate, Instant::now()) }
     }
 
-    fn subscribe(&mut self, session: &Session, subscribe: &Subscribe<'_>) -> Result<(), ApiError> {
+    fn subscribe(&mut self, session: &mut Session, subscribe: &Subscribe<'_>) -> Result<(), ApiError> {
         let want =
             self.edge.want(&self.principal, subscribe.query, subscribe.resume_from.as_deref(), subscribe.synced)?;
         let query = want.query.clone();
-        let (id, _) = session.subscribe(self.edge.live(), want)?;
+        let (id, _) = session.subscribe(want)?;
         self.watched = Some((id, query));
         Ok(())
     }
 
-    fn reanchor(&mut self, session: &Session, reanchor: &Reanchor<'_>) -> Result<(), ApiError> {
+    fn reanchor(&mut self, session: &mut Session, reanchor: &Reanchor<'_>) -> Result<(), ApiError> {
         let Some((id, query)) = &mut self.watched else { return Ok(()) };
         let moved = Arc::new(query.reanchored(reanchor.cursor, reanchor.limit)?);
         session.reanchor(*id, moved.clone())?;
@@ -73,7 +74,7 @@ impl LiveWs {
 }
 
 impl Protocol for LiveWs {
-    fn message(&mut self, session: &Session, text: &str, now: Instant) -> Result<(), CloseReason> {
+    fn text(&mut self, session: &mut Session, text: &str, now: Instant) -> Result<(), CloseReason> {
         let command = commands::live(text);
         if self.watched.is_none() {
             let first = match command {
@@ -108,41 +109,41 @@ impl Protocol for LiveWs {
         Ok(())
     }
 
-    fn item(&mut self, item: Item, out: &mut Messages) -> Result<(), CloseReason> {
+    fn item(&mut self, item: Item, out: &mut Out) -> Result<(), CloseReason> {
         match item {
             Item::Started(..) => {}
             Item::Frames { seq, view, batch, from, .. } => {
                 let body = batch.body(|batch| frames::encode(&view, batch));
                 for (index, seq) in (from..body.starts.len()).zip(seq..) {
-                    let frame = frames::frame(body, index);
-                    let mut message = Vec::with_capacity(frame.len() + 28);
-                    frames::write_numbered(seq, frame, &mut message);
-                    out.push(message);
+                    frames::write_number(seq, out.head());
+                    out.send_shared(&batch, frames::frame(body, index));
                 }
             }
             Item::Synced { position, .. } => {
-                let mut message = Vec::new();
-                put(&mut message, format_args!("{{\"op\":\"synced\",\"position\":\"{position}\"}}"));
-                out.push(message);
+                put(out.head(), format_args!("{{\"op\":\"synced\",\"position\":\"{position}\"}}"));
+                out.send();
             }
             Item::Ended(_, reason) => {
-                out.push(message_of(&ApiError::from(&reason)));
+                out.text(&message_of(&ApiError::from(&reason)));
                 return Err(CloseReason::Ended);
             }
             Item::TooLarge(_, bytes) => {
-                out.push(message_of(&ApiError::too_large(bytes)));
+                out.text(&message_of(&ApiError::too_large(bytes)));
                 return Err(CloseReason::Refused);
             }
-            Item::Reply(bytes) => out.push(bytes.into()),
+            Item::Reply(bytes) => out.text(&bytes),
         }
         Ok(())
     }
 
-    /// This protocol says it only to those who ask: to others an unknown op would be a surprise.
-    fn synced(&mut self, _position: Position, _out: &mut Messages) {}
+    // `synced` on an idle connection is not for this protocol: to those who have not asked an unknown op would be a surprise.
 
     fn missing(&self) -> Option<CloseReason> {
         self.watched.is_none().then_some(CloseReason::FirstMessage)
+    }
+
+    fn principal(&self) -> Option<&Arc<Principal>> {
+        Some(&self.principal)
     }
 }
 

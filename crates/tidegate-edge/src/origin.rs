@@ -1,32 +1,33 @@
 //! Which pages may connect: the `Origin` check, and CORS by the same list.
 
-use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
-use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
+use axum::response::{IntoResponse as _, Response};
 
 use crate::{ApiError, Edge, Refused};
 
-/// Refuses foreign origins, answers preflights, and names the origin on what goes back.
-pub(crate) async fn guard(State(edge): State<Edge>, request: Request, next: Next) -> Response {
-    let Some(origin) = request.headers().get(header::ORIGIN).cloned() else {
-        return next.run(request).await;
-    };
-    if !is_allowed(&edge.config().allowed_origins, &origin, request.headers()) {
-        edge.metrics().refuse(Refused::Origin);
-        let message = "pages of this origin may not connect; the operator may list it in allowed_origins";
-        return ApiError::new(StatusCode::FORBIDDEN, "foreign_origin", message).into_response();
+/// The origin to be named on the answer, if there is one; a foreign one is refused.
+pub(crate) fn check(edge: &Edge, headers: &HeaderMap) -> Result<Option<HeaderValue>, ApiError> {
+    let Some(origin) = headers.get(header::ORIGIN) else { return Ok(None) };
+    if is_allowed(&edge.config().allowed_origins, origin, headers) {
+        return Ok(Some(origin.clone()));
     }
-    let is_preflight =
-        request.method() == Method::OPTIONS && request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
-    let mut response = if is_preflight { preflight(request.headers()) } else { next.run(request).await };
-    response.headers_mut().insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
-    response.headers_mut().insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("retry-after"));
-    response.headers_mut().append(header::VARY, HeaderValue::from_static("origin"));
-    response
+    edge.metrics().refuse(Refused::Origin);
+    let message = "pages of this origin may not connect; the operator may list it in allowed_origins";
+    Err(ApiError::new(StatusCode::FORBIDDEN, "foreign_origin", message))
 }
 
-fn preflight(asked: &HeaderMap) -> Response {
+/// Names the origin on what goes back.
+pub(crate) fn allow(origin: HeaderValue, headers: &mut HeaderMap) {
+    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+    headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("retry-after"));
+    headers.append(header::VARY, HeaderValue::from_static("origin"));
+}
+
+/// The answer to a preflight, if this is one.
+pub(crate) fn preflight(method: &Method, asked: &HeaderMap) -> Option<Response> {
+    if method != Method::OPTIONS || !asked.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD) {
+        return None;
+    }
     let mut response = StatusCode::NO_CONTENT.into_response();
     let headers = response.headers_mut();
     headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, POST"));
@@ -34,7 +35,7 @@ fn preflight(asked: &HeaderMap) -> Response {
     if let Some(names) = asked.get(header::ACCESS_CONTROL_REQUEST_HEADERS) {
         headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, names.clone());
     }
-    response
+    Some(response)
 }
 
 /// No `Origin` at all (no browser) has been let through before this.

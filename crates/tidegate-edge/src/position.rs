@@ -1,18 +1,17 @@
 //! `GET /v1/position`: how far the views are, and waiting until they include what an application wrote.
 
 use std::pin::Pin;
-use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Extension, Query, State};
-use axum::http::{HeaderMap, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::extract::Query;
+use axum::http::{Request, StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+use hyper::body::Incoming;
 use serde::Deserialize;
 use tidegate_model::{Position, json};
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
-use crate::edge::Link;
 use crate::{ApiError, Edge};
 
 /// Longest wait.
@@ -48,24 +47,23 @@ impl Places for PositionsOnly {
 }
 
 #[derive(Deserialize)]
-pub(crate) struct Asked {
+struct Asked {
     at_least: Option<String>,
 }
 
 pub(crate) async fn get(
-    State(edge): State<Edge>,
-    Extension(link): Extension<Arc<Link>>,
-    asked: Result<Query<Asked>, QueryRejection>,
-    headers: HeaderMap,
+    edge: &Edge,
+    drain: &CancellationToken,
+    request: &Request<Incoming>,
 ) -> Result<Response, ApiError> {
-    let Query(asked) = asked?;
-    edge.authenticate(&headers)?;
+    let Query(asked): Query<Asked> = Query::try_from_uri(request.uri())?;
+    edge.authenticate(request.headers())?;
     let place = asked.at_least.as_deref().unwrap_or("0");
     let finding: Finding = match place.parse() {
         Ok(position) => Box::pin(std::future::ready(Ok(position))),
         Err(_) => edge.places().find(place).map_err(|e| ApiError { path: Some("at_least".to_owned()), ..e })?,
     };
-    let position = reached(&edge, &link, finding).await?;
+    let position = reached(edge, drain, finding).await?;
     let mut body = format!("{{\"position\":\"{position}\"").into_bytes();
     if let Some((member, name)) = edge.places().name(position) {
         body.push(b',');
@@ -77,7 +75,7 @@ pub(crate) async fn get(
     Ok(([(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")], body).into_response())
 }
 
-async fn reached(edge: &Edge, link: &Link, finding: Finding) -> Result<Position, ApiError> {
+async fn reached(edge: &Edge, drain: &CancellationToken, finding: Finding) -> Result<Position, ApiError> {
     let mut applied = edge.applied();
     let reached = timeout(WAIT_MAX, async {
         let at_least = finding.await?;
@@ -88,7 +86,7 @@ async fn reached(edge: &Edge, link: &Link, finding: Finding) -> Result<Position,
             let message = format!("that was not reached within {} s; ask again", WAIT_MAX.as_secs());
             Err(ApiError::new(StatusCode::GATEWAY_TIMEOUT, "timeout", message))
         }),
-        () = link.drain.cancelled() => Err(stopping()),
+        () = drain.cancelled() => Err(stopping()),
     }
 }
 

@@ -23,10 +23,19 @@ impl Bucket {
         self.take_but(0, now)
     }
 
+    /// Takes so many at once, or says when there will be so many: never, if they are more than the burst.
+    pub(crate) fn take_many(&mut self, count: u32, now: Instant) -> Result<(), Instant> {
+        self.claim(count, self.burst, now)
+    }
+
     /// The same, but leaves the last `reserve` for others.
     pub(crate) fn take_but(&mut self, reserve: u32, now: Instant) -> Result<(), Instant> {
-        let full_at = self.full_at.max(now) + self.every;
-        let free_at = full_at - self.every * self.burst.saturating_sub(reserve).max(1);
+        self.claim(1, self.burst.saturating_sub(reserve).max(1), now)
+    }
+
+    fn claim(&mut self, count: u32, burst: u32, now: Instant) -> Result<(), Instant> {
+        let full_at = self.full_at.max(now) + self.every * count;
+        let free_at = full_at - self.every * burst;
         if free_at > now {
             return Err(free_at);
         }

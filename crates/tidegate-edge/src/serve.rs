@@ -1,31 +1,31 @@
-//! Accepting sockets, one task each, and letting go of them without a stampede.
+//! Accepting sockets, handing each to the worker that has the fewest, and letting go of them without a stampede.
 
 use std::io;
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use axum::Router;
-use axum::http::{HeaderValue, Request};
-use axum::middleware::from_fn_with_state;
-use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::{Service as _, service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tidegate_session::Room;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::runtime::{Builder, Handle};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::task::{JoinSet, LocalSet, coop::unconstrained, spawn_local};
+use tokio::time::{Instant, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::config::unless_zero;
-use crate::edge::Link;
-use crate::io::Timed;
-use crate::{Edge, Refused, origin};
+use crate::admission::retry_after;
+use crate::admitted::Seat;
+use crate::cap::Place;
+use crate::drain::{self, Drain};
+use crate::http::Site;
+use crate::worker::{Port, Worker};
+use crate::{Edge, Refused, frames, http, memory, worker};
 
 /// What a socket gets that is one too many.
 const NO_ROOM: &str =
@@ -38,164 +38,227 @@ const REFUSAL_TIME: Duration = Duration::from_secs(1);
 const CLOSE_TIME: Duration = Duration::from_secs(3);
 /// After a failed accept: out of file descriptors, most likely.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// Sockets on their way to one worker. Past it the socket is refused.
+const INTAKE_MAX: usize = 4096;
+
+/// What workers need of the process.
+pub(crate) struct Outside {
+    /// Everything that is no live connection.
+    pub(crate) api: Router,
+    /// Where that runs.
+    pub(crate) runtime: Handle,
+    pub(crate) requests: TaskTracker,
+    /// Cancelled when the process stops.
+    pub(crate) drain: CancellationToken,
+    /// Cancelled when connections have outlived the drain.
+    kill: CancellationToken,
+}
+
+/// A socket on its way to a worker.
+struct Accepted {
+    socket: std::net::TcpStream,
+    peer: SocketAddr,
+    place: Place,
+}
+
+/// A worker's thread, from outside.
+struct Hand {
+    intake: mpsc::Sender<Accepted>,
+    /// Its sockets.
+    load: Arc<AtomicUsize>,
+}
 
 /// Serves the edge's endpoints and `api` on every listener until `shutdown`; then every live connection is sent a close,
-/// spread over the drain window, and this returns when all are gone, or soon after the window.
+/// paced over the drain window, and this returns when all are gone, or soon after the window.
 ///
 /// # Errors
-/// None while serving: a failed accept is logged and tried again. The result is for listeners that can't be used at all.
+/// A listener that can't be used at all, or a thread that can't be started. While serving, a failed accept is logged and
+/// tried again.
 pub async fn serve(
     edge: Edge,
     listeners: Vec<TcpListener>,
     api: Router,
     shutdown: CancellationToken,
 ) -> io::Result<()> {
-    for listener in &listeners {
-        tracing::debug!(address = %listener.local_addr()?, "serving");
-    }
-    let server = Arc::new(Server {
-        router: edge.routes().merge(api).layer(from_fn_with_state(edge.clone(), origin::guard)),
-        sockets: Arc::new(Semaphore::new(
-            edge.config().max_connections.saturating_add(edge.config().max_other_sockets).min(Semaphore::MAX_PERMITS),
-        )),
-        refusals: Arc::new(Semaphore::new(REFUSALS_MAX)),
-        tasks: TaskTracker::new(),
+    let outside = Arc::new(Outside {
+        api,
+        runtime: Handle::current(),
+        requests: TaskTracker::new(),
         drain: shutdown.clone(),
         kill: CancellationToken::new(),
-        edge,
     });
+    let mut ended = JoinSet::new();
+    let mut hands = Vec::new();
+    for number in 0..workers(&edge) {
+        let (hand, end) = start(number, edge.clone(), outside.clone())?;
+        hands.push(hand);
+        ended.spawn(end);
+    }
+    let door = Arc::new(Door { edge: edge.clone(), hands, refusals: Arc::new(Semaphore::new(REFUSALS_MAX)), shutdown });
     let mut accepting = JoinSet::new();
     for listener in listeners {
-        accepting.spawn(server.clone().accept(listener));
+        accepting.spawn(door.clone().accept(listener));
     }
+    let (watched, draining) = (edge.clone(), outside.drain.clone());
+    accepting.spawn(async move {
+        draining.run_until_cancelled(memory::watch(watched.admission(), watched.metrics())).await;
+    });
     // Listeners close first: whoever comes now is to find another process, not a dying one.
     while accepting.join_next().await.is_some() {}
-    server.tasks.close();
-    if timeout(server.edge.drain_window() + CLOSE_TIME, server.tasks.wait()).await.is_err() {
-        tracing::warn!(connections = server.tasks.len(), "connections outlived the drain window; they are cut");
-        server.kill.cancel();
-        server.tasks.wait().await;
+    drop(door);
+    let all = async { while ended.join_next().await.is_some() {} };
+    let mut all = std::pin::pin!(all);
+    if timeout(edge.drain_window() + CLOSE_TIME, all.as_mut()).await.is_err() {
+        tracing::warn!("connections outlived the drain window; they are cut");
+        outside.kill.cancel();
+        all.await;
     }
     Ok(())
 }
 
-struct Server {
-    edge: Edge,
-    router: Router,
-    sockets: Arc<Semaphore>,
-    refusals: Arc<Semaphore>,
-    tasks: TaskTracker,
-    drain: CancellationToken,
-    kill: CancellationToken,
+fn workers(edge: &Edge) -> usize {
+    match edge.config().workers {
+        0 => thread::available_parallelism().map_or(1, usize::from),
+        workers => workers,
+    }
 }
 
-impl Server {
+/// Starts a worker; the future ends with it.
+fn start(number: usize, edge: Edge, outside: Arc<Outside>) -> io::Result<(Hand, impl Future<Output = ()> + use<>)> {
+    let (intake, sockets) = mpsc::channel(INTAKE_MAX);
+    let (end, ended) = oneshot::channel::<()>();
+    let load = Arc::new(AtomicUsize::new(0));
+    let carried = load.clone();
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    thread::Builder::new().name(format!("edge-{number}")).spawn(move || {
+        let local = LocalSet::new();
+        local.block_on(&runtime, work(edge, outside, sockets, carried));
+        // Whatever is left is dropped here, before anybody is told that nothing is.
+        drop(local);
+        drop(runtime);
+        drop(end);
+    })?;
+    let ended = async move {
+        // Nothing is ever sent: it ends when the thread does.
+        let _ = ended.await;
+    };
+    Ok((Hand { intake, load }, ended))
+}
+
+/// A worker's life: sockets are taken in until no more can come, and then its clients are let go.
+async fn work(edge: Edge, outside: Arc<Outside>, mut sockets: mpsc::Receiver<Accepted>, load: Arc<AtomicUsize>) {
+    let (port, inbox) = worker::port();
+    let room = room(&edge, port);
+    let strangers_max = edge.config().max_unauthenticated / workers(&edge);
+    let worker = Worker::new(edge, room, inbox, strangers_max);
+    // Many clients are written to in a turn: the turn itself looks after the others.
+    spawn_local(unconstrained(worker.clone().take_turns()));
+    spawn_local(unconstrained(worker.clone().keep_time()));
+    let site = Rc::new(Site { worker: worker.clone(), outside: outside.clone() });
+    let open = TaskTracker::new();
+    while let Some(Some(accepted)) = outside.kill.run_until_cancelled(sockets.recv()).await {
+        let (site, load) = (site.clone(), load.clone());
+        let Accepted { socket, peer, place } = accepted;
+        http::take(&site, &open, socket, peer, Seat { place, load });
+    }
+    open.close();
+    let gone = async {
+        open.wait().await;
+        worker.emptied().await;
+    };
+    tokio::select! {
+        () = gone => {}
+        () = let_go(&worker) => {}
+        () = outside.kill.cancelled() => {}
+    }
+}
+
+fn room(edge: &Edge, port: Arc<Port>) -> Room {
+    Room {
+        live: edge.live().clone(),
+        sink: port,
+        encode: frames::encode,
+        limits: edge.config().limits(),
+        metrics: edge.metrics().sessions.clone(),
+    }
+}
+
+/// Closes every client, some at a time, so that not all come back at once. Goes on for those that a handshake under way
+/// still adds.
+async fn let_go(worker: &Worker) {
+    let window = worker.edge.drain_window();
+    let mut drain = Drain::new(Instant::now(), window, worker.clients());
+    let mut ticks = interval(drain::TICK);
+    loop {
+        ticks.tick().await;
+        let staying = worker.staying();
+        for client in staying.iter().take(drain.due(Instant::now(), staying.len())) {
+            worker.dismiss(client, reconnect_after_ms(window));
+        }
+    }
+}
+
+fn reconnect_after_ms(window: Duration) -> u64 {
+    let after = drain::reconnect_after(window, rand::random());
+    u64::try_from(after.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Where sockets come in.
+struct Door {
+    edge: Edge,
+    hands: Vec<Hand>,
+    refusals: Arc<Semaphore>,
+    shutdown: CancellationToken,
+}
+
+impl Door {
     async fn accept(self: Arc<Self>, listener: TcpListener) {
-        loop {
-            let accepted = tokio::select! {
-                accepted = listener.accept() => accepted,
-                () = self.drain.cancelled() => return,
-            };
-            match accepted {
-                Ok((socket, peer)) => self.admit(socket, peer),
+        let mut refusing = JoinSet::new();
+        while let Some(accepted) = self.shutdown.run_until_cancelled(listener.accept()).await {
+            // A worker has an event loop of its own: the socket leaves this one.
+            match accepted.and_then(|(socket, peer)| Ok((socket.into_std()?, peer))) {
+                Ok((socket, peer)) => self.admit(socket, peer, &mut refusing),
                 Err(error) => {
                     tracing::warn!(%error, "a connection could not be accepted");
                     sleep(ACCEPT_PAUSE).await;
                 }
             }
+            while refusing.try_join_next().is_some() {}
         }
     }
 
-    fn admit(self: &Arc<Self>, socket: TcpStream, peer: SocketAddr) {
-        if let Ok(permit) = self.sockets.clone().try_acquire_owned() {
-            let server = self.clone();
-            self.tasks.spawn(async move {
-                tokio::select! {
-                    () = server.connection(socket, peer) => {}
-                    () = server.kill.cancelled() => {}
-                }
-                drop(permit);
-            });
-            return;
-        }
-        self.edge.metrics().refuse(Refused::Sockets);
+    fn admit(&self, socket: std::net::TcpStream, peer: SocketAddr, refusing: &mut JoinSet<()>) {
+        let refused = match self.edge.admission().socket() {
+            Ok(place) => self.hand_over(Accepted { socket, peer, place }),
+            Err(reason) => Some((socket, reason)),
+        };
+        let Some((socket, reason)) = refused else { return };
+        self.edge.metrics().refuse(reason);
         // A TLS client could not read the answer.
         if self.edge.config().tls.is_none()
             && let Ok(permit) = self.refusals.clone().try_acquire_owned()
         {
-            self.tasks.spawn(refuse(socket, permit));
+            refusing.spawn(refuse(socket, permit));
         }
     }
 
-    async fn connection(&self, socket: TcpStream, peer: SocketAddr) {
-        let config = self.edge.config();
-        // Before the TLS handshake: its small flights would wait for each other otherwise.
-        if socket.set_nodelay(true).is_err() {
-            return;
-        }
-        let timed_out = Arc::new(AtomicBool::new(false));
-        let id = self.edge.next_link();
-        let span = tracing::info_span!("connection", id, %peer, user = tracing::field::Empty, traceparent = tracing::field::Empty);
-        let link = Arc::new(Link::new(timed_out.clone(), self.drain.clone(), span));
-        let socket = Timed::new(socket, unless_zero(config.write_timeout), timed_out);
-        match &config.tls {
-            None => self.http(socket, link).await,
-            Some(tls) => match timeout(config.handshake_timeout, tls.acceptor().accept(socket)).await {
-                Ok(Ok(socket)) => self.http(socket, link).await,
-                _ => self.edge.metrics().refuse(Refused::Tls),
-            },
-        }
+    /// To the worker that has the fewest sockets; what it does not take comes back.
+    fn hand_over(&self, accepted: Accepted) -> Option<(std::net::TcpStream, Refused)> {
+        let hand = self.hands.iter().min_by_key(|hand| hand.load.load(Ordering::Relaxed))?;
+        hand.load.fetch_add(1, Ordering::Relaxed);
+        let back = hand.intake.try_send(accepted).err()?.into_inner();
+        hand.load.fetch_sub(1, Ordering::Relaxed);
+        Some((back.socket, Refused::Sockets))
     }
-
-    async fn http<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(&self, socket: S, link: Arc<Link>) {
-        let config = self.edge.config();
-        let (router, of) = (TowerToHyperService::new(self.router.clone()), link.clone());
-        let service = service_fn(move |mut request: Request<Incoming>| {
-            if let Some(parent) = request.headers().get("traceparent").and_then(trace_parent) {
-                of.span.record("traceparent", parent);
-            }
-            request.extensions_mut().insert(of.clone());
-            router.call(request)
-        });
-        let connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(config.header_timeout)
-            .max_headers(config.max_headers)
-            .max_buf_size(config.max_header_bytes.max(8 << 10))
-            .serve_connection(TokioIo::new(socket), service)
-            .with_upgrades();
-        let mut connection = Box::pin(connection);
-        let served = tokio::select! {
-            served = connection.as_mut() => served,
-            () = self.drain.cancelled() => {
-                // Ends idle connections at once and the others after their answer; live ones end themselves.
-                connection.as_mut().graceful_shutdown();
-                connection.as_mut().await
-            }
-        };
-        drop(connection);
-        if let Err(error) = served {
-            tracing::debug!(parent: &link.span, %error, "the connection failed");
-        }
-        if let Some(upgraded) = link.take_upgraded() {
-            upgraded.await;
-        }
-    }
-}
-
-/// A W3C `traceparent`, if it is one: what goes into logs is of a known form.
-fn trace_parent(value: &HeaderValue) -> Option<&str> {
-    let text = value.to_str().ok()?;
-    let is_one = text.len() == 55 && text.bytes().all(|b| b == b'-' || b.is_ascii_hexdigit());
-    is_one.then_some(text)
 }
 
 /// Answers without having read, and reads what the client had sent, so that the answer is not lost to a reset.
-async fn refuse(mut socket: TcpStream, permit: OwnedSemaphorePermit) {
+async fn refuse(socket: std::net::TcpStream, permit: OwnedSemaphorePermit) {
+    let Ok(mut socket) = TcpStream::from_std(socket) else { return };
     let answer = format!(
         "HTTP/1.1 503 Service Unavailable\r\nretry-after: {}\r\nconnection: close\r\n\
          content-type: application/json\r\ncontent-length: {}\r\n\r\n{NO_ROOM}",
-        5 + rand::random_range(0..=5),
+        retry_after(rand::random()),
         NO_ROOM.len(),
     );
     let answered = async {

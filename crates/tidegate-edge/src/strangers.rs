@@ -59,10 +59,6 @@ impl<T> Strangers<T> {
         self.oldest.and_then(|oldest| self.take(oldest))
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.slots.len()
-    }
-
     fn take(&mut self, slot: usize) -> Option<T> {
         let stranger = self.slots.try_remove(slot)?;
         match stranger.older.and_then(|older| self.slots.get_mut(older)) {

@@ -1,87 +1,155 @@
-//! The opening handshake of a WebSocket (RFC 6455, section 4.2), and the hand-over of the socket.
+//! The opening handshake of a WebSocket, over HTTP/1.1 (RFC 6455, section 4.2) and over HTTP/2 (RFC 8441), and the
+//! hand-over of the byte stream.
 
-use std::sync::Arc;
+use std::rc::Rc;
 
 use axum::body::Body;
-use axum::extract::Request;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
-use axum::response::Response;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use hyper::upgrade::Upgraded;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version, header};
+use bytes::Bytes;
+use hyper::body::Incoming;
+use hyper::ext::Protocol as ConnectProtocol;
+use hyper::upgrade::{OnUpgrade, Parts, Upgraded};
 use hyper_util::rt::TokioIo;
-use sha1_smol::Sha1;
-use tokio_websockets::{Config, Limits, ServerBuilder, WebSocketStream};
-use tracing::Instrument as _;
+use tidegate_ws::deflate::{Deflate, negotiate};
+use tidegate_ws::{Decoder, Limits, Role, handshake};
+use tokio::task::spawn_local;
 
+use crate::admitted::{Admitted, Link};
+use crate::cap::Place;
+use crate::config::unless_zero;
 use crate::credentials::bearer_protocol;
-use crate::edge::Link;
+use crate::http::{Site, trace_parent};
+use crate::io::Timed;
+use crate::metrics::Transport;
+use crate::protocol::Protocol;
+use crate::stream::Payload;
+use crate::wire::Wire;
 use crate::{ApiError, Edge, Refused};
 
-const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
-
-/// A server's end of a WebSocket.
-pub(crate) type Socket = WebSocketStream<TokioIo<Upgraded>>;
-
-/// Checks the handshake before anything is opened for it; the value of `Sec-WebSocket-Accept`.
-pub(crate) fn check(edge: &Edge, headers: &HeaderMap) -> Result<HeaderValue, ApiError> {
-    accept(headers).inspect_err(|_| edge.metrics().refuse(Refused::Handshake))
+/// A client that is let in.
+pub(crate) struct Entrance {
+    handshake: Handshake,
+    place: Place,
 }
 
-fn accept(headers: &HeaderMap) -> Result<HeaderValue, ApiError> {
-    let names = |header: HeaderName, token: &str| {
-        let values = headers.get_all(header).into_iter().filter_map(|value| value.to_str().ok());
-        values.flat_map(|value| value.split(',')).any(|entry| entry.trim().eq_ignore_ascii_case(token))
+/// A handshake that is in order.
+struct Handshake {
+    /// For HTTP/1.1: the value of `Sec-WebSocket-Accept`.
+    accept: Option<HeaderValue>,
+    deflate: Option<(Deflate, HeaderValue)>,
+}
+
+/// Lets a client in whose handshake is in order, if there is room for it.
+pub(crate) fn enter(site: &Site, request: &Request<Incoming>) -> Result<Entrance, ApiError> {
+    let edge = &site.worker.edge;
+    let handshake = check(edge, request)?;
+    let resumes = request.uri().query().is_some_and(|query| query.split('&').any(|field| field == "resume=true"));
+    Ok(Entrance { handshake, place: edge.admit(&site.outside.drain, resumes)? })
+}
+
+/// Checks the handshake before anything is opened for it.
+fn check(edge: &Edge, request: &Request<Incoming>) -> Result<Handshake, ApiError> {
+    let accept = match request.version() {
+        Version::HTTP_2 => extended_connect(request).map(|()| None),
+        _ => accept(request.method(), request.headers()).map(Some),
     };
+    let accept = accept.inspect_err(|_| edge.metrics().refuse(Refused::Handshake))?;
+    let deflate = if edge.config().compression { agree(request.headers()) } else { None };
+    Ok(Handshake { accept, deflate })
+}
+
+fn agree(headers: &HeaderMap) -> Option<(Deflate, HeaderValue)> {
+    let (deflate, answer) = negotiate(values(headers, &header::SEC_WEBSOCKET_EXTENSIONS))?;
+    Some((deflate, HeaderValue::from_str(&answer).ok()?))
+}
+
+fn values<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
+    headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok())
+}
+
+fn extended_connect(request: &Request<Incoming>) -> Result<(), ApiError> {
+    let protocol = request.extensions().get::<ConnectProtocol>();
+    if request.method() != Method::CONNECT || protocol.is_none_or(|protocol| protocol.as_str() != "websocket") {
+        let message = "this endpoint is a WebSocket: CONNECT with :protocol websocket is needed";
+        return Err(ApiError::new(StatusCode::BAD_REQUEST, "upgrade_required", message));
+    }
+    version(request.headers())
+}
+
+fn accept(method: &Method, headers: &HeaderMap) -> Result<HeaderValue, ApiError> {
+    if method != Method::GET {
+        return Err(crate::http::wrong_method());
+    }
+    let names = |name, token| handshake::has_token(values(headers, &name), token);
     if !names(header::CONNECTION, "upgrade") || !names(header::UPGRADE, "websocket") {
         let message = "this endpoint is a WebSocket: Connection: Upgrade and Upgrade: websocket are needed";
         return Err(ApiError::new(StatusCode::UPGRADE_REQUIRED, "upgrade_required", message));
     }
-    if headers.get(header::SEC_WEBSOCKET_VERSION).is_none_or(|version| version != "13") {
-        return Err(ApiError::malformed("Sec-WebSocket-Version must be 13"));
-    }
-    let key =
-        headers.get(header::SEC_WEBSOCKET_KEY).filter(|key| STANDARD.decode(key).is_ok_and(|key| key.len() == 16));
-    let key = key.ok_or_else(|| ApiError::malformed("Sec-WebSocket-Key must be 16 bytes in base64"))?;
-    let mut digest = Sha1::new();
-    digest.update(key.as_bytes());
-    digest.update(GUID);
-    HeaderValue::from_str(&STANDARD.encode(digest.digest().bytes()))
-        .map_err(|_| ApiError::malformed("Sec-WebSocket-Key must be 16 bytes in base64"))
+    version(headers)?;
+    let key = headers.get(header::SEC_WEBSOCKET_KEY).and_then(|key| handshake::accept(key.as_bytes()));
+    key.and_then(|accept| HeaderValue::from_str(&accept).ok())
+        .ok_or_else(|| ApiError::malformed("Sec-WebSocket-Key must be 16 bytes in base64"))
 }
 
-/// Answers `101` and leaves the socket's task to `run` on the WebSocket.
-pub(crate) fn switch<F>(
-    edge: &Edge,
-    link: &Arc<Link>,
-    mut request: Request,
-    accept: HeaderValue,
-    run: impl FnOnce(Socket) -> F + Send + 'static,
-) -> Response
-where
-    F: Future<Output = ()> + Send + 'static,
-{
+fn version(headers: &HeaderMap) -> Result<(), ApiError> {
+    match headers.get(header::SEC_WEBSOCKET_VERSION) {
+        Some(version) if version == "13" => Ok(()),
+        _ => Err(ApiError::malformed("Sec-WebSocket-Version must be 13")),
+    }
+}
+
+/// Answers the handshake; the byte stream becomes a client of the worker.
+pub(crate) fn switch(
+    site: &Site,
+    link: &Rc<Link>,
+    mut request: Request<Incoming>,
+    entrance: Entrance,
+    protocol: Box<dyn Protocol>,
+    kind: &'static str,
+) -> Response<Payload> {
+    let Entrance { handshake, place } = entrance;
+    let worker = site.worker.clone();
+    let transport = if handshake.accept.is_some() { Transport::WebSocket } else { Transport::WebSocketH2 };
+    let mut admitted = Admitted::new(&worker.edge, link, place, kind, transport);
+    admitted.trace(trace_parent(request.headers().get("traceparent")));
     let upgrade = hyper::upgrade::on(&mut request);
-    let limits = Limits::default().max_payload_len(Some(edge.config().max_message_bytes));
-    let upgraded = async move {
-        // An error here is a client that left between its request and the answer.
-        if let Ok(upgraded) = upgrade.await {
-            // The transport flushes once per turn; the threshold only keeps the library from flushing in between.
-            let config = Config::default().flush_threshold(usize::MAX);
-            run(ServerBuilder::new().config(config).limits(limits).serve(TokioIo::new(upgraded))).await;
+    let deflate = handshake.deflate.as_ref().map(|(deflate, _)| *deflate);
+    let timed_out = link.timed_out.clone();
+    spawn_local(async move {
+        let config = worker.edge.config();
+        let limits = Limits { message_bytes: config.max_message_bytes, fragments: config.max_fragments };
+        let decoder = Decoder::new(Role::Server, limits, deflate);
+        let timeout = unless_zero(config.write_timeout);
+        let tunnel = |upgraded| Wire::Tunnel(Box::new(Timed::new(TokioIo::new(upgraded), timeout, timed_out)));
+        // None is a client that left between its request and the answer.
+        if let Some((wire, early)) = byte_stream(upgrade, tunnel).await {
+            worker.open(wire, early, decoder, protocol, admitted);
         }
-    };
-    link.set_upgraded(Box::pin(upgraded.instrument(link.span.clone())));
-    let mut response = Response::new(Body::empty());
-    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    });
+    let mut response = Response::new(Payload::Api(Body::empty()));
     let headers = response.headers_mut();
-    headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
-    headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
-    headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
+    if let Some((_, answer)) = handshake.deflate {
+        headers.insert(header::SEC_WEBSOCKET_EXTENSIONS, answer);
+    }
     if let Some(Ok(protocol)) = bearer_protocol(request.headers()).map(HeaderValue::from_str) {
         headers.insert(header::SEC_WEBSOCKET_PROTOCOL, protocol);
     }
+    if let Some(accept) = handshake.accept {
+        headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+        headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+        headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
+        *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    }
     response
+}
+
+/// What is below HTTP, if that is over, with what was read past it; else a tunnel through it.
+async fn byte_stream(upgrade: OnUpgrade, tunnel: impl FnOnce(Upgraded) -> Wire) -> Option<(Wire, Bytes)> {
+    let upgraded = upgrade.await.ok()?;
+    Some(match upgraded.downcast::<TokioIo<Wire>>() {
+        Ok(Parts { io, read_buf, .. }) => (io.into_inner(), read_buf),
+        Err(upgraded) => (tunnel(upgraded), Bytes::new()),
+    })
 }
 
 #[cfg(test)]
@@ -98,8 +166,8 @@ mod tests {
         ];
         let mut headers: HeaderMap =
             entries.into_iter().map(|(name, value)| (name, HeaderValue::from_static(value))).collect();
-        assert_eq!(accept(&headers).unwrap(), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+        assert_eq!(accept(&Method::GET, &headers).unwrap(), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
         headers.insert(header::SEC_WEBSOCKET_KEY, HeaderValue::from_static("c2hvcnQ="));
-        assert!(accept(&headers).is_err());
+        assert!(accept(&Method::GET, &headers).is_err());
     }
 }

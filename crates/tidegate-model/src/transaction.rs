@@ -147,6 +147,12 @@ impl Batch {
         self.body.get_or_init(|| Box::new(encode(self)))
     }
 
+    /// The encoded form, if it was asked for before.
+    #[must_use]
+    pub fn encoded(&self) -> Option<&Body> {
+        self.body.get().map(|body| &**body)
+    }
+
     /// Bytes in memory beside the rows, for the bounds of a view's log.
     #[must_use]
     pub fn size(&self) -> usize {

@@ -27,6 +27,8 @@ pub enum CloseReason {
     WriteTimeout,
     /// The client sent nothing for `idle_timeout`.
     IdleTimeout,
+    /// The client began a message and did not complete it in time.
+    TooSlow,
     /// The subscription that the connection is for ended; connecting again may work.
     Ended,
     /// The gateway has more to do than it takes; connect again later.
@@ -35,7 +37,7 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// All of them: the index of each is `reason as usize`.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Normal,
         Self::Gone,
         Self::GoingAway,
@@ -48,6 +50,7 @@ impl CloseReason {
         Self::SlowClient,
         Self::WriteTimeout,
         Self::IdleTimeout,
+        Self::TooSlow,
         Self::Ended,
         Self::Overloaded,
     ];
@@ -68,6 +71,7 @@ impl CloseReason {
             Self::SlowClient => "slow_client",
             Self::WriteTimeout => "write_timeout",
             Self::IdleTimeout => "idle_timeout",
+            Self::TooSlow => "too_slow",
             Self::Ended => "ended",
             Self::Overloaded => "overloaded",
         }
@@ -84,7 +88,7 @@ impl CloseReason {
             // To clients 1008 means that coming back is of no use; a slow one is to come back.
             Self::FirstMessage | Self::Unauthenticated | Self::Refused => 1008,
             Self::TooBig => 1009,
-            Self::SlowClient | Self::WriteTimeout | Self::Ended | Self::Overloaded => 1013,
+            Self::SlowClient | Self::WriteTimeout | Self::TooSlow | Self::Ended | Self::Overloaded => 1013,
         }
     }
 }

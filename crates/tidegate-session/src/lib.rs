@@ -2,8 +2,8 @@
 //! closed.
 //!
 //! # Place in the flow
-//! The live engine delivers into a [`Session`] (its [`tidegate_live::Sink`]); a transport takes [`Item`]s out with
-//! [`Session::drain`] whenever its socket has taken what it had. Commands come the other way: a protocol decodes them,
+//! What the live engine hands to a worker's [`tidegate_live::Sink`] the worker gives to [`Session::deliver`]; a transport
+//! takes [`Item`]s out with [`Session::drain`] whenever its socket has taken what it had. Commands come the other way: a protocol decodes them,
 //! asks the [`Authority`] what the client may see, and calls the session. No wire format is known here: how many bytes
 //! a batch has is told by the codec function given to the session.
 //!
@@ -13,8 +13,8 @@
 //! - **No silent gap.** Frames of a subscription are numbered when they are handed to the transport, so the numbers have
 //!   no gap whatever was dropped before. What is dropped is always replaced: by the net difference since the last batch
 //!   handed over (*conflated*), by a fresh snapshot (*reset*), or by the end of the session (*slow_client*).
-//! - **Never blocks a worker.** A delivery takes one short lock and calls no one but the wake callback; the engine is
-//!   called only from the transport's side, with no lock held.
+//! - **A plain value.** A session belongs to the worker that owns its client: no lock, no clock, no wake-up. Calls on the
+//!   engine never wait.
 
 mod authority;
 mod close;
@@ -30,7 +30,7 @@ pub use item::{Item, Started};
 pub use limits::Limits;
 pub use metrics::Metrics;
 
-pub use session::{Drained, Session, SubscribeError, Want};
+pub use session::{Room, Session, SubscribeError, Want};
 
 use tidegate_live::View;
 use tidegate_model::{Batch, Body};

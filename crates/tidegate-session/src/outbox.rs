@@ -4,13 +4,14 @@
 //! (a command is under way; deliveries count again from the `Started` that answers it). One lagging lane at a time is
 //! caught up, and only when the transport has taken most of what was queued, so that one answer finds room.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use tidegate_live::{Delivery, SubscriptionId, View};
 use tidegate_model::{Batch, Op, Position};
 
+use self::lanes::{Lane, Lanes, Phase, Rescue};
 use crate::item::{ITEM_BYTES, Item, Queued, Started};
 use crate::metrics::{Metrics, count};
 use crate::{CloseReason, Encode, Limits};
@@ -24,37 +25,8 @@ pub(crate) struct CatchUp {
     pub(crate) request: u64,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
-    Live,
-    Lagging,
-    Waiting(u64),
-}
-
-/// How a lane is being caught up, until the answer is in the queue.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Rescue {
-    Net,
-    Reset,
-}
-
-#[derive(Debug)]
-struct Lane {
-    phase: Phase,
-    /// The newest command not answered yet.
-    asked: Option<u64>,
-    /// The newest catch-up.
-    catching_up: Option<u64>,
-    rescue: Option<Rescue>,
-    /// Where the list that the client came back with is, until the engine says whether it stays.
-    resume: Option<Position>,
-    /// The last batch handed over of the list that the client has, if there is one.
-    sent: Option<Position>,
-    /// Grows with each snapshot: a batch of the list before it says nothing about `sent`.
-    list: u64,
-    seq: u64,
-    synced: bool,
-}
+/// Items that an empty queue keeps room for.
+const QUEUE_KEPT: usize = 4;
 
 #[derive(Debug)]
 pub(crate) struct Outbox {
@@ -64,7 +36,7 @@ pub(crate) struct Outbox {
     bytes: usize,
     frames: usize,
     reply_bytes: usize,
-    lanes: HashMap<SubscriptionId, Lane>,
+    lanes: Lanes,
     /// Lagging lanes in the order in which they will be caught up; may name lanes that are not lagging any more.
     lagging: VecDeque<SubscriptionId>,
     /// The lane whose catch-up is under way.
@@ -81,15 +53,11 @@ impl Outbox {
             bytes: 0,
             frames: 0,
             reply_bytes: 0,
-            lanes: HashMap::new(),
+            lanes: Lanes::default(),
             lagging: VecDeque::new(),
             rescuing: None,
             requests: 0,
         }
-    }
-
-    pub(crate) fn subscriptions(&self) -> usize {
-        self.lanes.len()
     }
 
     /// A new subscription; the number of its first command. `resume` is where the client's list is, if it has one that a
@@ -114,7 +82,7 @@ impl Outbox {
     /// Has a re-anchor asked for under the number given to `ask`, which tells whether it was taken; the number, if so.
     pub(crate) fn reanchor(&mut self, id: SubscriptionId, ask: impl FnOnce(u64) -> bool) -> Option<u64> {
         let request = self.next_request();
-        let lane = self.lanes.get_mut(&id)?;
+        let lane = self.lanes.get_mut(id)?;
         if !ask(request) {
             return None;
         }
@@ -132,7 +100,7 @@ impl Outbox {
         if self.rescuing == Some(id) {
             self.rescuing = None;
         }
-        self.lanes.remove(&id).is_some()
+        self.lanes.remove(id)
     }
 
     /// Drops everything but replies, which may say why.
@@ -161,7 +129,7 @@ impl Outbox {
 
     /// Whether there are subscriptions and each has been handed all that was delivered for it.
     pub(crate) fn is_caught_up(&self) -> bool {
-        !self.lanes.is_empty() && self.queue.is_empty() && self.lanes.values().all(|lane| lane.phase == Phase::Live)
+        !self.lanes.is_empty() && self.queue.is_empty() && self.lanes.all().all(|lane| lane.phase == Phase::Live)
     }
 
     /// Takes one delivery.
@@ -171,7 +139,7 @@ impl Outbox {
         delivery: Delivery,
         encode: Encode,
     ) -> Result<(), CloseReason> {
-        let Some(lane) = self.lanes.get_mut(&id) else { return Ok(()) };
+        let Some(lane) = self.lanes.get_mut(id) else { return Ok(()) };
         match delivery {
             Delivery::Started { request, resumed, position } => {
                 self.started(id, Started { request, resumed, position })
@@ -209,6 +177,10 @@ impl Outbox {
             taken += bytes + queued.reply_bytes();
             items.extend(self.hand_over(queued));
         }
+        if self.queue.is_empty() {
+            // Most outboxes are empty most of the time; a burst is no reason to keep its room.
+            self.queue.shrink_to(QUEUE_KEPT);
+        }
         self.next_catch_up()
     }
 
@@ -220,7 +192,7 @@ impl Outbox {
             Queued::Reply(bytes) => Item::Reply(bytes),
             Queued::Synced { subscription, position } => Item::Synced { subscription, position },
             Queued::Batch { subscription, view, batch, from, list, .. } => {
-                let lane = self.lanes.get_mut(&subscription)?;
+                let lane = self.lanes.get_mut(subscription)?;
                 let seq = lane.seq + 1;
                 lane.seq += batch.deltas.len().saturating_sub(from) as u64;
                 if list == lane.list {
@@ -238,7 +210,7 @@ impl Outbox {
         }
         while let Some(id) = self.lagging.pop_front() {
             let request = self.next_request();
-            let Some(lane) = self.lanes.get_mut(&id).filter(|lane| lane.phase == Phase::Lagging) else { continue };
+            let Some(lane) = self.lanes.get_mut(id).filter(|lane| lane.phase == Phase::Lagging) else { continue };
             // A re-anchor under way replaces the list: nothing can be told relative to the one that was sent.
             let sent = lane.sent.filter(|_| lane.asked.is_none());
             let reset = lane.rescue == Some(Rescue::Reset) || (sent.is_none() && lane.asked.is_some());
@@ -252,7 +224,7 @@ impl Outbox {
     }
 
     fn started(&mut self, id: SubscriptionId, started: Started) -> Result<(), CloseReason> {
-        let Some(lane) = self.lanes.get_mut(&id) else { return Ok(()) };
+        let Some(lane) = self.lanes.get_mut(id) else { return Ok(()) };
         let Started { request, resumed, .. } = started;
         if resumed {
             lane.sent = lane.sent.or(lane.resume);
@@ -288,7 +260,7 @@ impl Outbox {
         from: usize,
         encode: Encode,
     ) -> Result<(), CloseReason> {
-        let Some(lane) = self.lanes.get_mut(&id) else { return Ok(()) };
+        let Some(lane) = self.lanes.get_mut(id) else { return Ok(()) };
         let body = batch.body(|batch| encode(&view, batch));
         let skipped = body.starts.get(from).map_or(body.bytes.len(), |start| *start as usize);
         let bytes = body.bytes.len() - skipped + ITEM_BYTES;
@@ -331,7 +303,7 @@ impl Outbox {
             rescue => {
                 self.drop_queued(|other| other == id);
                 self.lag(id);
-                if let Some(lane) = self.lanes.get_mut(&id) {
+                if let Some(lane) = self.lanes.get_mut(id) {
                     lane.rescue = rescue.map(|_| Rescue::Reset);
                 }
                 Ok(())
@@ -359,7 +331,7 @@ impl Outbox {
     }
 
     fn lag(&mut self, id: SubscriptionId) {
-        let Some(lane) = self.lanes.get_mut(&id) else { return };
+        let Some(lane) = self.lanes.get_mut(id) else { return };
         lane.rescue = None;
         // A lane that waits for an answer goes on waiting: what is dropped now, the answer replaces.
         if lane.phase == Phase::Live {
@@ -420,6 +392,8 @@ impl Outbox {
         self.requests
     }
 }
+
+mod lanes;
 
 #[cfg(test)]
 mod exactness;

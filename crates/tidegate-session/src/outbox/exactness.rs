@@ -11,7 +11,7 @@ use tidegate_model::{
 
 use super::*;
 
-const SUBSCRIBER: u64 = 7;
+const SUBSCRIBER: u32 = 7;
 const ID: SubscriptionId = SubscriptionId(7);
 const FRAME_BYTES: usize = 50;
 
@@ -124,7 +124,7 @@ impl World {
         self.query = Arc::new(query);
         let (engine, query) = (&mut self.engine, self.query.clone());
         self.outbox.reanchor(ID, |request| {
-            engine.reanchor(SUBSCRIBER, &query, request, 0);
+            engine.reanchor(SUBSCRIBER, query.clone(), request, 0);
             true
         });
         self.act();

@@ -21,7 +21,7 @@ fn view() -> Arc<View> {
         ..EntityBuilder::default()
     };
     let catalog = Catalog::build(&[entity]).unwrap();
-    let query = Query::from_json(&catalog, "{\"entity\":\"a\"}").unwrap();
+    let query = Arc::new(Query::from_json(&catalog, "{\"entity\":\"a\"}").unwrap());
     Arc::new(View { query, incarnation: 1, fingerprint: 1 })
 }
 

@@ -1,0 +1,103 @@
+//! A live connection's place: who is there, and why it ended.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use tidegate_session::{CloseReason, Principal};
+
+use crate::Edge;
+use crate::cap::Place;
+use crate::metrics::{Transport, count};
+use crate::strangers::StrangerId;
+
+/// One socket, for as long as anything is on it.
+pub(crate) struct Link {
+    /// As logs name it.
+    pub(crate) id: u64,
+    pub(crate) peer: SocketAddr,
+    /// Whether the socket gave up on a peer that took nothing.
+    pub(crate) timed_out: Arc<AtomicBool>,
+    /// What it is among those who have yet to say something.
+    pub(crate) stranger: StrangerId,
+    _seat: Seat,
+}
+
+impl Link {
+    pub(crate) fn new(id: u64, peer: SocketAddr, stranger: StrangerId, seat: Seat) -> Self {
+        Self { id, peer, timed_out: Arc::default(), stranger, _seat: seat }
+    }
+}
+
+/// A socket's place in the process and on its worker.
+pub(crate) struct Seat {
+    #[expect(dead_code, reason = "it is given back when this is dropped")]
+    pub(crate) place: Place,
+    /// How many sockets its worker has.
+    pub(crate) load: Arc<AtomicUsize>,
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.load.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A place among the live connections. Dropping it gives it back, counts the close and logs it.
+pub(crate) struct Admitted {
+    pub(crate) edge: Edge,
+    link: Rc<Link>,
+    /// The endpoint, and how it is carried.
+    kind: &'static str,
+    transport: Transport,
+    principal: Option<Arc<Principal>>,
+    trace_parent: Option<Box<str>>,
+    reason: Option<CloseReason>,
+    _place: Place,
+}
+
+impl Admitted {
+    pub(crate) fn new(edge: &Edge, link: &Rc<Link>, place: Place, kind: &'static str, transport: Transport) -> Self {
+        let metrics = edge.metrics();
+        count(&metrics.connections);
+        count(&metrics.connections_by[transport as usize]);
+        count(&metrics.connections_total);
+        let (edge, link) = (edge.clone(), link.clone());
+        Self { edge, link, kind, transport, principal: None, trace_parent: None, reason: None, _place: place }
+    }
+
+    /// Whose connection the log speaks of from now on.
+    pub(crate) fn name(&mut self, principal: &Arc<Principal>) {
+        self.principal = Some(principal.clone());
+    }
+
+    /// The trace that the connection belongs to.
+    pub(crate) fn trace(&mut self, parent: Option<&str>) {
+        self.trace_parent = parent.map(Into::into);
+    }
+
+    /// Why the connection closes: the first reason stays.
+    pub(crate) fn close(&mut self, reason: CloseReason) {
+        self.reason.get_or_insert(reason);
+    }
+}
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        // A socket that failed on a stalled write looks to its connection like a peer that went away.
+        let timed_out = self.link.timed_out.load(Ordering::Relaxed);
+        let reason = match self.reason {
+            Some(CloseReason::Gone) | None if timed_out => CloseReason::WriteTimeout,
+            reason => reason.unwrap_or(CloseReason::Gone),
+        };
+        let metrics = self.edge.metrics();
+        metrics.connections.fetch_sub(1, Ordering::Relaxed);
+        metrics.connections_by[self.transport as usize].fetch_sub(1, Ordering::Relaxed);
+        count(&metrics.closed[reason as usize]);
+        let user = self.principal.as_ref().map(|principal| &*principal.user);
+        let Link { id, peer, .. } = &*self.link;
+        let traceparent = self.trace_parent.as_deref();
+        tracing::info!(id, %peer, user, traceparent, kind = self.kind, reason = reason.name(), "closed");
+    }
+}

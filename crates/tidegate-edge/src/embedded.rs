@@ -1,0 +1,26 @@
+//! WebSocket protocols of whoever embeds the edge: see [`Edge::socket`](crate::Edge::socket).
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use axum::http::{Request, Response};
+use hyper::body::Incoming;
+use tidegate_session::Principal;
+
+use crate::admitted::Link;
+use crate::http::Site;
+use crate::protocol::Protocol;
+use crate::stream::Payload;
+use crate::{ApiError, upgrade};
+
+pub(crate) fn open(
+    site: &Rc<Site>,
+    link: &Rc<Link>,
+    request: Request<Incoming>,
+    make: &dyn Fn(&Arc<Principal>) -> Box<dyn Protocol>,
+) -> Result<Response<Payload>, ApiError> {
+    let entrance = upgrade::enter(site, &request)?;
+    let principal = site.worker.edge.authenticate(request.headers())?;
+    let protocol = make(&principal);
+    Ok(upgrade::switch(site, link, request, entrance, protocol, "embedded"))
+}
