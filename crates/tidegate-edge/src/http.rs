@@ -11,7 +11,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::http::{HeaderValue, Method, Request, Response, StatusCode};
+use axum::http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use axum::response::IntoResponse as _;
 use hyper::body::Incoming;
 use hyper::rt::Executor;
@@ -36,6 +36,9 @@ use crate::{ApiError, Refused, embedded, events, live_ws, origin, position, subs
 
 /// How HTTP/2 begins, as far as is needed to tell it from any method of HTTP/1.
 const PREFACE: &[u8] = b"PRI";
+
+/// A WebSocket is opened by GET over HTTP/1.1 and by CONNECT over HTTP/2.
+const SOCKET_METHODS: [Method; 2] = [Method::GET, Method::CONNECT];
 
 /// What requests on a worker's sockets need beside the worker.
 pub(crate) struct Site {
@@ -172,19 +175,25 @@ async fn answer(site: Rc<Site>, link: Rc<Link>, request: Request<Incoming>) -> R
 
 async fn route(site: &Rc<Site>, link: &Rc<Link>, request: Request<Incoming>) -> Response<Payload> {
     let worker = &site.worker;
-    let answered = match request.uri().path() {
+    let path = request.uri().path();
+    let embedded = worker.edge.socket_at(path);
+    let methods: &[Method] = match path {
+        "/v1/live" => &[Method::GET, Method::POST],
+        "/v1/position" => &[Method::GET, Method::HEAD],
+        "/ws" | "/v1/live/ws" => &SOCKET_METHODS,
+        _ if embedded.is_some() => &SOCKET_METHODS,
+        _ => return api(&site.outside, request).await,
+    };
+    if !methods.contains(request.method()) {
+        return wrong_method(methods);
+    }
+    let answered = match path {
         "/ws" => events::open(site, link, request),
         "/v1/live/ws" => live_ws::open(site, link, request),
-        "/v1/live" => match *request.method() {
-            Method::GET => subscribe::get(site, link, &request),
-            Method::POST => subscribe::post(site, link, request).await,
-            _ => Err(wrong_method()),
-        },
-        "/v1/position" => match *request.method() {
-            Method::GET | Method::HEAD => position::get(&worker.edge, &site.outside.drain, &request).await.map(whole),
-            _ => Err(wrong_method()),
-        },
-        path => match worker.edge.socket_at(path) {
+        "/v1/position" => position::get(&worker.edge, &site.outside.drain, &request).await.map(whole),
+        "/v1/live" if request.method() == Method::GET => subscribe::get(site, link, &request),
+        "/v1/live" => subscribe::post(site, link, request).await,
+        _ => match embedded {
             Some(make) => embedded::open(site, link, request, &*make),
             None => return api(&site.outside, request).await,
         },
@@ -209,8 +218,15 @@ async fn api(outside: &Outside, request: Request<Incoming>) -> Response<Payload>
     }
 }
 
-pub(crate) fn wrong_method() -> ApiError {
-    ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "this takes another method")
+fn wrong_method(allowed: &[Method]) -> Response<Payload> {
+    let message = "this takes another method";
+    let error = ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message);
+    let mut response = whole(error.into_response());
+    let names: Vec<_> = allowed.iter().map(Method::as_str).collect();
+    if let Ok(names) = HeaderValue::from_str(&names.join(",")) {
+        response.headers_mut().insert(header::ALLOW, names);
+    }
+    response
 }
 
 fn whole(response: Response<Body>) -> Response<Payload> {

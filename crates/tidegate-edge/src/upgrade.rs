@@ -51,7 +51,7 @@ pub(crate) fn enter(site: &Site, request: &Request<Incoming>) -> Result<Entrance
 fn check(edge: &Edge, request: &Request<Incoming>) -> Result<Handshake, ApiError> {
     let accept = match request.version() {
         Version::HTTP_2 => extended_connect(request).map(|()| None),
-        _ => accept(request.method(), request.headers()).map(Some),
+        _ => accept(request.headers()).map(Some),
     };
     let accept = accept.inspect_err(|_| edge.metrics().refuse(Refused::Handshake))?;
     let deflate = if edge.config().compression { agree(request.headers()) } else { None };
@@ -76,10 +76,7 @@ fn extended_connect(request: &Request<Incoming>) -> Result<(), ApiError> {
     version(request.headers())
 }
 
-fn accept(method: &Method, headers: &HeaderMap) -> Result<HeaderValue, ApiError> {
-    if method != Method::GET {
-        return Err(crate::http::wrong_method());
-    }
+fn accept(headers: &HeaderMap) -> Result<HeaderValue, ApiError> {
     let names = |name, token| handshake::has_token(values(headers, &name), token);
     if !names(header::CONNECTION, "upgrade") || !names(header::UPGRADE, "websocket") {
         let message = "this endpoint is a WebSocket: Connection: Upgrade and Upgrade: websocket are needed";
@@ -166,8 +163,8 @@ mod tests {
         ];
         let mut headers: HeaderMap =
             entries.into_iter().map(|(name, value)| (name, HeaderValue::from_static(value))).collect();
-        assert_eq!(accept(&Method::GET, &headers).unwrap(), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+        assert_eq!(accept(&headers).unwrap(), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
         headers.insert(header::SEC_WEBSOCKET_KEY, HeaderValue::from_static("c2hvcnQ="));
-        assert!(accept(&Method::GET, &headers).is_err());
+        assert!(accept(&headers).is_err());
     }
 }
