@@ -1,12 +1,13 @@
 //! The workloads of the gates: what one changed row costs. Each apply goes through the whole engine: routing, window,
-//! deltas, the batch with its log, and one delivery a concerned view.
+//! deltas, the batch with its log, and one delivery a concerned view. `turn_many_subscribers` goes through the shell too.
 
-#![allow(clippy::expect_used, missing_docs, unreachable_pub)]
+#![allow(clippy::expect_used, missing_docs, unreachable_pub, dead_code)]
 
 mod world;
 
 use divan::{Bencher, black_box};
 use tidegate_model::{Predicate, Query, Transaction};
+use world::shell::Shell;
 use world::{World, row};
 
 fn main() {
@@ -63,6 +64,13 @@ fn one_change_many_views(bencher: Bencher<'_, '_>, views: usize) {
     let forth = world.change(Some(images[0].clone()), Some(images[1].clone()));
     let back = world.change(Some(images[1].clone()), Some(images[0].clone()));
     toggle(bencher, world, forth, back, views);
+}
+
+/// One update that all subscribers of one view are handed: from publishing until their sink has the parcel.
+#[divan::bench(args = [1, 1_000, 10_000])]
+fn turn_many_subscribers(bencher: Bencher<'_, '_>, subscribers: usize) {
+    let mut shell = Shell::new(subscribers);
+    bencher.bench_local(|| shell.change());
 }
 
 /// Distinct equality views, of which one change concerns ten.

@@ -100,6 +100,11 @@ impl Dispatch {
         }
     }
 
+    #[cfg(test)]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.sinks.is_empty() && self.by_address.is_empty()
+    }
+
     fn forget_if_unused(&mut self, sink: u32) {
         let outgoing = &self.sinks[sink as usize];
         if outgoing.subscribers == 0 && outgoing.parcels.is_empty() {

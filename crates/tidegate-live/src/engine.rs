@@ -17,6 +17,7 @@ use crate::limits::Limits;
 use crate::log::Bounds;
 use crate::metrics::Metrics;
 use crate::partition::{Effects, Partition};
+use crate::subscribers::SubscriberTable;
 use crate::view::ViewState;
 use crate::window::Window;
 use crate::{Delivery, EndReason};
@@ -95,17 +96,6 @@ pub(crate) struct ViewRef {
     pub(crate) slot: u32,
 }
 
-#[derive(Debug)]
-pub(crate) struct SubscriberState {
-    pub(crate) view: ViewRef,
-    pub(crate) synced: bool,
-    /// Its place among the view's subscribers; [`WAITING`] while it waits for a snapshot.
-    pub(crate) place: u32,
-}
-
-/// No place: not a subscriber of its view yet.
-pub(crate) const WAITING: u32 = u32::MAX;
-
 /// The name of a partition, borrowed: looking one up clones nothing.
 #[derive(Hash)]
 struct PartitionName<'a>(EntityId, &'a Tenant);
@@ -127,7 +117,7 @@ pub struct Engine {
     pub(crate) by_name: HashMap<(EntityId, Tenant), u32, FxBuildHasher>,
     /// By the fingerprint that each view keeps.
     pub(crate) by_fingerprint: HashTable<ViewRef>,
-    pub(crate) subscribers: FxHashMap<Subscriber, SubscriberState>,
+    pub(crate) subscribers: SubscriberTable,
     /// Subscribers that want to hear of every transaction.
     pub(crate) synced: FxHashSet<Subscriber>,
     /// Scans under way.
@@ -157,7 +147,7 @@ impl Engine {
             partitions: Slab::new(),
             by_name: HashMap::default(),
             by_fingerprint: HashTable::new(),
-            subscribers: FxHashMap::default(),
+            subscribers: SubscriberTable::default(),
             synced: FxHashSet::default(),
             tickets: FxHashMap::default(),
             next_ticket: 0,

@@ -32,6 +32,7 @@ mod partition;
 mod queue;
 mod reload;
 mod scans;
+mod subscribers;
 mod subscriptions;
 mod sync;
 mod synced;

@@ -30,4 +30,10 @@ impl Numbers {
     pub(crate) fn give_back(&self, numbers: impl Iterator<Item = Subscriber>) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).returned.extend(numbers);
     }
+
+    #[cfg(test)]
+    pub(crate) fn given(&self) -> usize {
+        let free = self.0.lock().unwrap();
+        free.next as usize - free.returned.len()
+    }
 }

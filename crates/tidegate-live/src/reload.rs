@@ -10,8 +10,9 @@ use std::sync::Arc;
 use tidegate_model::{EntityId, Position};
 
 use crate::EndReason;
-use crate::engine::{Engine, Subscribers, ViewRef, WAITING};
+use crate::engine::{Engine, Subscribers, ViewRef};
 use crate::log::Log;
+use crate::subscribers::WAITING;
 use crate::view::{HeldBack, ViewState};
 use crate::window::Window;
 
@@ -39,7 +40,7 @@ impl Engine {
             self.note_held(was, is);
             dropped.and_then(|ticket| self.tickets.remove(&ticket));
             for subscriber in moved {
-                if let Some(state) = self.subscribers.get_mut(&subscriber) {
+                if let Some(state) = self.subscribers.get_mut(subscriber) {
                     state.place = WAITING;
                 }
             }

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use tidegate_model::{Position, Query, Tenant};
 
-use crate::engine::{Engine, Request, Subscriber, SubscriberState, Subscribers, ViewRef, WAITING};
+use crate::engine::{Engine, Request, Subscriber, Subscribers, ViewRef};
 use crate::log::Log;
 use crate::partition::Partition;
+use crate::subscribers::{SubscriberState, WAITING};
 use crate::window::Window;
 use crate::{Delivery, EndReason, View, diff};
 
@@ -18,7 +19,7 @@ impl Engine {
             self.out.deliver(subscriber, Delivery::Ended(EndReason::TooManyViews));
             return;
         };
-        self.subscribers.insert(subscriber, SubscriberState { view: at, synced, place: WAITING });
+        self.subscribers.insert(subscriber, SubscriberState { view: at, place: WAITING });
         if synced {
             self.synced.insert(subscriber);
         }
@@ -44,7 +45,7 @@ impl Engine {
 
     /// Moves a subscriber to another anchor or limit of its query. It gets a snapshot.
     pub fn reanchor(&mut self, subscriber: Subscriber, query: Arc<Query>, request: u64, now_ms: u64) {
-        let Some(state) = self.subscribers.get(&subscriber) else { return };
+        let Some(state) = self.subscribers.get(subscriber) else { return };
         let from = state.view;
         let tenant = self.partitions[from.partition as usize].tenant.clone();
         let Some(at) = self.find_or_insert(query, tenant, Some(from)) else {
@@ -53,7 +54,7 @@ impl Engine {
         };
         self.metrics.reanchors.add(1);
         self.part(from, subscriber);
-        if let Some(state) = self.subscribers.get_mut(&subscriber) {
+        if let Some(state) = self.subscribers.get_mut(subscriber) {
             state.view = at;
         }
         self.await_snapshot(at, subscriber, request);
@@ -65,7 +66,7 @@ impl Engine {
     /// Gives a subscriber that dropped everything after `sent` the net of it, or a snapshot where the log does not reach
     /// or `reset` asks for one.
     pub fn catch_up(&mut self, subscriber: Subscriber, sent: Option<Position>, reset: bool, request: u64) {
-        let Some(at) = self.subscribers.get(&subscriber).map(|state| state.view) else { return };
+        let Some(at) = self.subscribers.get(subscriber).map(|state| state.view) else { return };
         let position = self.position;
         let view = self.view(at);
         let mut waiting = view.waiting.iter_mut().flat_map(|waiting| waiting.iter_mut());
@@ -91,9 +92,9 @@ impl Engine {
 
     /// Takes a subscriber away. Its view stays for a while, so that whoever comes back finds its log.
     pub fn unsubscribe(&mut self, subscriber: Subscriber, now_ms: u64) {
-        let Some(at) = self.subscribers.get(&subscriber).map(|state| state.view) else { return };
+        let Some(at) = self.subscribers.get(subscriber).map(|state| state.view) else { return };
         self.part(at, subscriber);
-        self.subscribers.remove(&subscriber);
+        self.subscribers.remove(subscriber);
         self.synced.remove(&subscriber);
         self.metrics.subscriptions.sub(1);
         self.rest_if_unused(at, now_ms);
@@ -194,7 +195,7 @@ impl Engine {
         self.wake(at);
         let position = self.position;
         let view = &mut self.partitions[at.partition as usize].views[at.slot as usize];
-        if let Some(state) = self.subscribers.get_mut(&subscriber) {
+        if let Some(state) = self.subscribers.get_mut(subscriber) {
             state.place = view.subscribers.len() as u32;
         }
         let position = view.list(position).map_or(position, |(_, position)| position);
@@ -211,17 +212,16 @@ impl Engine {
 
     /// Takes a subscriber out of a view.
     fn part(&mut self, at: ViewRef, subscriber: Subscriber) {
-        let Some(state) = self.subscribers.get_mut(&subscriber) else { return };
+        let Some(state) = self.subscribers.get_mut(subscriber) else { return };
         let view = &mut self.partitions[at.partition as usize].views[at.slot as usize];
         let place = std::mem::replace(&mut state.place, WAITING);
         if place != WAITING {
             view.subscribers.swap_remove(place as usize);
-            if let Some(moved) = view.subscribers.get(place as usize).and_then(|moved| self.subscribers.get_mut(moved))
+            if let Some(moved) = view.subscribers.get(place as usize).and_then(|moved| self.subscribers.get_mut(*moved))
             {
                 moved.place = place;
             }
-        }
-        if let Some(waiting) = &mut view.waiting {
+        } else if let Some(waiting) = &mut view.waiting {
             waiting.retain(|(other, _)| *other != subscriber);
         }
         view.waiting.take_if(|waiting| waiting.is_empty());
@@ -253,7 +253,7 @@ impl Engine {
         let all: Subscribers = view.subscribers.iter().copied().chain(waiting).collect();
         self.out.deliver_to_all(all.clone(), Delivery::Ended(reason.clone()));
         for subscriber in all {
-            if self.subscribers.remove(&subscriber).is_some() {
+            if self.subscribers.remove(subscriber) {
                 self.metrics.subscriptions.sub(1);
                 self.synced.remove(&subscriber);
             }

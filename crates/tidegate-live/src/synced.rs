@@ -1,7 +1,8 @@
 //! Telling subscribers that they have everything up to a position, where they asked to be told.
 
 use crate::Delivery;
-use crate::engine::{Engine, Subscriber, SubscriberState, Subscribers, ViewRef, WAITING};
+use crate::engine::{Engine, Subscriber, Subscribers, ViewRef};
+use crate::subscribers::WAITING;
 
 impl Engine {
     /// To all that asked, after a transaction.
@@ -26,9 +27,8 @@ impl Engine {
     }
 
     fn is_synced(&self, subscriber: Subscriber) -> bool {
-        let asked = self.subscribers.get(&subscriber).filter(|state| state.synced && state.place != WAITING);
-        asked.is_some_and(|SubscriberState { view, .. }| {
-            self.partitions[view.partition as usize].views[view.slot as usize].is_exact()
-        })
+        let Some(state) = self.subscribers.get(subscriber).filter(|state| state.place != WAITING) else { return false };
+        let view = &self.partitions[state.view.partition as usize].views[state.view.slot as usize];
+        view.is_exact() && self.synced.contains(&subscriber)
     }
 }

@@ -30,12 +30,15 @@ use crate::numbers::Numbers;
 use crate::queue::CommandQueue;
 use crate::scans::{PageAnswer, RETRY, Scans};
 
+#[cfg(test)]
+mod handover;
+
 /// How often idle views are looked at.
 const TICK: Duration = Duration::from_secs(1);
 
 /// Most commands and most transactions of one turn: enough that handing over costs little beside them, few enough that
 /// neither makes the other wait long.
-const COMMANDS_MAX: usize = 256;
+const COMMANDS_MAX: usize = if cfg!(test) { 2 } else { 256 };
 const TRANSACTIONS_MAX: usize = 16;
 
 /// From so many outputs on a turn takes no more transactions.

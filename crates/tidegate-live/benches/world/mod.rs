@@ -1,5 +1,7 @@
 //! An engine over rows in memory, for benches: scans are answered at once.
 
+pub mod shell;
+
 use std::sync::Arc;
 
 use tidegate_live::{Engine, Limits, Metrics, Output, Request, Subscriber};
