@@ -1,7 +1,6 @@
-//! A count with a cap that several threads share.
+//! A count with a cap that several threads share. `tests/shared.rs` tries the orders in which they may meet.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use crate::sync::{Arc, AtomicUsize, Ordering};
 
 /// So many places, and no more.
 #[derive(Debug)]

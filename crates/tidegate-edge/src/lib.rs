@@ -23,13 +23,13 @@
 //! - **Every close has a reason**, counted and logged with the connection's id. Tokens are never logged.
 //! - **No input harms.** Every message is bounded before it is read, and decoded into a typed command or refused.
 
-#[expect(dead_code, reason = "the workers take it up")]
+#[cfg_attr(not(test), expect(dead_code, reason = "the workers take it up"))]
 mod admission;
 mod cap;
 mod commands;
 mod config;
 mod credentials;
-#[expect(dead_code, reason = "the workers take it up")]
+#[cfg_attr(not(test), expect(dead_code, reason = "the workers take it up"))]
 mod drain;
 mod edge;
 mod error;
@@ -41,14 +41,15 @@ mod live_ws;
 mod memory;
 mod metrics;
 mod origin;
-#[expect(dead_code, reason = "the workers take it up")]
+#[cfg_attr(not(test), expect(dead_code, reason = "the workers take it up"))]
 mod pace;
 mod position;
 mod rate;
 mod serve;
 mod sse;
-#[expect(dead_code, reason = "the workers take it up")]
+#[cfg_attr(not(test), expect(dead_code, reason = "the workers take it up"))]
 mod strangers;
+mod sync;
 mod tls;
 mod upgrade;
 mod ws;

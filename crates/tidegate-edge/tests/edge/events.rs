@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::SinkExt as _;
 use serde_json::json;
-use tidegate_edge::EdgeConfig;
+use tidegate_edge::{EdgeConfig, Paused};
 use tokio_websockets::Message;
 
 use crate::gateway::{Gateway, List};
@@ -122,7 +122,7 @@ async fn messages_beyond_the_rate_wait_and_are_not_lost() {
         assert_eq!(client.json().await["id"], id);
     }
     assert!(start.elapsed() > Duration::from_millis(300), "{:?}", start.elapsed());
-    assert!(gateway.edge.metrics().paused.load(Ordering::Relaxed) > 0);
+    assert!(gateway.edge.metrics().paused[Paused::Messages as usize].load(Ordering::Relaxed) > 0);
 }
 
 #[tokio::test]
