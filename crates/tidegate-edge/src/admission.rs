@@ -34,8 +34,11 @@ impl Admission {
     /// Nobody is in, and the rate has its whole burst.
     pub(crate) fn new(config: &EdgeConfig, now: Instant) -> Arc<Self> {
         let rate = config.connections_per_second;
+        // Strangers have sockets of their own beside all others: a flood of them never fills the sum, so the next one always
+        // gets in and the oldest of them is cut for it.
+        let sockets = [config.max_connections, config.max_other_sockets, config.max_unauthenticated];
         Arc::new(Self {
-            sockets: Cap::new(config.max_connections.saturating_add(config.max_other_sockets)),
+            sockets: Cap::new(sockets.into_iter().fold(0, usize::saturating_add)),
             connections: Cap::new(config.max_connections),
             rate: (rate > 0).then(|| Mutex::new(Bucket::new(rate, rate, now))),
             reserve: rate / 4,
@@ -106,7 +109,13 @@ mod tests {
     use super::*;
 
     fn config(max_connections: usize, connections_per_second: u32) -> EdgeConfig {
-        EdgeConfig { max_connections, max_other_sockets: 2, connections_per_second, ..EdgeConfig::default() }
+        EdgeConfig {
+            max_connections,
+            max_other_sockets: 2,
+            max_unauthenticated: 4,
+            connections_per_second,
+            ..EdgeConfig::default()
+        }
     }
 
     /// How many are let in now, one after the other, that all stay.
@@ -115,9 +124,9 @@ mod tests {
     }
 
     #[test]
-    fn sockets_are_connections_and_some_others() {
+    fn sockets_are_connections_others_and_strangers() {
         let admission = Admission::new(&config(3, 0), Instant::now());
-        let mut sockets: Vec<_> = (0..5).map(|_| admission.socket().unwrap()).collect();
+        let mut sockets: Vec<_> = (0..9).map(|_| admission.socket().unwrap()).collect();
         assert_eq!(admission.socket().unwrap_err(), Refused::Sockets);
         sockets.pop();
         assert!(admission.socket().is_ok());

@@ -12,16 +12,16 @@ pub struct EdgeConfig {
     /// Threads that serve sockets, each with the connections that it owns. 0 = one a core, the default: a worker never waits,
     /// so more of them only take turns.
     pub workers: usize,
-    /// Live connections (WebSocket and SSE). Past it: `503` with `Retry-After`. Default 10,000.
+    /// Live connections: WebSockets, SSE and HTTP streams. Past it: `503` with `Retry-After`. Default 10,000.
     pub max_connections: usize,
-    /// Sockets in all, beyond `max_connections`: requests of the API, health checks, waits. Past the sum a socket gets a
-    /// prepared `503`. Default 1,024.
+    /// Sockets beyond `max_connections` that have said what they want: requests of the API, health checks, waits. Default
+    /// 1,024. Past the sum of both and `max_unauthenticated` a socket gets a prepared `503`.
     pub max_other_sockets: usize,
-    /// Sockets and connections that have not said yet who they are: in the TLS handshake, in the head of a request, before a
-    /// WebSocket's `auth`. Past it the one that has waited longest is cut for the one that comes, so whoever only opens
-    /// sockets shuts nobody out: with 4,096 places it would take 4,096 new sockets within the round trip or two that an
-    /// honest client needs, 40,000 a second at 100 ms. Shared out evenly over the workers. Default 4,096: 128 MiB
-    /// where each has sent `max_header_bytes` of a head and no more.
+    /// Sockets and connections that have not said yet who they are: in the TLS handshake, in the head of a first request,
+    /// before a WebSocket's `auth`. Past it the one that has waited longest is cut for the one that comes, so whoever only
+    /// opens sockets shuts nobody out: with 4,096 places it would take 4,096 new sockets within the round trip or two that
+    /// an honest client needs, 40,000 a second at 100 ms. Shared out evenly over the workers. Default 4,096: 128 MiB where
+    /// each has sent `max_header_bytes` of a head and no more.
     pub max_unauthenticated: usize,
     /// New live connections a second, and as many at once; past it `503` with `Retry-After`. The last quarter is for those
     /// who say that they resume. 0 = off. Default 2,000: one core, were a TLS handshake and a first snapshot

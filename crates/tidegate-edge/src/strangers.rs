@@ -58,8 +58,8 @@ impl<T> Strangers<T> {
         is_it.then(|| self.take(id.slot)).flatten()
     }
 
-    /// Takes out the one that has waited longest: for a socket that comes when there are no more to be had.
-    pub(crate) fn cut(&mut self) -> Option<T> {
+    /// Takes out the one that has waited longest.
+    fn cut(&mut self) -> Option<T> {
         self.oldest.and_then(|oldest| self.take(oldest))
     }
 
