@@ -85,6 +85,8 @@ export interface Options {
   backoffMinMs?: number
   backoffMaxMs?: number
   stableMs?: number
+  /** The longest wait that a stopping server may ask for: 60,000. */
+  reconnectAfterMaxMs?: number
   connectTimeoutMs?: number
   /** For tests, and for places without a global one. */
   WebSocket?: new (url: string) => any

@@ -5,6 +5,8 @@
 // - A batch (the frames of one transaction, or a snapshot from `reset` to `ready`) is gathered first and applied in
 //   one go, so nobody ever sees half a transaction.
 // - What is gathered survives a cut: a list resumes after the last frame it took in, even in the middle of a batch.
+// - A connection that comes back to go on with something says so (`?resume=true`), and a busy server lets it in first. A
+//   server that stops says when to come back (`going_away; reconnect_after_ms=1370`), so that not all come at once.
 // - Whatever can't be right (a gap in the numbers, an index that names another row) costs a fresh snapshot, never a
 //   wrong list.
 
@@ -12,6 +14,7 @@ const DEFAULTS = {
   backoffMinMs: 250, // the first retry is quick: most cuts are a network change
   backoffMaxMs: 15_000, // past this, waiting longer only annoys the person
   stableMs: 5_000, // a connection that lived this long counts as good and resets the backoff
+  reconnectAfterMaxMs: 60_000, // the longest wait that a stopping server may ask for
   connectTimeoutMs: 10_000, // a black hole would otherwise hold a connection attempt for minutes
 }
 
@@ -133,6 +136,11 @@ export class LiveList {
   }
 
   // ---- called by the client ----
+
+  /** Whether the next subscribe goes on from somewhere. */
+  get _resumable() {
+    return this.#token !== null
+  }
 
   /** Subscribes anew on the present connection, from the token where there is one. */
   _start() {
@@ -302,7 +310,8 @@ export class Tidegate {
     Object.assign(this, { error: null, retryInMs: null })
     this.stats.connects++
     const { WebSocket, connectTimeoutMs } = this.#options
-    const socket = (this.#socket = new WebSocket(this.url))
+    const resumes = [...this.#lists].some((list) => list._resumable)
+    const socket = (this.#socket = new WebSocket(resumes ? resuming(this.url) : this.url))
     // Each handler asks whether its socket is still the one in use, so one that was given up can do no harm later.
     const current = (fn) => (event) => this.#socket === socket && fn(event)
     socket.onopen = current(() => this.#opened(socket))
@@ -418,10 +427,20 @@ export class Tidegate {
     if (code === 1008 || (code >= 4000 && code < 5000)) {
       return this.#stop(new TidegateError({ code: 'refused', message: reason || `closed with ${code}`, close_code: code }))
     }
-    if (livedMs >= this.#options.stableMs) this.#attempts = 0
-    this.retryInMs = this._backoffMs(this.#attempts++)
+    const lasted = livedMs >= this.#options.stableMs
+    if (lasted) this.#attempts = 0
+    // A handshake that was refused (a 503) looks to a WebSocket like any other failure: the backoff waits for all of them.
+    // A hint may only shorten that for a connection that lasted, or a server that stops each time would be asked in a loop.
+    const hintMs = this.#hintMs(code, reason)
+    this.retryInMs = lasted && hintMs !== null ? hintMs : Math.max(hintMs ?? 0, this._backoffMs(this.#attempts++))
     this.#timer = this._setTimeout(() => this.connect(), this.retryInMs)
     this.#become('waiting')
+  }
+
+  /** How long a server that stops wants this client to stay away; null if it says nothing that can be believed. */
+  #hintMs(code, reason) {
+    const said = code === 1001 && /^going_away; reconnect_after_ms=(\d{1,9})$/.exec(reason ?? '')
+    return said ? Math.min(Number(said[1]), this.#options.reconnectAfterMaxMs) : null
   }
 
   /** Gives a socket up and tries again; to wait for a close handshake on a dead line could take minutes. */
@@ -500,6 +519,12 @@ function call(listeners, ...args) {
       ;(globalThis.reportError ?? console.error)(error)
     }
   }
+}
+
+function resuming(url) {
+  const parsed = new URL(url)
+  parsed.searchParams.set('resume', 'true')
+  return parsed.href
 }
 
 function endpoint(url) {

@@ -101,6 +101,90 @@ test('only a connection that lasted resets the backoff', async () => {
   assert.equal(await cutAfter(5000), 250)
 })
 
+const goingAway = (ms) => `going_away; reconnect_after_ms=${ms}`
+
+test('a server that stops says when to come back, and is believed up to a minute', async () => {
+  for (const [said, waited] of [[1370, 1370], [0, 0], [60_000, 60_000], [60_001, 60_000], [999_999_999, 60_000]]) {
+    const fake = fakeClient()
+    fake.client.live(query)
+    await fake.socket.open()
+    await fake.clock.advance(5_000)
+    await fake.socket.cut(1001, goingAway(said))
+    assert.equal(fake.client.status, 'waiting')
+    assert.deepEqual([fake.client.retryInMs, fake.clock.waits], [waited, [waited]], `after ${said}`)
+    await fake.clock.advance(waited)
+    assert.equal(fake.sockets.length, 2)
+  }
+  const hasty = fakeClient({ reconnectAfterMaxMs: 100 })
+  hasty.client.live(query)
+  await hasty.socket.open()
+  await hasty.clock.advance(5_000)
+  await hasty.socket.cut(1001, goingAway(1370))
+  assert.equal(hasty.client.retryInMs, 100)
+})
+
+test('what is no such hint leaves the wait to the backoff', async () => {
+  const strange = ['', 'going_away', goingAway(''), goingAway(-1), goingAway('1e9'), goingAway('1370 '), goingAway('9'.repeat(10)), `x ${goingAway(1)}`]
+  const closes = [...strange.map((reason) => [1001, reason]), [1000, goingAway(1370)], [1006, goingAway(1370)]]
+  for (const [code, reason] of closes) {
+    const fake = fakeClient()
+    fake.client.live(query)
+    await fake.socket.open()
+    await fake.socket.cut(code, reason)
+    assert.equal(fake.client.retryInMs, 250, `${code} ${reason}`)
+  }
+})
+
+test('the backoff goes on where the hint has led to a server that is not back yet', async () => {
+  const fake = fakeClient()
+  fake.client.live(query)
+  await fake.socket.open()
+  await fake.clock.advance(5_000)
+  await fake.socket.cut(1001, goingAway(1370))
+  const waits = []
+  for (let i = 0; i < 4; i++) {
+    waits.push(fake.client.retryInMs)
+    await fake.clock.advance(fake.client.retryInMs)
+    await fake.socket.cut(1006) // refused with a 503, or by nobody there
+  }
+  assert.deepEqual(waits, [1370, 250, 500, 1000])
+  await fake.clock.advance(fake.client.retryInMs)
+  await fake.socket.open()
+  assert.equal(fake.client.status, 'online')
+})
+
+test('a server that stops each time is asked ever more slowly, however soon it says', async () => {
+  const fake = fakeClient()
+  fake.client.live(query)
+  const waits = []
+  for (const said of [0, 0, 3_000, 0]) {
+    await fake.socket.open()
+    await fake.socket.cut(1001, goingAway(said))
+    waits.push(fake.client.retryInMs)
+    await fake.clock.advance(fake.client.retryInMs)
+  }
+  assert.deepEqual(waits, [250, 500, 3_000, 2_000])
+})
+
+test('who has something to resume says so in the address, and nobody else does', async () => {
+  const fake = fakeClient()
+  fake.client.url = 'ws://gate.test/ws?tenant=a'
+  const list = fake.client.live(query)
+  await fake.socket.cut()
+  await fake.clock.advance(250)
+  await fake.socket.open()
+  await fake.socket.reply('live.subscribe')
+  await fake.socket.deltas(1, snapshot('t1', 'a'))
+  await fake.socket.cut()
+  await fake.clock.advance(fake.client.retryInMs)
+  await fake.socket.open()
+  await fake.socket.cut()
+  list.close()
+  await fake.clock.advance(fake.client.retryInMs)
+  const [plain, resumed] = ['ws://gate.test/ws?tenant=a', 'ws://gate.test/ws?tenant=a&resume=true']
+  assert.deepEqual(fake.sockets.map((socket) => socket.url), [plain, plain, resumed, plain])
+})
+
 test('an attempt that nobody answers is given up, and its socket ignored from then on', async () => {
   const fake = fakeClient()
   fake.client.live(query)

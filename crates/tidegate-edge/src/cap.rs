@@ -1,7 +1,6 @@
-//! A count with a cap that several threads share.
+//! A count with a cap that several threads share. `tests/shared.rs` tries the orders in which they may meet.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use crate::sync::{Arc, AtomicUsize, Ordering};
 
 /// So many places, and no more.
 #[derive(Debug)]
@@ -21,6 +20,11 @@ impl Cap {
         let one_more = |taken: usize| (taken < self.places).then_some(taken + 1);
         self.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).ok()?;
         Some(Place { of: self.clone() })
+    }
+
+    #[cfg(test)]
+    pub(crate) fn taken(&self) -> usize {
+        self.taken.load(Ordering::Relaxed)
     }
 }
 

@@ -12,24 +12,24 @@ pub struct EdgeConfig {
     /// Threads that serve sockets, each with the connections that it owns. 0 = one a core, the default: a worker never waits,
     /// so more of them only take turns.
     pub workers: usize,
-    /// Live connections (WebSocket and SSE). Past it: `503` with `Retry-After`. Default 10,000.
+    /// Live connections: WebSockets, SSE and HTTP streams. Past it: `503` with `Retry-After`. Default 10,000.
     pub max_connections: usize,
-    /// Sockets in all, beyond `max_connections`: requests of the API, health checks, waits. Past the sum a socket gets a
-    /// prepared `503`. Default 1,024.
+    /// Sockets beyond `max_connections` that have said what they want: requests of the API, health checks, waits. Default
+    /// 1,024. Past the sum of both and `max_unauthenticated` a socket gets a prepared `503`.
     pub max_other_sockets: usize,
-    /// Sockets and connections that have not said yet who they are: in the TLS handshake, in the head of a request, before a
-    /// WebSocket's `auth`. Past it the one that has waited longest is cut for the one that comes, so whoever only opens
-    /// sockets shuts nobody out: with 4,096 places it would take 4,096 new sockets within the round trip or two that an
-    /// honest client needs, 40,000 a second at 100 ms. Shared out evenly over the workers. Default 4,096, some 40 MiB of
-    /// buffers at worst where each has sent half a head.
+    /// Sockets and connections that have not said yet who they are: in the TLS handshake, in the head of a first request,
+    /// before a WebSocket's `auth`. Past it the one that has waited longest is cut for the one that comes, so whoever only
+    /// opens sockets shuts nobody out: with 4,096 places it would take 4,096 new sockets within the round trip or two that
+    /// an honest client needs, 40,000 a second at 100 ms. Shared out evenly over the workers. Default 4,096: 128 MiB where
+    /// each has sent `max_header_bytes` of a head and no more.
     pub max_unauthenticated: usize,
     /// New live connections a second, and as many at once; past it `503` with `Retry-After`. The last quarter is for those
-    /// who say that they resume. 0 = off. Default 2,000: a handshake with TLS and a first snapshot cost about half a
-    /// millisecond of a core, so this is what one core can take; 10,000 who come back at once are in after 5 s.
+    /// who say that they resume. 0 = off. Default 2,000: one core, were a TLS handshake and a first snapshot
+    /// half a millisecond of it; 10,000 who come back at once are in after 5 s.
     pub connections_per_second: u32,
     /// Resident bytes of the process from which on new live connections are refused; those who resume, from a tenth above.
-    /// Looked at once a second, so leave room for a second's worth: 2,000 connections of 50 KiB are 100 MB. 0 = off, the
-    /// default, since only the operator knows what else the machine is for; three quarters of what there is is a good value.
+    /// Looked at once a second, so leave room for a second's worth: 2,000 connections that take 50 KB each are 100 MB. 0 = off,
+    /// the default: only the operator knows what else the machine is for.
     pub max_memory_bytes: u64,
     /// Subscriptions of one connection. Default 256.
     pub max_subscriptions: usize,
@@ -47,7 +47,8 @@ pub struct EdgeConfig {
     /// 16 of the longest messages.
     pub bytes_per_second: u64,
     /// Whether a WebSocket may have its messages compressed (permessage-deflate, without context takeover). A message is
-    /// compressed once however many get it, but it costs some 10 microseconds a kilobyte. Default off.
+    /// compressed once however many get it; at 100 MB a second of a core that is 10 microseconds a kilobyte. Default off: small
+    /// messages gain little.
     pub compression: bool,
     /// Shorter messages are sent as they are: deflate's own tables eat what it would save. Default 256.
     pub compression_min_bytes: usize,

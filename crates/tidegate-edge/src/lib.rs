@@ -58,6 +58,7 @@ mod socket;
 mod strangers;
 mod stream;
 mod subscribe;
+mod sync;
 mod tls;
 mod upgrade;
 mod wire;

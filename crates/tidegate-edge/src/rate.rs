@@ -60,4 +60,14 @@ mod tests {
         assert_eq!(bucket.take(next), Ok(()));
         assert_eq!(bucket.take(next), Err(next + Duration::from_millis(100)));
     }
+    #[test]
+    fn a_reserve_is_left_to_those_who_may_have_it() {
+        let start = Instant::now();
+        let mut bucket = Bucket::new(10, 3, start);
+        assert_eq!(bucket.take_but(2, start), Ok(()));
+        assert_eq!(bucket.take_but(2, start), Err(start + Duration::from_millis(100)));
+        assert_eq!([bucket.take(start), bucket.take(start)], [Ok(()), Ok(())]);
+        assert_eq!(bucket.take(start), Err(start + Duration::from_millis(100)));
+        assert_eq!(bucket.take_but(2, start), Err(start + Duration::from_millis(300)));
+    }
 }

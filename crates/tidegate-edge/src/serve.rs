@@ -186,21 +186,16 @@ fn room(edge: &Edge, port: Arc<Port>) -> Room {
 /// Closes every client, some at a time, so that not all come back at once. Goes on for those that a handshake under way
 /// still adds.
 async fn let_go(worker: &Worker) {
-    let window = worker.edge.drain_window();
-    let mut drain = Drain::new(Instant::now(), window, worker.clients());
+    let drain = Drain::new(Instant::now(), worker.edge.drain_window(), worker.clients());
     let mut ticks = interval(drain::TICK);
     loop {
         ticks.tick().await;
         let staying = worker.staying();
         for client in staying.iter().take(drain.due(Instant::now(), staying.len())) {
-            worker.dismiss(client, reconnect_after_ms(window));
+            let after = drain.reconnect_after(rand::random()).as_millis();
+            worker.dismiss(client, u64::try_from(after).unwrap_or(u64::MAX));
         }
     }
-}
-
-fn reconnect_after_ms(window: Duration) -> u64 {
-    let after = drain::reconnect_after(window, rand::random());
-    u64::try_from(after.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Where sockets come in.

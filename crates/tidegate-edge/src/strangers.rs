@@ -1,4 +1,8 @@
 //! Sockets and connections that have not said yet who they are, and which of them goes when there are too many.
+//!
+//! The one that has waited longest goes, not the one that comes: an honest client needs a round trip or two, whoever only
+//! opens sockets waits until the deadline. So a flood of idle ones has to be renewed faster than honest ones speak before
+//! it keeps anybody out.
 
 use slab::Slab;
 
@@ -54,9 +58,14 @@ impl<T> Strangers<T> {
         is_it.then(|| self.take(id.slot)).flatten()
     }
 
-    /// Takes out the one that has waited longest: for a socket that comes when there are no more to be had.
-    pub(crate) fn cut(&mut self) -> Option<T> {
+    /// Takes out the one that has waited longest.
+    fn cut(&mut self) -> Option<T> {
         self.oldest.and_then(|oldest| self.take(oldest))
+    }
+
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.slots.len()
     }
 
     fn take(&mut self, slot: usize) -> Option<T> {
@@ -70,5 +79,77 @@ impl<T> Strangers<T> {
             None => self.newest = stranger.older,
         }
         Some(stranger.value)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn the_one_that_has_waited_longest_is_cut() {
+        let mut strangers = Strangers::new(2);
+        let (a, cut) = strangers.enter("a");
+        assert_eq!(cut, None);
+        let (b, _) = strangers.enter("b");
+        assert_eq!(strangers.enter("c").1, Some("a"));
+        assert_eq!((strangers.leave(a), strangers.leave(b)), (None, Some("b")));
+        assert_eq!((strangers.cut(), strangers.cut(), strangers.len()), (Some("c"), None, 0));
+    }
+
+    #[test]
+    fn a_slot_used_again_is_another_stranger() {
+        let mut strangers = Strangers::new(1);
+        let (old, _) = strangers.enter(1);
+        let (new, _) = strangers.enter(2);
+        assert_eq!((strangers.leave(old), strangers.leave(new)), (None, Some(2)));
+        assert_eq!(strangers.leave(new), None);
+    }
+
+    #[test]
+    fn one_that_stays_makes_nothing_grow() {
+        let mut strangers = Strangers::new(8);
+        let (first, _) = strangers.enter(0);
+        for number in 1..10_000 {
+            let (id, cut) = strangers.enter(number);
+            assert_eq!((cut, strangers.leave(id)), (None, Some(number)));
+        }
+        assert!(strangers.slots.capacity() <= 8);
+        assert_eq!(strangers.leave(first), Some(0));
+    }
+
+    proptest! {
+        #[test]
+        fn they_are_a_queue_that_one_may_leave_anywhere(
+            cap in 1usize..8,
+            steps in prop::collection::vec(prop::option::of(any::<prop::sample::Index>()), 1..200),
+        ) {
+            let (mut strangers, mut model) = (Strangers::new(cap), VecDeque::new());
+            let mut ids = Vec::new();
+            for (number, step) in steps.into_iter().enumerate() {
+                match step {
+                    Some(index) if !ids.is_empty() => {
+                        let (id, number): (StrangerId, usize) = ids[index.index(ids.len())];
+                        let place = model.iter().position(|other| *other == number);
+                        prop_assert_eq!(strangers.leave(id), place.and_then(|place| model.remove(place)));
+                    }
+                    _ => {
+                        let (id, cut) = strangers.enter(number);
+                        let expected = if model.len() == cap { model.pop_front() } else { None };
+                        prop_assert_eq!(cut, expected);
+                        model.push_back(number);
+                        ids.push((id, number));
+                    }
+                }
+                prop_assert_eq!(strangers.len(), model.len());
+                prop_assert!(strangers.len() <= cap);
+            }
+            let rest: Vec<_> = std::iter::from_fn(|| strangers.cut()).collect();
+            prop_assert_eq!(rest, Vec::from(model));
+        }
     }
 }

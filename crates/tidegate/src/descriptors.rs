@@ -35,8 +35,9 @@ pub(crate) fn raise_limit(edge: &EdgeConfig) {
 }
 
 fn needed(edge: &EdgeConfig) -> u64 {
-    // Strangers are among those two; a connection on a stream of HTTP/2 has no socket of its own.
-    let sockets = (edge.max_connections as u64).saturating_add(edge.max_other_sockets as u64);
+    // A connection on a stream of HTTP/2 has no socket of its own, so this may be more than is needed.
+    let sockets = [edge.max_connections, edge.max_other_sockets, edge.max_unauthenticated];
+    let sockets = sockets.into_iter().fold(0u64, |sum, some| sum.saturating_add(some as u64));
     let workers = match edge.workers {
         0 => available_parallelism().map_or(1, usize::from),
         workers => workers,

@@ -258,6 +258,15 @@ async fn operators_get_answers_without_credentials() {
         "tidegate_live_subscriptions 1",
         "tidegate_feed_transactions_total 1",
         "tidegate_connections_closed_total{reason=\"slow_client\"} 0",
+        "tidegate_connections_refused_total{reason=\"rate\"} 0",
+        "tidegate_connections_refused_total{reason=\"memory\"} 0",
+        "tidegate_connections_refused_total{reason=\"strangers\"} 0",
+        "tidegate_connections_by_transport{transport=\"sse\"} 0",
+        "tidegate_messages_paused_total{reason=\"bytes\"} 0",
+        "tidegate_messages_compressed_total 0",
+        "# TYPE tidegate_strangers gauge",
+        "# TYPE tidegate_memory_bytes gauge",
+        "# TYPE tidegate_edge_queued gauge",
     ] {
         assert!(metrics.lines().any(|other| other == line), "{line}\n{metrics}");
     }

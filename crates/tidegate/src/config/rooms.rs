@@ -70,6 +70,11 @@ fn api(layers: &Layers) -> Result<Api, ConfigError> {
 
 fn edge(layers: &Layers) -> Result<EdgeConfig, ConfigError> {
     let rate = |key| layers.int(key, 1..=1_000_000).map(|rate| rate as u32);
+    let min_bytes_per_second = layers.int("edge.min_bytes_per_second", 1..=1 << 30)? as u32;
+    let bytes_per_second = off_or(layers, "edge.bytes_per_second", READ_BYTES)?;
+    if (1..u64::from(min_bytes_per_second)).contains(&bytes_per_second) {
+        return Err(layers.error("edge.bytes_per_second", "must not be less than edge.min_bytes_per_second"));
+    }
     Ok(EdgeConfig {
         workers: layers.int("edge.workers", 0..=1_024)? as usize,
         max_connections: count(layers, "edge.max_connections")?,
@@ -81,8 +86,8 @@ fn edge(layers: &Layers) -> Result<EdgeConfig, ConfigError> {
         max_message_bytes: bytes(layers, "edge.max_message_bytes")?,
         max_fragments: layers.int("edge.max_fragments", 1..=1 << 20)? as u32,
         message_timeout: some_millis(layers, "edge.message_timeout_ms")?,
-        min_bytes_per_second: layers.int("edge.min_bytes_per_second", 1..=1 << 30)? as u32,
-        bytes_per_second: off_or(layers, "edge.bytes_per_second", READ_BYTES)?,
+        min_bytes_per_second,
+        bytes_per_second,
         compression: layers.bool("edge.compression"),
         compression_min_bytes: layers.int("edge.compression_min_bytes", 0..=*BYTES.end())? as usize,
         max_streams: layers.int("edge.max_streams", 1..=65_536)? as u32,

@@ -98,6 +98,19 @@ fn settings_that_break_a_rule_are_named() {
         let refused = refusal(&format!("[edge]\nallowed_origins = [\"*\", \"http://a:81\", \"{origin}\"]"));
         assert!(refused.contains(&format!("{origin:?} must be scheme, host and port alone")), "{refused}");
     }
+    let edge = |line: &str| refusal(&format!("[edge]\n{line}"));
+    assert_snapshot!(edge("workers = 1025"), @"edge.workers = 1025 (from tidegate.toml): must be between 0 and 1024");
+    assert_snapshot!(edge("max_unauthenticated = 0"), @"edge.max_unauthenticated = 0 (from tidegate.toml): must be between 1 and 4294967296");
+    assert_snapshot!(edge("connections_per_second = -1"), @"edge.connections_per_second = -1 (from tidegate.toml): must be between 0 and 1000000");
+    assert_snapshot!(edge("max_memory_bytes = 512"), @"edge.max_memory_bytes = 512 (from tidegate.toml): must be 0 (off) or between 67108864 and 1099511627776");
+    assert_snapshot!(edge("max_fragments = 0"), @"edge.max_fragments = 0 (from tidegate.toml): must be between 1 and 1048576");
+    assert_snapshot!(edge("message_timeout_ms = 0"), @"edge.message_timeout_ms = 0 (from tidegate.toml): must be between 1 and 2678400000");
+    assert_snapshot!(edge("min_bytes_per_second = 0"), @"edge.min_bytes_per_second = 0 (from tidegate.toml): must be between 1 and 1073741824");
+    assert_snapshot!(edge("bytes_per_second = 1000"), @"edge.bytes_per_second = 1000 (from tidegate.toml): must be 0 (off) or between 65536 and 1099511627776");
+    assert_snapshot!(edge("bytes_per_second = 65536\nmin_bytes_per_second = 65537"), @"edge.bytes_per_second = 65536 (from tidegate.toml): must not be less than edge.min_bytes_per_second");
+    assert_snapshot!(edge("compression = 1"), @"edge.compression = 1 (from tidegate.toml): must be true or false");
+    assert_snapshot!(edge("compression_min_bytes = -1"), @"edge.compression_min_bytes = -1 (from tidegate.toml): must be between 0 and 1099511627776");
+    assert_snapshot!(edge("max_streams = 0"), @"edge.max_streams = 0 (from tidegate.toml): must be between 1 and 65536");
     assert_snapshot!(refusal("entity = 3"), @"entity: must be tables, each beginning with [[entity]]");
     assert_snapshot!(refusal("\n[identity]\napi_keys = secret"), @"tidegate.toml, line 3: string values must be quoted, expected literal string");
 }
