@@ -1,6 +1,8 @@
 //! What CI and people run: `cargo xtask --help`.
 
+mod autobahn;
 mod checks;
+mod server;
 mod setup;
 mod step;
 mod tools;
@@ -47,6 +49,8 @@ enum Task {
         #[arg(long, default_value_t = 1_000_000)]
         checks: u64,
     },
+    /// The Autobahn test suite (Python 2.7) against our WebSocket echo servers; what it needs goes below target/.
+    Autobahn(autobahn::Autobahn),
     /// The fuzz targets on mutations of their seeds, on stable Rust and without guidance by coverage.
     Fuzz {
         /// Seconds for each target.
@@ -64,6 +68,7 @@ fn main() -> ExitCode {
         Task::Histories { count } => checks::histories(count),
         Task::Semantics { cases } => checks::semantics(cases),
         Task::Oracle { checks: count } => checks::oracle(count),
+        Task::Autobahn(autobahn) => autobahn.run(),
         Task::Fuzz { seconds } => checks::fuzz(seconds),
     };
     match result {
