@@ -2,6 +2,7 @@
 
 mod autobahn;
 mod checks;
+mod packaging;
 mod server;
 mod setup;
 mod step;
@@ -21,12 +22,14 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Task {
-    /// Installs what the tests need and this machine lacks: PostgreSQL, pgbouncer, openssl, Node, Chromium (by
-    /// apt-get, as root only), and
-    /// Python's `websockets` and npm's `playwright-core` (below target/).
+    /// Installs what the tests need and this machine lacks: PostgreSQL, pgbouncer, openssl, shellcheck,
+    /// systemd-analyze, Node, Chromium (by apt-get, as root only), and Python's `websockets` and npm's
+    /// `playwright-core` (below target/).
     Setup,
-    /// All that CI checks: format, lints, docs, the JavaScript client, the pages in a browser, and every test.
+    /// All that CI checks: format, lints, docs, packaging, the JavaScript client, the pages in a browser, and every test.
     Ci,
+    /// The release script, the systemd unit and the example configuration: whether they are well formed.
+    Packaging,
     /// The JavaScript client's tests, also against the real binary.
     Js,
     /// The demo page, and that of examples/postgres, in headless Chromium.
@@ -63,6 +66,7 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().task {
         Task::Setup => setup::all(),
         Task::Ci => checks::all(),
+        Task::Packaging => packaging::check(),
         Task::Js => checks::js(),
         Task::Browser => checks::browser(),
         Task::Histories { count } => checks::histories(count),

@@ -16,6 +16,8 @@ pub(crate) fn all() -> Outcome {
         ("PostgreSQL", postgres()),
         ("pgbouncer", program("pgbouncer")),
         ("openssl", program("openssl")),
+        ("shellcheck", program("shellcheck")),
+        ("systemd-analyze", systemd()),
         ("Node", node()),
         ("Chromium", chromium()),
         ("playwright-core", playwright()),
@@ -41,6 +43,11 @@ fn postgres() -> Outcome {
 /// A program whose package has its name.
 fn program(name: &str) -> Outcome {
     if tools::has_program(name) { Ok(()) } else { apt(&[name]) }
+}
+
+/// For its verification of units alone: nothing is started.
+fn systemd() -> Outcome {
+    if tools::has_program("systemd-analyze") { Ok(()) } else { apt(&["systemd"]) }
 }
 
 fn chromium() -> Outcome {

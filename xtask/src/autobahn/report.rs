@@ -78,3 +78,41 @@ impl Report {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(cases: &[(&str, &str, &str)]) -> Report {
+        let cases = cases.iter().map(|(number, behavior, close)| {
+            let number = number.split('.').flat_map(str::parse).collect();
+            let reportfile = "report.json".to_owned();
+            (number, Case { behavior: (*behavior).to_owned(), behavior_close: (*close).to_owned(), reportfile })
+        });
+        Report { folder: PathBuf::new(), cases: cases.collect() }
+    }
+
+    #[test]
+    fn what_is_not_strict_or_closes_wrongly_fails() {
+        assert_eq!(
+            report(&[("1.1.1", "OK", "OK"), ("7.1.6", "INFORMATIONAL", "INFORMATIONAL")]).judge(2, false),
+            Ok(())
+        );
+        report(&[("6.4.1", "NON-STRICT", "OK")]).judge(1, false).unwrap_err();
+        report(&[("7.1.1", "OK", "UNCLEAN")]).judge(1, false).unwrap_err();
+    }
+
+    #[test]
+    fn compression_may_be_absent_only_where_it_is_not_offered() {
+        let absent = report(&[("12.1.1", "UNIMPLEMENTED", "OK"), ("13.7.18", "UNIMPLEMENTED", "OK")]);
+        assert_eq!(absent.judge(2, false), Ok(()));
+        absent.judge(2, true).unwrap_err();
+        report(&[("9.1.1", "UNIMPLEMENTED", "OK")]).judge(1, false).unwrap_err();
+    }
+
+    #[test]
+    fn a_run_that_broke_off_fails() {
+        report(&[("1.1.1", "OK", "OK")]).judge(2, false).unwrap_err();
+        report(&[]).judge(0, false).unwrap_err();
+    }
+}
