@@ -90,7 +90,10 @@ pub(super) fn run_client(name: &str, mut client: Command, log: &Path) -> Result<
             }
         }
     }
-    child.wait().map_err(failed)?;
+    let status = child.wait().map_err(failed)?;
+    if !status.success() {
+        return Err(format!("wstest: {status}"));
+    }
     println!("=== {name}: {run} cases, {} s ===", begun.elapsed().as_secs());
     asked.ok_or_else(|| "wstest did not say how many cases it would run".to_owned())
 }
