@@ -9,15 +9,50 @@ use crate::Tls;
 /// Settings of the edge. A duration of zero turns the timeout off where its line says so.
 #[derive(Debug, Clone)]
 pub struct EdgeConfig {
+    /// Threads that serve sockets, each with the connections that it owns. 0 = one a core, the default: a worker never waits,
+    /// so more of them only take turns.
+    pub workers: usize,
     /// Live connections (WebSocket and SSE). Past it: `503` with `Retry-After`. Default 10,000.
     pub max_connections: usize,
     /// Sockets in all, beyond `max_connections`: requests of the API, health checks, waits. Past the sum a socket gets a
     /// prepared `503`. Default 1,024.
     pub max_other_sockets: usize,
+    /// Sockets and connections that have not said yet who they are: in the TLS handshake, in the head of a request, before a
+    /// WebSocket's `auth`. Past it the one that has waited longest is cut for the one that comes, so whoever only opens
+    /// sockets shuts nobody out: with 4,096 places it would take 4,096 new sockets within the round trip or two that an
+    /// honest client needs, 40,000 a second at 100 ms. Shared out evenly over the workers. Default 4,096, some 40 MiB of
+    /// buffers at worst where each has sent half a head.
+    pub max_unauthenticated: usize,
+    /// New live connections a second, and as many at once; past it `503` with `Retry-After`. The last quarter is for those
+    /// who say that they resume. 0 = off. Default 2,000: a handshake with TLS and a first snapshot cost about half a
+    /// millisecond of a core, so this is what one core can take; 10,000 who come back at once are in after 5 s.
+    pub connections_per_second: u32,
+    /// Resident bytes of the process from which on new live connections are refused; those who resume, from a tenth above.
+    /// Looked at once a second, so leave room for a second's worth: 2,000 connections of 50 KiB are 100 MB. 0 = off, the
+    /// default, since only the operator knows what else the machine is for; three quarters of what there is is a good value.
+    pub max_memory_bytes: u64,
     /// Subscriptions of one connection. Default 256.
     pub max_subscriptions: usize,
     /// Longest message, and longest body of a live query, from a client. Default 64 KiB, as for a query.
     pub max_message_bytes: usize,
+    /// Fragments of one message. Each costs work however small it is, and none is needed for messages of 64 KiB. Default 256.
+    pub max_fragments: u32,
+    /// Grace of a message or body that has begun to arrive: it may be behind `min_bytes_per_second` by so much. Default 10 s,
+    /// what a network may need to come back.
+    pub message_timeout: Duration,
+    /// What a message or body that has begun must arrive with, beyond its grace. Default 256, a tenth of the slowest mobile
+    /// networks: 64 KiB may take 4 minutes, a byte a second is cut after 10 s.
+    pub min_bytes_per_second: u32,
+    /// Bytes of one connection that are read a second, and as many at once; more wait in the socket. 0 = off. Default 1 MiB:
+    /// 16 of the longest messages.
+    pub bytes_per_second: u64,
+    /// Whether a WebSocket may have its messages compressed (permessage-deflate, without context takeover). A message is
+    /// compressed once however many get it, but it costs some 10 microseconds a kilobyte. Default off.
+    pub compression: bool,
+    /// Shorter messages are sent as they are: deflate's own tables eat what it would save. Default 256.
+    pub compression_min_bytes: usize,
+    /// Requests and live connections of one HTTP/2 connection at once. Default 100, what RFC 9113 asks for at least.
+    pub max_streams: u32,
     /// Bytes of encoded batches that may wait for one client; also the largest snapshot. Default 1 MiB.
     pub outbox_bytes: usize,
     /// Frames that may wait for one client. Default 4096.
@@ -59,10 +94,21 @@ impl Default for EdgeConfig {
     fn default() -> Self {
         let limits = Limits::default();
         Self {
+            workers: 0,
             max_connections: 10_000,
             max_other_sockets: 1_024,
+            max_unauthenticated: 4_096,
+            connections_per_second: 2_000,
+            max_memory_bytes: 0,
             max_subscriptions: limits.subscriptions,
             max_message_bytes: 64 << 10,
+            max_fragments: 256,
+            message_timeout: Duration::from_secs(10),
+            min_bytes_per_second: 256,
+            bytes_per_second: 1 << 20,
+            compression: false,
+            compression_min_bytes: 256,
+            max_streams: 100,
             outbox_bytes: limits.outbox_bytes,
             outbox_frames: limits.outbox_frames,
             handshake_timeout: Duration::from_secs(10),

@@ -23,21 +23,32 @@
 //! - **Every close has a reason**, counted and logged with the connection's id. Tokens are never logged.
 //! - **No input harms.** Every message is bounded before it is read, and decoded into a typed command or refused.
 
+#[expect(dead_code, reason = "the workers take it up")]
+mod admission;
+mod cap;
 mod commands;
 mod config;
 mod credentials;
+#[expect(dead_code, reason = "the workers take it up")]
+mod drain;
 mod edge;
 mod error;
 mod events;
 mod frames;
 mod io;
 mod live_ws;
+#[expect(dead_code, reason = "the workers take it up")]
+mod memory;
 mod metrics;
 mod origin;
+#[expect(dead_code, reason = "the workers take it up")]
+mod pace;
 mod position;
 mod rate;
 mod serve;
 mod sse;
+#[expect(dead_code, reason = "the workers take it up")]
+mod strangers;
 mod tls;
 mod upgrade;
 mod ws;
@@ -47,7 +58,7 @@ pub use credentials::credential;
 pub use edge::Edge;
 pub use error::ApiError;
 pub use frames::encode;
-pub use metrics::{EdgeMetrics, Refused};
+pub use metrics::{EdgeMetrics, Paused, Refused, Transport};
 pub use position::{Finding, Places, PositionsOnly};
 pub use serve::serve;
 pub use tls::{Tls, TlsError};

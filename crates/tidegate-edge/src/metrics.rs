@@ -22,11 +22,17 @@ pub enum Refused {
     Tls,
     /// The process is stopping.
     Draining,
+    /// More than `connections_per_second` came.
+    Rate,
+    /// The process has grown to `max_memory_bytes`.
+    Memory,
+    /// Cut because `max_unauthenticated` others came who had not said either who they are.
+    Strangers,
 }
 
 impl Refused {
     /// All of them: the index of each is `reason as usize`.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 10] = [
         Self::Capacity,
         Self::Sockets,
         Self::Origin,
@@ -34,6 +40,9 @@ impl Refused {
         Self::Handshake,
         Self::Tls,
         Self::Draining,
+        Self::Rate,
+        Self::Memory,
+        Self::Strangers,
     ];
 
     /// The metric label.
@@ -47,6 +56,61 @@ impl Refused {
             Self::Handshake => "handshake",
             Self::Tls => "tls",
             Self::Draining => "draining",
+            Self::Rate => "rate",
+            Self::Memory => "memory",
+            Self::Strangers => "strangers",
+        }
+    }
+}
+
+/// Why reading from a client paused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Paused {
+    /// It sent more than `messages_per_second`.
+    Messages,
+    /// It sent more than `bytes_per_second`.
+    Bytes,
+}
+
+impl Paused {
+    /// All of them: the index of each is `reason as usize`.
+    pub const ALL: [Self; 2] = [Self::Messages, Self::Bytes];
+
+    /// The metric label.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Messages => "messages",
+            Self::Bytes => "bytes",
+        }
+    }
+}
+
+/// How a live connection is carried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Transport {
+    /// A WebSocket on a socket of its own.
+    WebSocket,
+    /// A WebSocket on a stream of HTTP/2.
+    WebSocketH2,
+    /// Server-Sent Events, over either HTTP.
+    Sse,
+    /// A line a frame, over either HTTP.
+    Stream,
+}
+
+impl Transport {
+    /// All of them: the index of each is `transport as usize`.
+    pub const ALL: [Self; 4] = [Self::WebSocket, Self::WebSocketH2, Self::Sse, Self::Stream];
+
+    /// The metric label.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::WebSocket => "websocket",
+            Self::WebSocketH2 => "websocket_h2",
+            Self::Sse => "sse",
+            Self::Stream => "stream",
         }
     }
 }
@@ -54,10 +118,18 @@ impl Refused {
 /// Counters of one edge.
 #[derive(Debug, Default)]
 pub struct EdgeMetrics {
-    /// Live connections (WebSocket and SSE) that are open now.
+    /// Live connections that are open now.
     pub connections: AtomicU64,
+    /// The same by [`Transport`].
+    pub connections_by: [AtomicU64; Transport::ALL.len()],
     /// Live connections ever opened.
     pub connections_total: AtomicU64,
+    /// Sockets and connections that have not said yet who they are.
+    pub strangers: AtomicU64,
+    /// Resident bytes of the process, as of the last look; 0 where the system does not tell.
+    pub memory: AtomicU64,
+    /// What waits for the edge's workers now, all of them together: turns of the live engine and new sockets.
+    pub queued: AtomicU64,
     /// Clients not let in, by [`Refused`].
     pub refused: [AtomicU64; Refused::ALL.len()],
     /// Live connections closed, by [`CloseReason`].
@@ -72,8 +144,10 @@ pub struct EdgeMetrics {
     pub malformed: AtomicU64,
     /// Binary messages, which are ignored.
     pub binary: AtomicU64,
-    /// Times that a client sent faster than `messages_per_second` and reading from it paused.
-    pub paused: AtomicU64,
+    /// Times that a client sent too fast and reading from it paused, by [`Paused`].
+    pub paused: [AtomicU64; Paused::ALL.len()],
+    /// Messages that were compressed, each counted once however many got it.
+    pub compressed: AtomicU64,
     /// What the sessions count.
     pub sessions: Arc<SessionMetrics>,
 }
@@ -81,6 +155,10 @@ pub struct EdgeMetrics {
 impl EdgeMetrics {
     pub(crate) fn refuse(&self, reason: Refused) {
         count(&self.refused[reason as usize]);
+    }
+
+    pub(crate) fn pause(&self, reason: Paused) {
+        count(&self.paused[reason as usize]);
     }
 
     pub(crate) fn sent(&self, messages: usize, bytes: usize) {
@@ -98,9 +176,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reasons_index_the_list_of_all() {
-        for (index, reason) in Refused::ALL.into_iter().enumerate() {
-            assert_eq!(reason as usize, index);
-        }
+    fn each_is_the_index_of_its_counter() {
+        assert!(Refused::ALL.iter().enumerate().all(|(index, reason)| *reason as usize == index));
+        assert!(Paused::ALL.iter().enumerate().all(|(index, reason)| *reason as usize == index));
+        assert!(Transport::ALL.iter().enumerate().all(|(index, transport)| *transport as usize == index));
     }
 }

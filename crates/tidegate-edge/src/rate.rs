@@ -20,8 +20,13 @@ impl Bucket {
 
     /// Takes one, or says when there will be one.
     pub(crate) fn take(&mut self, now: Instant) -> Result<(), Instant> {
+        self.take_but(0, now)
+    }
+
+    /// The same, but leaves the last `reserve` for others.
+    pub(crate) fn take_but(&mut self, reserve: u32, now: Instant) -> Result<(), Instant> {
         let full_at = self.full_at.max(now) + self.every;
-        let free_at = full_at - self.every * self.burst;
+        let free_at = full_at - self.every * self.burst.saturating_sub(reserve).max(1);
         if free_at > now {
             return Err(free_at);
         }

@@ -23,7 +23,7 @@ use tokio_websockets::{CloseCode, Error, Message};
 
 use crate::config::unless_zero;
 use crate::edge::{Admitted, Link};
-use crate::metrics::count;
+use crate::metrics::{Paused, count};
 use crate::rate::Bucket;
 use crate::upgrade::Socket;
 use crate::{Edge, upgrade};
@@ -241,7 +241,7 @@ impl<P: Protocol> Connection<P> {
         // The message is taken all the same; the next one waits.
         self.read_at = self.reads.take(now).err();
         if self.read_at.is_some() {
-            count(&metrics.paused);
+            metrics.pause(Paused::Messages);
             self.set_timer();
         }
         if message.is_close() {

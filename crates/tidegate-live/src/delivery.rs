@@ -2,17 +2,22 @@
 
 use std::sync::Arc;
 
+use smallvec::SmallVec;
 use tidegate_model::{Batch, Position, Query, Token};
 
-/// The number of a subscription, chosen by its owner and unique within its [`Sink`].
+/// The number of a client, chosen by its [`Sink`] and unique within it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ClientId(pub u64);
+
+/// The number of a subscription, chosen by its client and unique within it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SubscriptionId(pub u64);
 
 /// What all subscribers of a view share: enough to encode its deltas and name places in its life.
 #[derive(Debug)]
 pub struct View {
-    /// The effective query.
-    pub query: Query,
+    /// The effective query; where nobody had asked for it before, the first subscriber's own.
+    pub query: Arc<Query>,
     /// Of the store.
     pub incarnation: u64,
     /// Of the query, as tokens carry it.
@@ -79,8 +84,29 @@ pub enum Delivery {
     Ended(EndReason),
 }
 
-/// Takes deliveries: a session. Called on a worker's thread, so it must neither block nor call back into the engine.
+/// Where deliveries go within a [`Sink`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Address {
+    /// The client.
+    pub client: ClientId,
+    /// Which of its subscriptions.
+    pub subscription: SubscriptionId,
+}
+
+/// One delivery for one or many subscriptions of a [`Sink`].
+#[derive(Debug, Clone)]
+pub struct Parcel {
+    /// Whom it is for: at least one, each at most once, in no order.
+    pub to: SmallVec<[Address; 1]>,
+    /// What each of them is handed.
+    pub delivery: Delivery,
+}
+
+/// Takes deliveries for many clients: one worker of the edge. Few of them serve all subscriptions.
 pub trait Sink: Send + Sync {
-    /// Takes one delivery; those of one subscription come in order.
-    fn deliver(&self, subscription: SubscriptionId, delivery: Delivery);
+    /// Takes the deliveries of one turn of a live worker, at least one; those of one subscription come in order, and a
+    /// few may still come after its end. Called on the live worker's thread. It may wait while the receiver has too much
+    /// to do, so the receiver must never wait for the engine; and it must return once the receiver is gone. It must not
+    /// call back into the engine.
+    fn deliver(&self, parcels: Vec<Parcel>);
 }

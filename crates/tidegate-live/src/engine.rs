@@ -7,6 +7,7 @@ use std::sync::Arc;
 use hashbrown::{Equivalent, HashMap, HashTable};
 use rustc_hash::{FxBuildHasher, FxHashMap, FxHashSet};
 use slab::Slab;
+use smallvec::{SmallVec, smallvec};
 use tidegate_model::{
     Change, EntityId, Page, Position, Predicate, Query, ScanError, ScanRequest, Tenant, Token, Transaction,
 };
@@ -16,15 +17,22 @@ use crate::limits::Limits;
 use crate::log::Bounds;
 use crate::metrics::Metrics;
 use crate::partition::{Effects, Partition};
-use crate::view::{Subscriber, ViewState};
+use crate::view::ViewState;
 use crate::window::Window;
 use crate::{Delivery, EndReason};
+
+/// The number of a subscriber, given by whoever drives the engine. A table is kept by it: numbers are to be small, and
+/// used again after [`Engine::unsubscribe`].
+pub type Subscriber = u32;
+
+/// One or many.
+pub type Subscribers = SmallVec<[Subscriber; 4]>;
 
 /// Something for the shell to do, in order.
 #[derive(Debug)]
 pub enum Output {
-    /// Hand this to the subscriber.
-    Deliver(Subscriber, Delivery),
+    /// Hand this to each of them.
+    Deliver(Subscribers, Delivery),
     /// Scan, and bring the page back with this ticket.
     Scan(u64, Box<ScanRequest>),
 }
@@ -42,6 +50,17 @@ impl Emitter {
         self.outputs.push(output);
     }
 
+    pub(crate) fn deliver(&mut self, subscriber: Subscriber, delivery: Delivery) {
+        self.outputs.push(Output::Deliver(smallvec![subscriber], delivery));
+    }
+
+    /// Nothing if there is nobody.
+    pub(crate) fn deliver_to_all(&mut self, subscribers: Subscribers, delivery: Delivery) {
+        if !subscribers.is_empty() {
+            self.outputs.push(Output::Deliver(subscribers, delivery));
+        }
+    }
+
     /// Records a batch and hands it to every subscriber of the view.
     pub(crate) fn emit(&mut self, view: &mut ViewState, position: Position, deltas: Deltas, bounds: Bounds) {
         if deltas.is_empty() {
@@ -50,9 +69,7 @@ impl Emitter {
         self.emitted.0 += 1;
         self.emitted.1 += deltas.len() as u64;
         let batch = view.record(position, deltas, bounds);
-        for subscriber in &view.subscribers {
-            self.outputs.push(Output::Deliver(*subscriber, view.delivery(&batch, 0)));
-        }
+        self.deliver_to_all(view.subscribers.clone(), view.delivery(&batch, 0));
     }
 }
 
@@ -164,6 +181,11 @@ impl Engine {
     #[must_use]
     pub fn exact(&self) -> Position {
         self.held.first_key_value().map_or(self.position, |(held, _)| *held)
+    }
+
+    /// How much is to be done.
+    pub(crate) fn outputs(&self) -> usize {
+        self.out.outputs.len()
     }
 
     /// Takes what is to be done, in order.

@@ -19,6 +19,7 @@
 
 mod delivery;
 mod diff;
+mod dispatch;
 mod engine;
 mod index;
 mod intervals;
@@ -26,18 +27,21 @@ mod limits;
 mod linger;
 mod log;
 mod metrics;
+mod numbers;
 mod partition;
+mod queue;
 mod reload;
 mod scans;
 mod subscriptions;
+mod sync;
 mod synced;
 mod unready;
 mod view;
 mod window;
 mod workers;
 
-pub use delivery::{Delivery, EndReason, Sink, SubscriptionId, View};
-pub use engine::{Engine, Output, Request};
+pub use delivery::{Address, ClientId, Delivery, EndReason, Parcel, Sink, SubscriptionId, View};
+pub use engine::{Engine, Output, Request, Subscriber, Subscribers};
 pub use limits::Limits;
 pub use metrics::{Counter, Metrics};
 pub use workers::{Busy, Config, Live, StartError, Subscribe, Subscription};

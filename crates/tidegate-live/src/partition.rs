@@ -102,8 +102,11 @@ impl Partition {
     /// Adds a view that knows nothing yet. What its query has in common with others is kept once.
     pub(crate) fn insert(&mut self, mut view: View, fingerprint: u64, cushion: u32, floor: Position) -> u32 {
         let order = self.use_order(&view.query.order);
-        view.query.order = self.orders[order as usize].order.clone();
-        view.query.select = self.share_select(&view.query.select);
+        // A query that the subscriber keeps is in memory once as it is.
+        if let Some(query) = Arc::get_mut(&mut view.query) {
+            query.order = self.orders[order as usize].order.clone();
+            query.select = self.share_select(&query.select);
+        }
         let places = places(&view.query.filter);
         let view = ViewState::new(Arc::new(view), fingerprint, order, cushion, floor);
         let slot = self.views.insert(view) as u32;

@@ -10,9 +10,9 @@ use std::sync::Arc;
 use tidegate_model::{EntityId, Position};
 
 use crate::EndReason;
-use crate::engine::{Engine, ViewRef, WAITING};
+use crate::engine::{Engine, Subscribers, ViewRef, WAITING};
 use crate::log::Log;
-use crate::view::{HeldBack, Subscriber, ViewState};
+use crate::view::{HeldBack, ViewState};
 use crate::window::Window;
 
 impl Engine {
@@ -34,7 +34,7 @@ impl Engine {
             let view = self.view(at);
             let was = view.held_at();
             let dropped = view.start_over(previous, position);
-            let moved = if view.is_streamed() { view.replace_sets(previous, position) } else { Vec::new() };
+            let moved = if view.is_streamed() { view.replace_sets(previous, position) } else { Subscribers::new() };
             let is = view.held_at();
             self.note_held(was, is);
             dropped.and_then(|ticket| self.tickets.remove(&ticket));
@@ -99,9 +99,9 @@ impl ViewState {
     }
 
     /// Has all subscribers of a streamed view wait for a snapshot; returns them. No token from before proves anything.
-    fn replace_sets(&mut self, previous: Position, position: Position) -> Vec<Subscriber> {
+    fn replace_sets(&mut self, previous: Position, position: Position) -> Subscribers {
         self.log = Log::new(position);
-        let subscribers: Vec<Subscriber> = std::mem::take(&mut self.subscribers).into_vec();
+        let subscribers = std::mem::take(&mut self.subscribers);
         if !subscribers.is_empty() {
             self.held.get_or_insert_with(|| HeldBack::new(&[], previous));
             let query = &self.info.query;

@@ -4,10 +4,9 @@ use std::sync::Arc;
 
 use tidegate_model::{Position, Query, Tenant};
 
-use crate::engine::{Engine, Output, Request, SubscriberState, ViewRef, WAITING};
+use crate::engine::{Engine, Request, Subscriber, SubscriberState, Subscribers, ViewRef, WAITING};
 use crate::log::Log;
 use crate::partition::Partition;
-use crate::view::Subscriber;
 use crate::window::Window;
 use crate::{Delivery, EndReason, View, diff};
 
@@ -15,8 +14,8 @@ impl Engine {
     /// Adds a subscriber: it is answered with what it missed, or with a snapshot as soon as there is one.
     pub fn subscribe(&mut self, subscriber: Subscriber, request: Request) {
         let Request { query, tenant, resume, synced, request } = request;
-        let Some(at) = self.find_or_insert(&query, tenant, None) else {
-            self.out.push(Output::Deliver(subscriber, Delivery::Ended(EndReason::TooManyViews)));
+        let Some(at) = self.find_or_insert(query, tenant, None) else {
+            self.out.deliver(subscriber, Delivery::Ended(EndReason::TooManyViews));
             return;
         };
         self.subscribers.insert(subscriber, SubscriberState { view: at, synced, place: WAITING });
@@ -32,9 +31,9 @@ impl Engine {
             let view = &self.partitions[at.partition as usize].views[at.slot as usize];
             for (nth, batch) in missed.iter().enumerate() {
                 let from = if nth == 0 { applied } else { 0 };
-                self.out.push(Output::Deliver(subscriber, view.delivery(batch, from)));
+                self.out.deliver(subscriber, view.delivery(batch, from));
             }
-            self.deliver_synced_to(subscriber);
+            self.deliver_synced_to(&[subscriber]);
             return;
         }
         if resume.is_some() {
@@ -44,7 +43,7 @@ impl Engine {
     }
 
     /// Moves a subscriber to another anchor or limit of its query. It gets a snapshot.
-    pub fn reanchor(&mut self, subscriber: Subscriber, query: &Query, request: u64, now_ms: u64) {
+    pub fn reanchor(&mut self, subscriber: Subscriber, query: Arc<Query>, request: u64, now_ms: u64) {
         let Some(state) = self.subscribers.get(&subscriber) else { return };
         let from = state.view;
         let tenant = self.partitions[from.partition as usize].tenant.clone();
@@ -85,9 +84,9 @@ impl Engine {
         self.started(subscriber, request, true, net.position);
         if !net.deltas.is_empty() {
             let delivery = self.view(at).delivery(&Arc::new(net), 0);
-            self.out.push(Output::Deliver(subscriber, delivery));
+            self.out.deliver(subscriber, delivery);
         }
-        self.deliver_synced_to(subscriber);
+        self.deliver_synced_to(&[subscriber]);
     }
 
     /// Takes a subscriber away. Its view stays for a while, so that whoever comes back finds its log.
@@ -101,7 +100,7 @@ impl Engine {
     }
 
     /// The view of a query, made if need be. A new one takes over what the view `from` knows of its rows.
-    fn find_or_insert(&mut self, query: &Query, tenant: Tenant, from: Option<ViewRef>) -> Option<ViewRef> {
+    fn find_or_insert(&mut self, query: Arc<Query>, tenant: Tenant, from: Option<ViewRef>) -> Option<ViewRef> {
         let fingerprint = query.fingerprint(&tenant);
         // Half of it, from SHA-256, is as good a hash as any.
         let (short, partitions) = (fingerprint as u64, &self.partitions);
@@ -125,7 +124,7 @@ impl Engine {
             *self.by_name.entry(name).or_insert_with(|| self.partitions.insert(Partition::new(tenant)) as u32);
         let cushion = self.limits.cushion(query.limit);
         // The token carries half of the fingerprint: enough to tell a client's own views apart.
-        let view = View { query: query.clone(), incarnation: self.incarnation, fingerprint: short };
+        let view = View { query, incarnation: self.incarnation, fingerprint: short };
         let views = &mut self.partitions[partition as usize];
         let slot = views.insert(view, rest, cushion, self.position);
         if let Some(from) = from.filter(|from| from.partition == partition)
@@ -180,12 +179,14 @@ impl Engine {
         if let Some(fetch) = self.view(at).fetch.take_if(|_| streamed) {
             self.tickets.remove(&fetch.ticket);
         }
-        for (subscriber, request) in self.view(at).waiting.take().into_iter().flat_map(|waiting| *waiting) {
-            self.join(at, subscriber, request, false);
-            let delivery = self.view(at).delivery(&batch, 0);
-            self.out.push(Output::Deliver(subscriber, delivery));
-            self.deliver_synced_to(subscriber);
+        let Some(waiting) = self.view(at).waiting.take() else { return };
+        for (subscriber, request) in waiting.iter() {
+            self.join(at, *subscriber, *request, false);
         }
+        let joined: Subscribers = waiting.iter().map(|(subscriber, _)| *subscriber).collect();
+        let delivery = self.view(at).delivery(&batch, 0);
+        self.out.deliver_to_all(joined.clone(), delivery);
+        self.deliver_synced_to(&joined);
         self.partitions[at.partition as usize].refresh(at.slot);
     }
 
@@ -205,7 +206,7 @@ impl Engine {
 
     fn started(&mut self, subscriber: Subscriber, request: u64, resumed: bool, position: Position) {
         let delivery = Delivery::Started { request, resumed, position };
-        self.out.push(Output::Deliver(subscriber, delivery));
+        self.out.deliver(subscriber, delivery);
     }
 
     /// Takes a subscriber out of a view.
@@ -236,7 +237,7 @@ impl Engine {
     }
 
     fn end_subscriber(&mut self, subscriber: Subscriber, reason: &EndReason, now_ms: u64) {
-        self.out.push(Output::Deliver(subscriber, Delivery::Ended(reason.clone())));
+        self.out.deliver(subscriber, Delivery::Ended(reason.clone()));
         self.unsubscribe(subscriber, now_ms);
     }
 
@@ -249,9 +250,9 @@ impl Engine {
     pub(crate) fn end_subscribers(&mut self, at: ViewRef, reason: &EndReason) {
         let view = self.view(at);
         let waiting = view.waiting.iter().flat_map(|waiting| waiting.iter()).map(|(subscriber, _)| *subscriber);
-        let all: Vec<Subscriber> = view.subscribers.iter().copied().chain(waiting).collect();
+        let all: Subscribers = view.subscribers.iter().copied().chain(waiting).collect();
+        self.out.deliver_to_all(all.clone(), Delivery::Ended(reason.clone()));
         for subscriber in all {
-            self.out.push(Output::Deliver(subscriber, Delivery::Ended(reason.clone())));
             if self.subscribers.remove(&subscriber).is_some() {
                 self.metrics.subscriptions.sub(1);
                 self.synced.remove(&subscriber);

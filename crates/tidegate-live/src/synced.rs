@@ -1,34 +1,34 @@
 //! Telling subscribers that they have everything up to a position, where they asked to be told.
 
 use crate::Delivery;
-use crate::engine::{Engine, Output, ViewRef, WAITING};
-use crate::view::Subscriber;
+use crate::engine::{Engine, Subscriber, SubscriberState, Subscribers, ViewRef, WAITING};
 
 impl Engine {
     /// To all that asked, after a transaction.
     pub(crate) fn deliver_synced(&mut self) {
-        let synced = std::mem::take(&mut self.synced);
-        synced.iter().for_each(|subscriber| self.deliver_synced_to(*subscriber));
-        self.synced = synced;
+        let synced: Subscribers = self.synced.iter().copied().collect();
+        self.deliver_synced_to(&synced);
     }
 
     /// To those of a view, whose frames were held back until now.
     pub(crate) fn deliver_synced_of(&mut self, at: ViewRef) {
-        for subscriber in self.view(at).subscribers.clone() {
-            self.deliver_synced_to(subscriber);
-        }
+        let subscribers = self.view(at).subscribers.clone();
+        self.deliver_synced_to(&subscribers);
     }
 
-    /// To one subscriber, if it asked and has everything.
-    pub(crate) fn deliver_synced_to(&mut self, subscriber: Subscriber) {
-        let position = self.position;
-        let Some(state) = self.subscribers.get(&subscriber).filter(|state| state.synced && state.place != WAITING)
-        else {
+    /// To those of them that asked and have everything.
+    pub(crate) fn deliver_synced_to(&mut self, subscribers: &[Subscriber]) {
+        if self.synced.is_empty() {
             return;
-        };
-        let at = state.view;
-        if self.view(at).is_exact() {
-            self.out.push(Output::Deliver(subscriber, Delivery::Synced { position }));
         }
+        let due = subscribers.iter().copied().filter(|subscriber| self.is_synced(*subscriber)).collect();
+        self.out.deliver_to_all(due, Delivery::Synced { position: self.position });
+    }
+
+    fn is_synced(&self, subscriber: Subscriber) -> bool {
+        let asked = self.subscribers.get(&subscriber).filter(|state| state.synced && state.place != WAITING);
+        asked.is_some_and(|SubscriberState { view, .. }| {
+            self.partitions[view.partition as usize].views[view.slot as usize].is_exact()
+        })
     }
 }

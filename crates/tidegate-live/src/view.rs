@@ -6,13 +6,11 @@ use smallvec::SmallVec;
 use tidegate_model::{Batch, BatchKind, Key, Mode, Op, Page, Position, Row, Token};
 
 use crate::diff::{self, Deltas, Relation};
+use crate::engine::{Subscriber, Subscribers};
 use crate::linger::Resting;
 use crate::log::{Bounds, Log};
 use crate::window::{Fold, Held, Image, Window};
 use crate::{Delivery, View};
-
-/// The number of a subscriber, given by whoever drives the engine.
-pub(crate) type Subscriber = u64;
 
 /// A scan under way for a view, and what happened past the horizon since it was asked for.
 #[derive(Debug)]
@@ -74,7 +72,7 @@ pub(crate) struct ViewState {
     /// Its first snapshot was complete: the store has served it.
     pub(crate) ready: bool,
     pub(crate) log: Log,
-    pub(crate) subscribers: SmallVec<[Subscriber; 1]>,
+    pub(crate) subscribers: Subscribers,
     /// Subscribers that wait for a snapshot, with the number of their command.
     pub(crate) waiting: Waiting,
     pub(crate) fetch: Option<Box<Fetch>>,

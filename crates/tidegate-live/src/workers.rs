@@ -4,27 +4,42 @@
 //! every worker sees every transaction, so that all of them advance. Threads end when the last [`Live`] and
 //! [`Subscription`] are dropped.
 //!
-//! Queues, each with its cap: transactions (the feed waits when a worker lags: back-pressure), commands (a subscribe is
-//! refused with [`Busy`]; the end of a subscription or an entity and a catch-up wait, which is short because a worker
-//! never waits for a session), pages (as many as scans may be under way).
+//! Queues, each with its cap: transactions (the feed waits when a worker lags: back-pressure), commands (a subscribe and a
+//! re-anchor are refused with [`Busy`]; the end of a subscription or an entity and a catch-up are always taken: a few a
+//! subscription), pages (as many as scans may be under way). Nobody who gives a command waits for a worker, so a worker
+//! may wait for a [`Sink`].
+//!
+//! A worker goes on in turns: a few of what waits in one of the queues, then what came of it is handed over, one call a
+//! sink.
 
 use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
-use rustc_hash::{FxBuildHasher, FxHashMap};
-use tidegate_model::{EntityId, Position, Query, RowSource, Tenant, Token, Transaction};
+use crossbeam_channel::{Receiver, Sender, bounded};
+use rustc_hash::FxBuildHasher;
+use tidegate_model::{EntityId, Page, Position, Query, RowSource, ScanError, Tenant, Token, Transaction};
 
-use crate::engine::{Engine, Output, Request};
+use crate::delivery::{Address, Sink};
+use crate::dispatch::Dispatch;
+use crate::engine::{Engine, Output, Request, Subscriber};
 use crate::limits::Limits;
 use crate::metrics::Metrics;
+use crate::numbers::Numbers;
+use crate::queue::CommandQueue;
 use crate::scans::{PageAnswer, RETRY, Scans};
-use crate::{Delivery, Sink, SubscriptionId};
 
 /// How often idle views are looked at.
 const TICK: Duration = Duration::from_secs(1);
+
+/// Most commands and most transactions of one turn: enough that handing over costs little beside them, few enough that
+/// neither makes the other wait long.
+const COMMANDS_MAX: usize = 256;
+const TRANSACTIONS_MAX: usize = 16;
+
+/// From so many outputs on a turn takes no more transactions.
+const OUTPUTS_MAX: usize = 1_024;
 
 /// Sizes of the shell.
 #[derive(Debug, Clone)]
@@ -72,45 +87,49 @@ pub struct Subscribe {
     pub tenant: Tenant,
     /// Where the client was.
     pub resume: Option<Token>,
-    /// Deliver [`Delivery::Synced`] after each transaction.
+    /// Deliver [`Delivery::Synced`](crate::Delivery::Synced) after each transaction.
     pub synced: bool,
-    /// Comes back in [`Delivery::Started`].
+    /// Comes back in [`Delivery::Started`](crate::Delivery::Started).
     pub request: u64,
-    /// The number deliveries carry.
-    pub id: SubscriptionId,
+    /// The address that deliveries carry.
+    pub address: Address,
     /// Who takes them.
     pub sink: Arc<dyn Sink>,
 }
 
 enum Command {
-    Subscribe { subscriber: u64, request: Request, id: SubscriptionId, sink: Arc<dyn Sink> },
-    Reanchor { subscriber: u64, query: Arc<Query>, request: u64 },
-    CatchUp { subscriber: u64, sent: Option<Position>, reset: bool, request: u64 },
-    Unsubscribe { subscriber: u64 },
+    Subscribe { subscriber: Subscriber, request: Box<Request>, address: Address, sink: Arc<dyn Sink> },
+    Reanchor { subscriber: Subscriber, query: Arc<Query>, request: u64 },
+    CatchUp { subscriber: Subscriber, sent: Option<Position>, reset: bool, request: u64 },
+    Unsubscribe { subscriber: Subscriber },
     EndEntity { entity: EntityId, reason: Arc<str> },
 }
 
 struct WorkerHandle {
     transactions: Sender<Arc<Transaction>>,
-    commands: Sender<Command>,
+    mailbox: Arc<Mailbox>,
+}
+
+/// What those who subscribe share with a worker.
+struct Mailbox {
+    commands: CommandQueue<Command>,
+    /// A number is given back when its subscriber's last command has been taken.
+    numbers: Numbers,
 }
 
 struct Shared {
     workers: Vec<WorkerHandle>,
     metrics: Arc<Metrics>,
     progress: Arc<Progress>,
-    next_subscriber: AtomicU64,
 }
 
 impl Shared {
-    fn try_send(&self, worker: usize, command: Command) -> Result<(), Busy> {
-        match self.workers[worker].commands.try_send(command) {
-            Ok(()) => Ok(()),
-            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
-                self.metrics.busy.add(1);
-                Err(Busy)
-            }
-        }
+    fn mailbox(&self, worker: u32) -> &Mailbox {
+        &self.workers[worker as usize].mailbox
+    }
+
+    fn offer(&self, worker: u32, command: Command) -> Result<(), Busy> {
+        self.mailbox(worker).commands.offer(command).inspect_err(|Busy| self.metrics.busy.add(1))
     }
 }
 
@@ -159,12 +178,20 @@ impl Live {
         let mut workers = Vec::with_capacity(count);
         for number in 0..count {
             let (transactions, transactions_in) = bounded(config.transactions_queued.max(1));
-            let (commands, commands_in) = bounded(config.commands_queued.max(1));
+            let (bell, rung) = bounded(1);
+            let ring = Box::new(move || {
+                // Full: the worker has not answered the last ring yet, and will find everything when it does.
+                let _ = bell.try_send(());
+            });
+            let commands = CommandQueue::new(config.commands_queued.max(1), ring);
+            let mailbox = Arc::new(Mailbox { commands, numbers: Numbers::default() });
             let (pages, pages_in) = bounded(config.scans.max(1));
             let worker = Worker {
                 number,
                 engine: Engine::new(config.limits.clone(), incarnation, start, metrics.clone()),
-                sinks: FxHashMap::default(),
+                dispatch: Dispatch::default(),
+                mailbox: mailbox.clone(),
+                taken: Vec::new(),
                 scans: Scans::new(rows.clone(), pages, config.scans.max(1)),
                 metrics: metrics.clone(),
                 progress: progress.clone(),
@@ -172,10 +199,10 @@ impl Live {
             };
             std::thread::Builder::new()
                 .name(format!("live-{number}"))
-                .spawn(move || worker.run(&transactions_in, &commands_in, &pages_in))?;
-            workers.push(WorkerHandle { transactions, commands });
+                .spawn(move || worker.run(&transactions_in, &rung, &pages_in))?;
+            workers.push(WorkerHandle { transactions, mailbox });
         }
-        Ok(Self { shared: Arc::new(Shared { workers, metrics, progress, next_subscriber: AtomicU64::new(0) }) })
+        Ok(Self { shared: Arc::new(Shared { workers, metrics, progress }) })
     }
 
     /// Hands a committed transaction to every worker. Waits while a worker's queue is full: only the feed calls it.
@@ -188,27 +215,26 @@ impl Live {
         }
     }
 
-    /// Subscribes. The answer comes as [`Delivery::Started`].
+    /// Subscribes. The answer comes as [`Delivery::Started`](crate::Delivery::Started).
     ///
     /// # Errors
     /// [`Busy`] if the worker has too many commands waiting.
     pub fn subscribe(&self, subscribe: Subscribe) -> Result<Subscription, Busy> {
-        let Subscribe { query, tenant, resume, synced, request, id, sink } = subscribe;
+        let Subscribe { query, tenant, resume, synced, request, address, sink } = subscribe;
         let worker = self.worker_of(query.entity.id(), &tenant);
-        let subscriber = self.shared.next_subscriber.fetch_add(1, Ordering::Relaxed);
-        let request = Request { query, tenant, resume, synced, request };
-        self.shared.try_send(worker, Command::Subscribe { subscriber, request, id, sink })?;
-        // Made only now: dropping one waits for room in the queue.
+        let numbers = &self.shared.mailbox(worker).numbers;
+        let subscriber = numbers.give().ok_or(Busy)?;
+        let request = Box::new(Request { query, tenant, resume, synced, request });
+        let command = Command::Subscribe { subscriber, request, address, sink };
+        self.shared.offer(worker, command).inspect_err(|Busy| numbers.give_back([subscriber].into_iter()))?;
         Ok(Subscription { shared: self.shared.clone(), worker, subscriber })
     }
 
     /// Ends every subscription of an entity with [`EndReason::Unavailable`](crate::EndReason::Unavailable) and this
-    /// reason. Make the store refuse the entity's scans before: a subscribe that comes later is decided by its scan. Waits
-    /// while a worker's command queue is full.
+    /// reason. Make the store refuse the entity's scans before: a subscribe that comes later is decided by its scan.
     pub fn end_entity(&self, entity: EntityId, reason: &Arc<str>) {
         for worker in &self.shared.workers {
-            // Fails only if the worker is gone, and its subscribers with it.
-            let _ = worker.commands.send(Command::EndEntity { entity, reason: reason.clone() });
+            worker.mailbox.commands.push(Command::EndEntity { entity, reason: reason.clone() });
         }
     }
 
@@ -230,40 +256,39 @@ impl Live {
         &self.shared.metrics
     }
 
-    fn worker_of(&self, entity: EntityId, tenant: &Tenant) -> usize {
+    fn worker_of(&self, entity: EntityId, tenant: &Tenant) -> u32 {
         let hash = FxBuildHasher.hash_one((entity, tenant));
-        (hash % self.shared.workers.len() as u64) as usize
+        (hash % self.shared.workers.len() as u64) as u32
     }
 }
 
 /// Ends its subscription when dropped. A few deliveries may still come until the worker has seen it.
 pub struct Subscription {
     shared: Arc<Shared>,
-    worker: usize,
-    subscriber: u64,
+    worker: u32,
+    subscriber: Subscriber,
 }
 
 impl Subscription {
-    /// Another anchor or limit of the same query. Answered by [`Delivery::Started`] and a snapshot; a later one
-    /// overtakes an earlier one.
+    /// Another anchor or limit of the same query. Answered by [`Delivery::Started`](crate::Delivery::Started) and a
+    /// snapshot; a later one overtakes an earlier one.
     ///
     /// # Errors
     /// [`Busy`] if the worker has too many commands waiting.
     pub fn reanchor(&self, query: Arc<Query>, request: u64) -> Result<(), Busy> {
-        self.shared.try_send(self.worker, Command::Reanchor { subscriber: self.subscriber, query, request })
+        self.shared.offer(self.worker, Command::Reanchor { subscriber: self.subscriber, query, request })
     }
 
     /// The subscriber dropped what was queued after `sent` (the position of the last batch that it passed on, `None` if
-    /// not even a snapshot was) and is ready again. Answered by [`Delivery::Started`] with this `request`, then one net
-    /// batch if anything changed, or a snapshot where the log does not reach or `reset` asks for one. What is delivered
-    /// before that answer is to be ignored.
+    /// not even a snapshot was) and is ready again. Answered by [`Delivery::Started`](crate::Delivery::Started) with this
+    /// `request`, then one net batch if anything changed, or a snapshot where the log does not reach or `reset` asks for
+    /// one. What is delivered before that answer is to be ignored, and none is to be asked for before it.
     pub fn catch_up(&self, sent: Option<Position>, reset: bool, request: u64) {
         self.send(Command::CatchUp { subscriber: self.subscriber, sent, reset, request });
     }
 
     fn send(&self, command: Command) {
-        // Fails only if the worker is gone, and then there is nothing left to tell it.
-        let _ = self.shared.workers[self.worker].commands.send(command);
+        self.shared.mailbox(self.worker).commands.push(command);
     }
 }
 
@@ -276,39 +301,35 @@ impl Drop for Subscription {
 struct Worker {
     number: usize,
     engine: Engine,
-    sinks: FxHashMap<u64, (Arc<dyn Sink>, SubscriptionId)>,
+    dispatch: Dispatch,
+    mailbox: Arc<Mailbox>,
+    /// Commands of the turn; empty between turns.
+    taken: Vec<Command>,
     scans: Scans,
     metrics: Arc<Metrics>,
     progress: Arc<Progress>,
     started: Instant,
 }
 
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.mailbox.commands.close();
+    }
+}
+
 impl Worker {
-    fn run(
-        mut self,
-        transactions: &Receiver<Arc<Transaction>>,
-        commands: &Receiver<Command>,
-        pages: &Receiver<PageAnswer>,
-    ) {
+    fn run(mut self, transactions: &Receiver<Arc<Transaction>>, bell: &Receiver<()>, pages: &Receiver<PageAnswer>) {
         let mut last_tick = Instant::now();
         loop {
             crossbeam_channel::select! {
                 recv(transactions) -> transaction => match transaction {
-                    Ok(transaction) => {
-                        self.metrics.transactions.add(1);
-                        self.engine.apply(&transaction);
-                    }
+                    Ok(transaction) => self.transactions(transaction, transactions),
                     Err(_) => return,
                 },
-                recv(commands) -> command => match command {
-                    Ok(command) => self.command(command),
-                    Err(_) => return,
-                },
+                recv(bell) -> _ => self.commands(),
                 recv(pages) -> answer => {
-                    if let Ok((ticket, page)) = answer
-                        && let Some(page) = self.scans.answered(ticket, page)
-                    {
-                        self.engine.page(ticket, page);
+                    if let Ok((ticket, page)) = answer {
+                        self.page(ticket, page);
                     }
                 },
                 default(if self.scans.is_retrying() { RETRY } else { TICK }) => {}
@@ -326,22 +347,52 @@ impl Worker {
         u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
-    fn command(&mut self, command: Command) {
+    /// Folds a transaction in and some of those that wait behind it.
+    fn transactions(&mut self, first: Arc<Transaction>, waiting: &Receiver<Arc<Transaction>>) {
+        let behind = (1..TRANSACTIONS_MAX).map_while(|_| waiting.try_recv().ok());
+        for transaction in std::iter::once(first).chain(behind) {
+            self.metrics.transactions.add(1);
+            self.engine.apply(&transaction);
+            if self.engine.outputs() >= OUTPUTS_MAX {
+                break;
+            }
+        }
+    }
+
+    fn page(&mut self, ticket: u64, page: Result<Page, ScanError>) {
+        if let Some(page) = self.scans.answered(ticket, page) {
+            self.engine.page(ticket, page);
+        }
+    }
+
+    /// Takes some of the commands that wait.
+    fn commands(&mut self) {
         let now_ms = self.now_ms();
+        let mut taken = std::mem::take(&mut self.taken);
+        self.mailbox.commands.take(COMMANDS_MAX, &mut taken);
+        for command in taken.drain(..) {
+            self.command(command, now_ms);
+        }
+        self.taken = taken;
+    }
+
+    fn command(&mut self, command: Command, now_ms: u64) {
         match command {
-            Command::Subscribe { subscriber, request, id, sink } => {
-                self.sinks.insert(subscriber, (sink, id));
-                self.engine.subscribe(subscriber, request);
+            Command::Subscribe { subscriber, request, address, sink } => {
+                self.dispatch.enter(subscriber, address, sink);
+                self.engine.subscribe(subscriber, *request);
             }
             Command::Reanchor { subscriber, query, request } => {
-                self.engine.reanchor(subscriber, &query, request, now_ms);
+                self.engine.reanchor(subscriber, query, request, now_ms);
             }
             Command::CatchUp { subscriber, sent, reset, request } => {
                 self.engine.catch_up(subscriber, sent, reset, request);
             }
             Command::Unsubscribe { subscriber } => {
-                self.sinks.remove(&subscriber);
+                self.dispatch.leave(subscriber);
                 self.engine.unsubscribe(subscriber, now_ms);
+                // Whoever is given the number now is heard of in a later turn: nothing of this one can be taken for its.
+                self.mailbox.numbers.give_back([subscriber].into_iter());
             }
             Command::EndEntity { entity, reason } => self.engine.end_entity(entity, &reason),
         }
@@ -351,18 +402,11 @@ impl Worker {
     fn act(&mut self) {
         for output in self.engine.take_outputs() {
             match output {
-                Output::Deliver(subscriber, delivery) => {
-                    let ended = matches!(delivery, Delivery::Ended(_));
-                    if let Some((sink, id)) = self.sinks.get(&subscriber) {
-                        sink.deliver(*id, delivery);
-                    }
-                    if ended {
-                        self.sinks.remove(&subscriber);
-                    }
-                }
+                Output::Deliver(subscribers, delivery) => self.dispatch.put(&subscribers, &delivery),
                 Output::Scan(ticket, request) => self.scans.push(ticket, request),
             }
         }
+        self.dispatch.send();
         self.scans.start(&self.engine);
         self.progress.report(self.number, self.engine.exact());
     }

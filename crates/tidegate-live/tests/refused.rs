@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
-use tidegate_live::{Config, Delivery, EndReason, Live, Sink, Subscribe, Subscription, SubscriptionId};
+use tidegate_live::{
+    Address, ClientId, Config, Delivery, EndReason, Live, Parcel, Sink, Subscribe, Subscription, SubscriptionId,
+};
 use tidegate_model::{
     Catalog, EntityBuilder, EntityId, Page, Position, Query, RowSource, ScanError, ScanReply, ScanRequest, Tenant, Type,
 };
@@ -42,10 +44,10 @@ struct Gate {
 }
 
 impl Sink for Gate {
-    fn deliver(&self, _: SubscriptionId, delivery: Delivery) {
+    fn deliver(&self, parcels: Vec<Parcel>) {
         let _ = self.entered.send(());
         let _ = self.open.lock().expect("not poisoned").recv();
-        let _ = self.out.send(delivery);
+        parcels.into_iter().for_each(|parcel| drop(self.out.send(parcel.delivery)));
     }
 }
 
@@ -66,7 +68,7 @@ fn start(is_broken: bool, refusals: u64) -> (Live, Arc<Query>) {
 
 fn subscribe(live: &Live, query: &Arc<Query>, sink: &Arc<dyn Sink>) -> Option<Subscription> {
     let (query, tenant, sink) = (query.clone(), Tenant::common(), sink.clone());
-    let subscribe = Subscribe { query, tenant, resume: None, synced: false, request: 1, id: SubscriptionId(1), sink };
+    let subscribe = Subscribe { query, tenant, resume: None, synced: false, request: 1, address: address(1), sink };
     live.subscribe(subscribe).ok()
 }
 
@@ -90,6 +92,10 @@ fn a_subscribe_that_finds_the_queue_full_is_refused_at_once() {
     assert_eq!(answer.recv_timeout(PATIENCE), Ok(true), "refused, and not waiting for room");
     drop(open);
     asking.join().expect("no panic");
+}
+
+fn address(subscription: u64) -> Address {
+    Address { client: ClientId(1), subscription: SubscriptionId(subscription) }
 }
 
 /// What a subscriber whose gate stands open is handed first.
@@ -134,8 +140,10 @@ impl RowSource for Copying {
 struct Inbox(SyncSender<(SubscriptionId, Delivery)>);
 
 impl Sink for Inbox {
-    fn deliver(&self, id: SubscriptionId, delivery: Delivery) {
-        let _ = self.0.send((id, delivery));
+    fn deliver(&self, parcels: Vec<Parcel>) {
+        for Parcel { to, delivery } in parcels {
+            to.iter().for_each(|address| drop(self.0.send((address.subscription, delivery.clone()))));
+        }
     }
 }
 
@@ -159,8 +167,9 @@ fn an_entity_that_is_being_copied_stands_in_nobodys_way_and_may_end() {
     let ask = |entity: &str, number: u64| {
         let text = format!("{{\"entity\":\"{entity}\",\"limit\":{number}}}");
         let query = Arc::new(Query::from_json(&catalog, &text).expect("a valid query"));
-        let (tenant, sink, id) = (Tenant::common(), sink.clone(), SubscriptionId(number));
-        live.subscribe(Subscribe { query, tenant, resume: None, synced: false, request: 1, id, sink }).expect("room")
+        let (tenant, sink, address) = (Tenant::common(), sink.clone(), address(number));
+        live.subscribe(Subscribe { query, tenant, resume: None, synced: false, request: 1, address, sink })
+            .expect("room")
     };
     // Many views wait; the only scan that may be under way is free for the other entity all the same.
     let waiting: Vec<Subscription> = (1..=50).map(|number| ask("copied", number)).collect();

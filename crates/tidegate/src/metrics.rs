@@ -9,7 +9,7 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
-use tidegate_edge::{EdgeMetrics, Refused};
+use tidegate_edge::{EdgeMetrics, Paused, Refused, Transport};
 use tidegate_feed::postgres::PostgresFeed;
 use tidegate_live::Live;
 use tidegate_mirror::Mirror;
@@ -62,6 +62,11 @@ impl Sources {
         let edge = &*self.edge;
         out.gauge("connections", "Live connections open now", load(&edge.connections))?;
         out.counter("connections_opened", "Live connections ever opened", load(&edge.connections_total))?;
+        let by = Transport::ALL.map(|transport| (transport.name(), load(&edge.connections_by[transport as usize])));
+        out.levels("connections_by_transport", "Live connections open now, by transport", "transport", &by)?;
+        out.gauge("strangers", "Sockets and connections that have not said yet who they are", load(&edge.strangers))?;
+        out.gauge("memory_bytes", "Resident bytes of the process", load(&edge.memory))?;
+        out.gauge("edge_queued", "Turns and sockets waiting for the edge's workers", load(&edge.queued))?;
         let refused = Refused::ALL.map(|reason| (reason.name(), load(&edge.refused[reason as usize])));
         out.by_reason("connections_refused", "Clients not let in", &refused)?;
         let closed = CloseReason::ALL.map(|reason| (reason.name(), load(&edge.closed[reason as usize])));
@@ -71,7 +76,9 @@ impl Sources {
         out.counter("sent_bytes", "Bytes of those, without framing", load(&edge.bytes_out))?;
         out.counter("messages_malformed", "Messages that could not be understood", load(&edge.malformed))?;
         out.counter("messages_binary", "Binary messages, which are ignored", load(&edge.binary))?;
-        out.counter("messages_paused", "Pauses in reading from clients that send too fast", load(&edge.paused))?;
+        let paused = Paused::ALL.map(|reason| (reason.name(), load(&edge.paused[reason as usize])));
+        out.by_reason("messages_paused", "Pauses in reading from clients that send too fast", &paused)?;
+        out.counter("messages_compressed", "Messages compressed, once for all who get it", load(&edge.compressed))?;
         let sessions = &*edge.sessions;
         out.gauge("session_subscriptions", "Subscriptions of sessions now", load(&sessions.subscriptions))?;
         let refused = load(&sessions.subscriptions_refused);
@@ -156,7 +163,7 @@ fn source(feed: &PostgresFeed, out: &mut Out<'_>) -> fmt::Result {
     out.by_reason("source_recopies", "Times that everything was copied", &source.copies.counts())?;
     let entities = feed.status().entities;
     let in_state = |state| (state, entities.iter().filter(|entity| entity.state == state).count() as u64);
-    out.by_state("source_entities", "Entities by state", &ENTITY_STATES.map(in_state))
+    out.levels("source_entities", "Entities by state", "state", &ENTITY_STATES.map(in_state))
 }
 
 struct Out<'a>(DescriptorEncoder<'a>);
@@ -186,12 +193,12 @@ impl Out<'_> {
         Ok(())
     }
 
-    /// Levels by state.
-    fn by_state(&mut self, name: &str, help: &str, values: &[(&'static str, u64)]) -> fmt::Result {
+    /// A gauge by `label`.
+    fn levels(&mut self, name: &str, help: &str, label: &str, values: &[(&'static str, u64)]) -> fmt::Result {
         let mut family = self.0.encode_descriptor(name, help, None, ConstGauge::new(0i64).metric_type())?;
-        for (state, value) in values {
+        for (of, value) in values {
             let value = i64::try_from(*value).unwrap_or(i64::MAX);
-            ConstGauge::new(value).encode(family.encode_family(&[("state", *state)])?)?;
+            ConstGauge::new(value).encode(family.encode_family(&[(label, *of)])?)?;
         }
         Ok(())
     }

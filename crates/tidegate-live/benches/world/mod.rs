@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tidegate_live::{Engine, Limits, Metrics, Output, Request};
+use tidegate_live::{Engine, Limits, Metrics, Output, Request, Subscriber};
 use tidegate_model::{
     Catalog, Change, EntityBuilder, EntityId, Page, Position, Query, Row, Tenant, Transaction, Type, Value,
 };
@@ -36,7 +36,7 @@ pub struct World {
     pub engine: Engine,
     rows: Vec<Arc<Row>>,
     position: u64,
-    subscribers: u64,
+    subscribers: Subscriber,
 }
 
 impl World {
@@ -88,7 +88,11 @@ impl World {
         self.position += 1;
         transaction.position = Position(self.position);
         self.engine.apply(transaction);
-        assert_eq!(self.engine.take_outputs().count(), deliveries);
+        let delivered = self.engine.take_outputs().map(|output| match output {
+            Output::Deliver(subscribers, _) => subscribers.len(),
+            Output::Scan(..) => 0,
+        });
+        assert_eq!(delivered.sum::<usize>(), deliveries);
     }
 
     pub fn change(&self, old: Option<Arc<Row>>, new: Option<Arc<Row>>) -> Transaction {

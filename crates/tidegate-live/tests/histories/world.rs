@@ -4,7 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use proptest::sample::Index;
-use tidegate_live::{Delivery, EndReason, Engine, Limits, Metrics, Output, Request, View};
+use tidegate_live::{Delivery, EndReason, Engine, Limits, Metrics, Output, Request, Subscriber, View};
 use tidegate_model::{
     Batch, BatchKind, Change, Entity, EntityId, Key, Mode, Op, Page, Position, Query, Row, ScanRequest, SortKey,
     Tenant, Token, Transaction, Value,
@@ -18,7 +18,7 @@ use crate::plan::{Coverage, Plan, Step, Table, Write};
 type Rows = [Vec<Arc<Row>>; 2];
 
 struct Client {
-    subscriber: u64,
+    subscriber: Subscriber,
     connected: bool,
     tenant: Tenant,
     query: Arc<Query>,
@@ -50,7 +50,7 @@ pub(crate) struct World<'a> {
     clients: Vec<Client>,
     /// By the entity, the terms of the order and the encoded anchor.
     cursors: HashMap<(EntityId, Vec<SortKey>, Vec<u8>), Vec<Value>>,
-    next_subscriber: u64,
+    next_subscriber: Subscriber,
     metrics: Arc<Metrics>,
     coverage: Coverage,
 }
@@ -158,16 +158,15 @@ impl<'a> World<'a> {
     fn collect(&mut self) {
         for output in self.engine.take_outputs() {
             match output {
-                Output::Deliver(subscriber, delivery) => {
-                    let Some(client) = self.clients.iter_mut().find(|client| client.subscriber == subscriber) else {
-                        continue;
-                    };
-                    client.inbox.push_back(delivery);
-                    if let Some(Delivery::Ended(EndReason::Unavailable(_))) = client.inbox.back() {
-                        // What it has not read is dropped; it may come back.
-                        client.inbox.clear();
-                        client.connected = false;
-                        self.coverage.ended += 1;
+                Output::Deliver(subscribers, delivery) => {
+                    for client in self.clients.iter_mut().filter(|client| subscribers.contains(&client.subscriber)) {
+                        client.inbox.push_back(delivery.clone());
+                        if let Some(Delivery::Ended(EndReason::Unavailable(_))) = client.inbox.back() {
+                            // What it has not read is dropped; it may come back.
+                            client.inbox.clear();
+                            client.connected = false;
+                            self.coverage.ended += 1;
+                        }
                     }
                 }
                 Output::Scan(ticket, request) => self.scans.push((ticket, *request)),
@@ -300,7 +299,7 @@ impl<'a> World<'a> {
         }
     }
 
-    fn next_subscriber(&mut self) -> u64 {
+    fn next_subscriber(&mut self) -> Subscriber {
         self.next_subscriber += 1;
         self.next_subscriber
     }
@@ -325,7 +324,7 @@ impl<'a> World<'a> {
         client.request += 1;
         client.awaiting = Some(client.request);
         client.query = query.clone();
-        self.engine.reanchor(client.subscriber, &query, client.request, self.now_ms);
+        self.engine.reanchor(client.subscriber, query, client.request, self.now_ms);
     }
 
     fn resume(&mut self, client: &Index) {
@@ -398,7 +397,7 @@ impl<'a> World<'a> {
         let reset = batch.deltas.first().is_some_and(|delta| delta.op == Op::Reset);
         if reset {
             self.coverage.replaced += u64::from(batch.kind == BatchKind::Own && client.undisturbed);
-            client.model.reanchored(Arc::new(view.query.clone()));
+            client.model.reanchored(view.query.clone());
             client.seeded_at = batch.position;
         }
         if let Some((token, _)) = client.last

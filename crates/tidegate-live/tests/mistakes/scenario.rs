@@ -264,7 +264,7 @@ impl Scenario {
             ended: None,
         });
         let request = Request { query, tenant: Tenant::common(), resume, synced: ask.synced, request: 1 };
-        self.engine.subscribe(at as u64, request);
+        self.engine.subscribe(at as u32, request);
         self.collect();
         at
     }
@@ -285,20 +285,20 @@ impl Scenario {
         let query = self.query(ask);
         let request = self.command(client);
         self.clients[client].ask = ask;
-        self.engine.reanchor(client as u64, &query, request, self.now_ms);
+        self.engine.reanchor(client as u32, query, request, self.now_ms);
         self.collect();
     }
 
     /// A client drops what it was handed after `sent` and asks for the net of it.
     pub(crate) fn catch_up(&mut self, client: usize, sent: Option<Position>, reset: bool) {
         let request = self.command(client);
-        self.engine.catch_up(client as u64, sent, reset, request);
+        self.engine.catch_up(client as u32, sent, reset, request);
         self.collect();
     }
 
     pub(crate) fn unsubscribe(&mut self, client: usize) {
         self.clients[client].commands = 0;
-        self.engine.unsubscribe(client as u64, self.now_ms);
+        self.engine.unsubscribe(client as u32, self.now_ms);
         self.collect();
     }
 
@@ -313,7 +313,9 @@ impl Scenario {
         for output in self.engine.take_outputs().collect::<Vec<_>>() {
             match output {
                 Output::Scan(ticket, request) => self.scans.push((ticket, *request)),
-                Output::Deliver(subscriber, delivery) => self.take(subscriber as usize, delivery),
+                Output::Deliver(subscribers, delivery) => {
+                    subscribers.iter().for_each(|subscriber| self.take(*subscriber as usize, delivery.clone()));
+                }
             }
         }
     }
@@ -324,7 +326,7 @@ impl Scenario {
         match delivery {
             Delivery::Started { request, .. } if client.awaiting == Some(request) => client.awaiting = None,
             Delivery::Batch { view, batch, from } if client.awaiting.is_none() => {
-                client.model.reanchored(Arc::new(view.query.clone()));
+                client.model.reanchored(view.query.clone());
                 client.model.apply(&batch, from).expect("frames that fit the list");
                 client.token = Some(view.token(&batch, batch.deltas.len()));
                 let client = &self.clients[at];

@@ -11,6 +11,10 @@ use super::layers::Layers;
 const BYTES: std::ops::RangeInclusive<u64> = 1..=1 << 40;
 const MILLIS: std::ops::RangeInclusive<u64> = 0..=31 * 24 * 3_600_000;
 const COUNT: std::ops::RangeInclusive<u64> = 1..=1 << 32;
+/// An empty gateway has nearly as much: with less it would never let anybody in.
+const MEMORY_BYTES_MIN: u64 = 64 << 20;
+/// What is read from a socket at once. With less than that a second, one read would be a pause of seconds.
+const READ_BYTES: u64 = 64 << 10;
 
 /// Bounds of the HTTP API.
 #[derive(Debug, Clone)]
@@ -67,10 +71,21 @@ fn api(layers: &Layers) -> Result<Api, ConfigError> {
 fn edge(layers: &Layers) -> Result<EdgeConfig, ConfigError> {
     let rate = |key| layers.int(key, 1..=1_000_000).map(|rate| rate as u32);
     Ok(EdgeConfig {
+        workers: layers.int("edge.workers", 0..=1_024)? as usize,
         max_connections: count(layers, "edge.max_connections")?,
         max_other_sockets: count(layers, "edge.max_other_sockets")?,
+        max_unauthenticated: count(layers, "edge.max_unauthenticated")?,
+        connections_per_second: layers.int("edge.connections_per_second", 0..=1_000_000)? as u32,
+        max_memory_bytes: off_or(layers, "edge.max_memory_bytes", MEMORY_BYTES_MIN)?,
         max_subscriptions: count(layers, "edge.max_subscriptions")?,
         max_message_bytes: bytes(layers, "edge.max_message_bytes")?,
+        max_fragments: layers.int("edge.max_fragments", 1..=1 << 20)? as u32,
+        message_timeout: some_millis(layers, "edge.message_timeout_ms")?,
+        min_bytes_per_second: layers.int("edge.min_bytes_per_second", 1..=1 << 30)? as u32,
+        bytes_per_second: off_or(layers, "edge.bytes_per_second", READ_BYTES)?,
+        compression: layers.bool("edge.compression"),
+        compression_min_bytes: layers.int("edge.compression_min_bytes", 0..=*BYTES.end())? as usize,
+        max_streams: layers.int("edge.max_streams", 1..=65_536)? as u32,
         outbox_bytes: bytes(layers, "edge.outbox_bytes")?,
         outbox_frames: count(layers, "edge.outbox_frames")?,
         handshake_timeout: some_millis(layers, "edge.handshake_timeout_ms")?,
@@ -165,6 +180,13 @@ fn bytes(layers: &Layers, key: &str) -> Result<usize, ConfigError> {
 
 fn count(layers: &Layers, key: &str) -> Result<usize, ConfigError> {
     layers.int(key, COUNT).map(|count| count as usize)
+}
+
+/// A number of bytes whose zero means off, and which would be a mistake below `least`.
+fn off_or(layers: &Layers, key: &str, least: u64) -> Result<u64, ConfigError> {
+    let most = *BYTES.end();
+    let rule = |_| layers.error(key, format!("must be 0 (off) or between {least} and {most}"));
+    layers.int(key, 0..=0).or_else(|_| layers.int(key, least..=most)).map_err(rule)
 }
 
 fn millis(layers: &Layers, key: &str) -> Result<Duration, ConfigError> {
