@@ -3,6 +3,7 @@
 mod autobahn;
 mod checks;
 mod packaging;
+mod rivals;
 mod server;
 mod setup;
 mod step;
@@ -54,6 +55,9 @@ enum Task {
     },
     /// The Autobahn test suite (Python 2.7) against our WebSocket echo servers; what it needs goes below target/.
     Autobahn(autobahn::Autobahn),
+    /// `tidegate bench` against the servers that we are compared with: nginx with nchan (by apt-get, as root only), npm's
+    /// ws and socket.io, Go's gorilla/websocket (below target/). One JSON file each, in target/rivals/.
+    Rivals(rivals::Rivals),
     /// The fuzz targets on mutations of their seeds, on stable Rust and without guidance by coverage.
     Fuzz {
         /// Seconds for each target.
@@ -73,6 +77,7 @@ fn main() -> ExitCode {
         Task::Semantics { cases } => checks::semantics(cases),
         Task::Oracle { checks: count } => checks::oracle(count),
         Task::Autobahn(autobahn) => autobahn.run(),
+        Task::Rivals(rivals) => rivals.run(),
         Task::Fuzz { seconds } => checks::fuzz(seconds),
     };
     match result {

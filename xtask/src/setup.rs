@@ -79,15 +79,19 @@ fn websockets() -> Outcome {
 }
 
 fn npm(package: &str) -> Outcome {
+    npm_into(&tools::node_modules(), package)
+}
+
+/// Installs a package into a folder's `node_modules`.
+pub(crate) fn npm_into(folder: &Path, package: &str) -> Outcome {
     let npm = tools::npm().ok_or("no npm")?;
-    let folder = tools::node_modules();
-    std::fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    std::fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
     let mut install = command(npm, ["install", "--no-audit", "--no-fund", "--no-package-lock", package, "--prefix"]);
-    install.arg(&folder);
+    install.arg(folder);
     run(&format!("npm install {package}"), install)
 }
 
-fn apt(packages: &[&str]) -> Outcome {
+pub(crate) fn apt(packages: &[&str]) -> Outcome {
     let wanted = packages.join(" ");
     if output(command("id", ["-u"])).as_deref() != Some("0") {
         return Err(format!("install {wanted} with your system's package manager, or run this as root on Debian"));
