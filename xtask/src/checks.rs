@@ -88,6 +88,17 @@ pub(crate) fn fuzz(seconds: u64) -> Outcome {
     run(&format!("{seconds} s of each fuzz target"), test)
 }
 
+/// `tidegate bench soak` starts the gateway, open and on a temporary store, and judges its memory and descriptors.
+pub(crate) fn soak(minutes: u64) -> Outcome {
+    run("tidegate", cargo(&["build", "--release", "--locked", "--package", "tidegate", "--bin", "tidegate"]))?;
+    let report = tools::target().join("soak.json");
+    let mut soak = command(tools::target().join("release/tidegate"), ["bench", "soak", "--seconds"]);
+    soak.arg((minutes * 60).to_string()).arg("--json").arg(&report);
+    let outcome = run(&format!("a soak of {minutes} minutes"), soak);
+    println!("{}", report.display());
+    outcome
+}
+
 /// Builds the binary that the tests are to run, and the example beside it, and tells them where they are.
 pub(crate) fn with_binary(mut command: Command) -> Result<Command, String> {
     run(

@@ -55,6 +55,13 @@ enum Task {
     },
     /// The Autobahn test suite (Python 2.7) against our WebSocket echo servers; what it needs goes below target/.
     Autobahn(autobahn::Autobahn),
+    /// Connects, cuts, stalls and publications for long against a gateway in release: whether memory stays flat and
+    /// nothing leaks.
+    Soak {
+        /// For how long.
+        #[arg(long, default_value_t = 30)]
+        minutes: u64,
+    },
     /// `tidegate bench` against the servers that we are compared with: nginx with nchan (by apt-get, as root only), npm's
     /// ws and socket.io, Go's gorilla/websocket (below target/). One JSON file each, in target/rivals/.
     Rivals(rivals::Rivals),
@@ -78,6 +85,7 @@ fn main() -> ExitCode {
         Task::Oracle { checks: count } => checks::oracle(count),
         Task::Autobahn(autobahn) => autobahn.run(),
         Task::Rivals(rivals) => rivals.run(),
+        Task::Soak { minutes } => checks::soak(minutes),
         Task::Fuzz { seconds } => checks::fuzz(seconds),
     };
     match result {

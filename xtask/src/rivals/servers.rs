@@ -18,26 +18,24 @@ pub(super) struct Rival {
     pub(super) name: &'static str,
     /// Makes it ready to start, in a folder of its own and on an address.
     pub(super) install: fn(&Path, SocketAddr) -> Installed,
-    /// URLs without scheme and address; how one is published to tells the scheme.
+    /// The path of a WebSocket.
     pub(super) subscribe: &'static str,
     /// Whether an EventSource may subscribe at the same path.
     pub(super) events: bool,
     pub(super) publish: Publish,
-    /// The first message of every WebSocket.
-    pub(super) hello: Option<&'static str>,
+    /// The first message of every WebSocket, and what the answer to it has.
+    pub(super) hello: Option<(&'static str, &'static str)>,
     /// Sends back what it is sent, where it can.
     pub(super) echo: Option<&'static str>,
 }
 
 /// How something is published.
 pub(super) enum Publish {
-    /// As the body of a POST.
+    /// As the body of a POST to this path.
     Http(&'static str),
-    /// As a WebSocket message; `{mark}{pad}` stands for the text.
+    /// As a message of a WebSocket to this path; `{mark}{pad}` stands for the text.
     WebSocket(&'static str, &'static str),
 }
-
-const SOCKET_IO: &str = "/socket.io/?EIO=4&transport=websocket";
 
 pub(super) const RIVALS: [Rival; 4] = [
     Rival {
@@ -61,10 +59,10 @@ pub(super) const RIVALS: [Rival; 4] = [
     Rival {
         name: "socket.io",
         install: socket_io,
-        subscribe: SOCKET_IO,
+        subscribe: "/socket.io/?EIO=4&transport=websocket",
         events: false,
-        publish: Publish::WebSocket(SOCKET_IO, r#"42["publish","{mark}{pad}"]"#),
-        hello: Some("40"),
+        publish: Publish::Http("/publish"),
+        hello: Some(("40", "40{")),
         echo: None,
     },
     Rival {
