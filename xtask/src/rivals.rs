@@ -96,6 +96,7 @@ impl Rivals {
         let chosen = RIVALS.iter().filter(|rival| chosen(&self.only, rival.name));
         // One that fails does not keep the others from being measured.
         let failures: Vec<String> = chosen.filter_map(|rival| self.measure(rival).err()).collect();
+        println!("\nEach report is in target/rivals/, for `tidegate bench all --with <rival>=<file>`.");
         if failures.is_empty() { Ok(()) } else { Err(failures.join("\n")) }
     }
 
@@ -111,7 +112,7 @@ impl Rivals {
             let (start, version) = (rival.install)(&folder, address)?;
             let server = Server::start(rival.name, start, address, &folder.join("server.log"))?;
             let report = folder.join(format!("{name}.json"));
-            let bench = self.bench(rival, (wanted, via), address, server.worker(), &report);
+            let bench = self.bench(rival, (wanted, via), address, &report);
             match run(&format!("{}: {name}", rival.name), bench).and_then(|()| read(&report)) {
                 Ok(report) => _ = reports.insert(name, report),
                 Err(message) => failures.push(format!("{}: {message}", rival.name)),
@@ -136,20 +137,11 @@ impl Rivals {
         })
     }
 
-    fn bench(
-        &self,
-        rival: &Rival,
-        (run, via): (&Run, &str),
-        address: SocketAddr,
-        process: u32,
-        report: &Path,
-    ) -> Command {
+    fn bench(&self, rival: &Rival, (run, via): (&Run, &str), address: SocketAddr, report: &Path) -> Command {
         let scheme = if via == "sse" { "http" } else { "ws" };
         let path = rival.echo.filter(|_| run.mode == "echo").unwrap_or(rival.subscribe);
         let mut bench = command(tools::target().join("release/tidegate"), ["bench", run.mode, "--via", via]);
-        bench
-            .args(["--url", &format!("{scheme}://{address}{path}"), "--pid", &process.to_string(), "--json"])
-            .arg(report);
+        bench.args(["--url", &format!("{scheme}://{address}{path}"), "--json"]).arg(report);
         if let Some((hello, ready)) = rival.hello {
             bench.args(["--subscribe", hello, "--ready", ready]);
         }

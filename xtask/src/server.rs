@@ -1,6 +1,7 @@
 //! A server that a task needs for a while.
 
 use std::fs::File;
+use std::io::{self, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -13,6 +14,7 @@ use crate::step::Outcome;
 
 const START: Duration = Duration::from_secs(15);
 const STOP: Duration = Duration::from_secs(10);
+const ANSWER: Duration = Duration::from_secs(1);
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// A child process that serves; told to end when this is dropped, and killed if it does not.
@@ -22,10 +24,10 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Starts it with its output in `log`, and waits until it accepts connections.
+    /// Starts it with its output in `log`, and waits until it answers HTTP, whatever it says.
     ///
     /// # Errors
-    /// It can't be started, ends, or does not listen within 15 s.
+    /// It can't be started, ends, or does not answer within 15 s.
     pub(crate) fn start(name: &str, mut command: Command, address: SocketAddr, log: &Path) -> Result<Self, String> {
         let output = File::create(log).map_err(|error| format!("{}: {error}", log.display()))?;
         let errors = output.try_clone().map_err(|error| format!("{}: {error}", log.display()))?;
@@ -33,10 +35,10 @@ impl Server {
         let child = command.spawn().map_err(|error| format!("{name}: {:?}: {error}", command.get_program()))?;
         let mut server = Self { name: name.to_owned(), child };
         let begun = Instant::now();
-        while TcpStream::connect(address).is_err() {
+        while answers(address).is_err() {
             server.running().map_err(|message| format!("{message}; see {}", log.display()))?;
             if begun.elapsed() > START {
-                return Err(format!("{name}: nobody listens on {address}; see {}", log.display()));
+                return Err(format!("{name}: nobody answers on {address}; see {}", log.display()));
             }
             sleep(LOOK_AGAIN);
         }
@@ -53,13 +55,6 @@ impl Server {
         }
     }
 
-    /// The process that does the work: the first child of one that has children (nginx), else itself.
-    pub(crate) fn worker(&self) -> u32 {
-        let id = self.child.id();
-        let children = std::fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap_or_default();
-        children.split_whitespace().next().and_then(|child| child.parse().ok()).unwrap_or(id)
-    }
-
     /// Asks it to end and waits, at most 10 s.
     ///
     /// # Errors
@@ -69,7 +64,7 @@ impl Server {
     }
 
     fn end(&mut self) -> Result<ExitStatus, String> {
-        let failed = |error: std::io::Error| format!("{}: {error}", self.name);
+        let failed = |error: io::Error| format!("{}: {error}", self.name);
         if let Some(status) = self.child.try_wait().map_err(failed)? {
             return Ok(status);
         }
@@ -92,6 +87,14 @@ impl Drop for Server {
             eprintln!("{message}");
         }
     }
+}
+
+/// That a port is open is not enough: nginx opens it before there is a process that serves.
+fn answers(address: SocketAddr) -> io::Result<()> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(ANSWER))?;
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+    stream.read_exact(&mut [0])
 }
 
 /// An address of this machine where nobody listens at the moment.
