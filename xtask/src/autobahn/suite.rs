@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::step::{command, output, run, succeeds};
 use crate::tools;
@@ -13,8 +13,8 @@ use crate::tools;
 const PACKAGES: [&str; 4] = ["autobahntestsuite==0.8.2", "Twisted==20.3.0", "pyOpenSSL==21.0.0", "cryptography==3.3.2"];
 const VIRTUALENV: &str = "virtualenv==20.15.1";
 
-/// Prints a line for each of so many cases that have begun.
-const PROGRESS: usize = 50;
+/// Between lines that say how far it is: compression takes minutes.
+const PROGRESS: Duration = Duration::from_secs(10);
 
 /// Where a server's specification, logs and reports go.
 pub(super) fn folder(server: &str) -> Result<PathBuf, String> {
@@ -77,15 +77,16 @@ pub(super) fn run_client(name: &str, mut client: Command, log: &Path) -> Result<
     let errors = log.try_clone().map_err(failed)?;
     let mut child = client.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(errors).spawn().map_err(failed)?;
     let mut asked = None;
-    let mut run = 0_usize;
+    let (mut run, mut said) = (0_usize, begun);
     for line in BufReader::new(child.stdout.take().ok_or("wstest: no output")?).lines() {
         let line = line.map_err(failed)?;
         writeln!(log, "{line}").map_err(failed)?;
-        if let Some(said) = line.strip_prefix("Ok, will run ") {
-            asked = said.split(' ').next().and_then(|count| count.parse().ok());
+        if let Some(rest) = line.strip_prefix("Ok, will run ") {
+            asked = rest.split(' ').next().and_then(|count| count.parse().ok());
         } else if line.starts_with("Running test case ") {
             run += 1;
-            if run.is_multiple_of(PROGRESS) {
+            if said.elapsed() >= PROGRESS {
+                said = Instant::now();
                 println!("{run} of {} cases, {} s", asked.unwrap_or_default(), begun.elapsed().as_secs());
             }
         }
