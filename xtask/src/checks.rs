@@ -2,6 +2,7 @@
 
 use std::process::Command;
 
+use crate::packaging;
 use crate::step::{Outcome, cargo, command, run};
 use crate::tools;
 
@@ -15,10 +16,11 @@ pub(crate) fn all() -> Outcome {
     let mut docs = cargo(&["doc", "--workspace", "--no-deps", "--locked"]);
     docs.env("RUSTDOCFLAGS", "-D warnings");
     run("docs", docs)?;
+    let packaging = packaging::check();
     let js = js();
     let browser = browser();
     let tests = run("tests", cargo(&["test", "--workspace", "--locked", "--no-fail-fast"]));
-    js.and(browser).and(tests)
+    packaging.and(js).and(browser).and(tests)
 }
 
 pub(crate) fn js() -> Outcome {
@@ -86,8 +88,19 @@ pub(crate) fn fuzz(seconds: u64) -> Outcome {
     run(&format!("{seconds} s of each fuzz target"), test)
 }
 
+/// `tidegate bench soak` starts the gateway, open and on a temporary store, and judges its memory and descriptors.
+pub(crate) fn soak(minutes: u64) -> Outcome {
+    run("tidegate", cargo(&["build", "--release", "--locked", "--package", "tidegate", "--bin", "tidegate"]))?;
+    let report = tools::target().join("soak.json");
+    let mut soak = command(tools::target().join("release/tidegate"), ["bench", "soak", "--seconds"]);
+    soak.arg((minutes * 60).to_string()).arg("--json").arg(&report);
+    let outcome = run(&format!("a soak of {minutes} minutes"), soak);
+    println!("{}", report.display());
+    outcome
+}
+
 /// Builds the binary that the tests are to run, and the example beside it, and tells them where they are.
-fn with_binary(mut command: Command) -> Result<Command, String> {
+pub(crate) fn with_binary(mut command: Command) -> Result<Command, String> {
     run(
         "the binary",
         cargo(&["build", "--package", "tidegate", "--package", "postgres-example", "--bins", "--locked"]),
@@ -97,7 +110,7 @@ fn with_binary(mut command: Command) -> Result<Command, String> {
 }
 
 /// Loud on a person's machine, a failure in CI.
-fn not_run(name: &str, why: &str) -> Outcome {
+pub(crate) fn not_run(name: &str, why: &str) -> Outcome {
     let message = format!("{name}: NOT RUN: {why}; `cargo xtask setup` installs it");
     if std::env::var_os("CI").is_some() {
         return Err(message);

@@ -1,6 +1,10 @@
 //! What CI and people run: `cargo xtask --help`.
 
+mod autobahn;
 mod checks;
+mod packaging;
+mod rivals;
+mod server;
 mod setup;
 mod step;
 mod tools;
@@ -19,12 +23,14 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Task {
-    /// Installs what the tests need and this machine lacks: PostgreSQL, pgbouncer, openssl, Node, Chromium (by
-    /// apt-get, as root only), and
-    /// Python's `websockets` and npm's `playwright-core` (below target/).
+    /// Installs what the tests need and this machine lacks: PostgreSQL, pgbouncer, openssl, shellcheck,
+    /// systemd-analyze, Node, Chromium (by apt-get, as root only), and Python's `websockets` and npm's
+    /// `playwright-core` (below target/).
     Setup,
-    /// All that CI checks: format, lints, docs, the JavaScript client, the pages in a browser, and every test.
+    /// All that CI checks: format, lints, docs, packaging, the JavaScript client, the pages in a browser, and every test.
     Ci,
+    /// The release script, the systemd unit and the example configuration: whether they are well formed.
+    Packaging,
     /// The JavaScript client's tests, also against the real binary.
     Js,
     /// The demo page, and that of examples/postgres, in headless Chromium.
@@ -47,6 +53,18 @@ enum Task {
         #[arg(long, default_value_t = 1_000_000)]
         checks: u64,
     },
+    /// The Autobahn test suite (Python 2.7) against our WebSocket echo servers; what it needs goes below target/.
+    Autobahn(autobahn::Autobahn),
+    /// Connects, cuts, stalls and publications for long against a gateway in release: whether memory stays flat and
+    /// nothing leaks.
+    Soak {
+        /// For how long.
+        #[arg(long, default_value_t = 30)]
+        minutes: u64,
+    },
+    /// `tidegate bench` against the servers that we are compared with: nginx with nchan (by apt-get, as root only), npm's
+    /// ws and socket.io, Go's gorilla/websocket (below target/). One JSON file each, in target/rivals/.
+    Rivals(rivals::Rivals),
     /// The fuzz targets on mutations of their seeds, on stable Rust and without guidance by coverage.
     Fuzz {
         /// Seconds for each target.
@@ -59,11 +77,15 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().task {
         Task::Setup => setup::all(),
         Task::Ci => checks::all(),
+        Task::Packaging => packaging::check(),
         Task::Js => checks::js(),
         Task::Browser => checks::browser(),
         Task::Histories { count } => checks::histories(count),
         Task::Semantics { cases } => checks::semantics(cases),
         Task::Oracle { checks: count } => checks::oracle(count),
+        Task::Autobahn(autobahn) => autobahn.run(),
+        Task::Rivals(rivals) => rivals.run(),
+        Task::Soak { minutes } => checks::soak(minutes),
         Task::Fuzz { seconds } => checks::fuzz(seconds),
     };
     match result {

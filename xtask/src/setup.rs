@@ -16,6 +16,8 @@ pub(crate) fn all() -> Outcome {
         ("PostgreSQL", postgres()),
         ("pgbouncer", program("pgbouncer")),
         ("openssl", program("openssl")),
+        ("shellcheck", program("shellcheck")),
+        ("systemd-analyze", systemd()),
         ("Node", node()),
         ("Chromium", chromium()),
         ("playwright-core", playwright()),
@@ -41,6 +43,11 @@ fn postgres() -> Outcome {
 /// A program whose package has its name.
 fn program(name: &str) -> Outcome {
     if tools::has_program(name) { Ok(()) } else { apt(&[name]) }
+}
+
+/// For its verification of units alone: nothing is started.
+fn systemd() -> Outcome {
+    if tools::has_program("systemd-analyze") { Ok(()) } else { apt(&["systemd"]) }
 }
 
 fn chromium() -> Outcome {
@@ -72,15 +79,19 @@ fn websockets() -> Outcome {
 }
 
 fn npm(package: &str) -> Outcome {
+    npm_into(&tools::node_modules(), package)
+}
+
+/// Installs a package into a folder's `node_modules`.
+pub(crate) fn npm_into(folder: &Path, package: &str) -> Outcome {
     let npm = tools::npm().ok_or("no npm")?;
-    let folder = tools::node_modules();
-    std::fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    std::fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
     let mut install = command(npm, ["install", "--no-audit", "--no-fund", "--no-package-lock", package, "--prefix"]);
-    install.arg(&folder);
+    install.arg(folder);
     run(&format!("npm install {package}"), install)
 }
 
-fn apt(packages: &[&str]) -> Outcome {
+pub(crate) fn apt(packages: &[&str]) -> Outcome {
     let wanted = packages.join(" ");
     if output(command("id", ["-u"])).as_deref() != Some("0") {
         return Err(format!("install {wanted} with your system's package manager, or run this as root on Debian"));

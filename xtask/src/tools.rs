@@ -32,9 +32,12 @@ pub(crate) fn node_modules() -> PathBuf {
 
 /// Whether a program is there, also one that only root's path has.
 pub(crate) fn has_program(name: &str) -> bool {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let folders = std::env::split_paths(&path).chain(["/usr/sbin".into()]);
-    folders.into_iter().any(|folder| folder.join(name).is_file())
+    which(&[name]).is_some()
+}
+
+/// A program that is there, also one that only root's path has.
+pub(crate) fn program(name: &str) -> Option<PathBuf> {
+    which(&[name])
 }
 
 pub(crate) fn has_websockets() -> bool {
@@ -73,6 +76,6 @@ pub(crate) fn node() -> Option<PathBuf> {
 fn which(names: &[&str]) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     let mut folders = std::env::split_paths(&path).collect::<Vec<_>>();
-    folders.push("/usr/bin".into());
+    folders.extend(["/usr/bin".into(), "/usr/sbin".into()]);
     names.iter().find_map(|name| folders.iter().map(|folder| folder.join(name)).find(|file| file.is_file()))
 }
