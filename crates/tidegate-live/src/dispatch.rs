@@ -30,7 +30,7 @@ struct Place {
     sink: u32,
 }
 
-/// No sink: the subscription has ended.
+/// No sink: nobody has the number.
 const NOWHERE: Place = Place { client: ClientId(0), subscription: SubscriptionId(0), sink: u32::MAX };
 
 /// A sink, kept while it has subscribers.
@@ -70,7 +70,6 @@ impl Dispatch {
 
     /// Puts a delivery with those of the turn.
     pub(crate) fn put(&mut self, subscribers: &[Subscriber], delivery: &Delivery) {
-        let is_end = matches!(delivery, Delivery::Ended(_));
         self.delivery += 1;
         for subscriber in subscribers {
             let Some(place) = self.places.get(*subscriber as usize) else { continue };
@@ -85,9 +84,6 @@ impl Dispatch {
             if let Some(parcel) = outgoing.parcels.last_mut() {
                 parcel.to.push(Address { client: place.client, subscription: place.subscription });
             }
-        }
-        if is_end {
-            subscribers.iter().for_each(|subscriber| self.leave(*subscriber));
         }
     }
 

@@ -70,7 +70,7 @@ impl Emitter {
         self.emitted.0 += 1;
         self.emitted.1 += deltas.len() as u64;
         let batch = view.record(position, deltas, bounds);
-        self.deliver_to_all(view.subscribers.clone(), view.delivery(&batch, 0));
+        self.deliver_to_all(Subscribers::from_slice(&view.subscribers), view.delivery(&batch, 0));
     }
 }
 

@@ -15,7 +15,7 @@
 //!   read anew, and what its subscribers have stays right for the position before until the new rows are there.
 //! - **One batch per view and position**, so a position names a batch in the log.
 //! - **A change costs in proportion to the views that it concerns** (`index`, `partition`).
-//! - Nothing here blocks, reads a clock or draws a random number.
+//! - The engine neither blocks, reads a clock nor draws a random number.
 
 mod delivery;
 mod diff;

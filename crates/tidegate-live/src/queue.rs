@@ -6,6 +6,9 @@ use std::sync::PoisonError;
 use crate::sync::{Mutex, MutexGuard};
 use crate::workers::Busy;
 
+/// Commands that there is room for without asking for memory.
+const IDLE_CAPACITY: usize = 256;
+
 /// One queue for everything, so that nothing overtakes. Who puts something in never waits for the worker: what may be
 /// refused is refused at the cap, the rest is always taken.
 pub(crate) struct CommandQueue<T> {
@@ -66,6 +69,10 @@ impl<T> CommandQueue<T> {
         let count = waiting.commands.len().min(most);
         into.extend(waiting.commands.drain(..count));
         let is_empty = waiting.commands.is_empty();
+        if is_empty {
+            // A burst is over: its room is given back.
+            waiting.commands.shrink_to(IDLE_CAPACITY);
+        }
         drop(waiting);
         if !is_empty {
             (self.ring)();

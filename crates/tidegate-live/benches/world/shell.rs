@@ -40,7 +40,7 @@ impl Shell {
     pub fn new(subscribers: usize) -> Self {
         let rows: Arc<dyn RowSource> =
             Arc::new(Store((0..20).map(|id| super::row(id, "pump", id as f64, 0)).collect()));
-        let config = Config { workers: 1, commands_queued: subscribers, ..Config::default() };
+        let config = Config { workers: 1, ..Config::default() };
         let live = Live::start(&config, 1, Position(1), &rows, Box::new(|_| {})).expect("a thread");
         let (out, delivered) = sync_channel(1_024);
         let sink: Arc<dyn Sink> = Arc::new(Count(out));
@@ -49,17 +49,23 @@ impl Shell {
         let mut shell = Self { live, delivered, position: 1, subscriptions: Vec::with_capacity(subscribers) };
         let mut started = 0;
         for number in 0..subscribers as u64 {
-            let subscribe = Subscribe {
-                query: query.clone(),
-                tenant: Tenant::common(),
-                resume: None,
-                synced: false,
-                request: 0,
-                address: Address { client: ClientId(number), subscription: SubscriptionId(1) },
-                sink: sink.clone(),
+            let subscription = loop {
+                started += shell.delivered.try_iter().sum::<usize>();
+                let subscribe = Subscribe {
+                    query: query.clone(),
+                    tenant: Tenant::common(),
+                    resume: None,
+                    synced: false,
+                    request: 0,
+                    address: Address { client: ClientId(number), subscription: SubscriptionId(1) },
+                    sink: sink.clone(),
+                };
+                if let Ok(subscription) = shell.live.subscribe(subscribe) {
+                    break subscription;
+                }
+                std::thread::yield_now();
             };
-            shell.subscriptions.push(shell.live.subscribe(subscribe).expect("room"));
-            started += shell.delivered.try_iter().sum::<usize>();
+            shell.subscriptions.push(subscription);
         }
         while started < subscribers {
             started += shell.delivered.recv().expect("the worker lives");
