@@ -9,11 +9,13 @@
 //! The commands of the live and event protocols are decoded by private code of `tidegate-edge`, which has its own
 //! property test; `hostile.rs` of the binary sends mutated ones over real sockets.
 
+mod frames;
 mod pgoutput;
 mod query;
 mod value;
 mod websocket;
 
+pub use frames::frames;
 pub use pgoutput::pgoutput;
 pub use query::query;
 pub use value::value;
@@ -23,5 +25,5 @@ pub use websocket::websocket;
 pub type Target = fn(&[u8]);
 
 /// All of them, by the names of their folders in `corpus/`.
-pub const TARGETS: [(&str, Target); 4] =
-    [("pgoutput", pgoutput), ("query", query), ("value", value), ("websocket", websocket)];
+pub const TARGETS: [(&str, Target); 5] =
+    [("frames", frames), ("pgoutput", pgoutput), ("query", query), ("value", value), ("websocket", websocket)];

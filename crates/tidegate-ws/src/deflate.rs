@@ -94,7 +94,7 @@ pub(crate) fn inflate(payload: &[u8], bytes_max: usize) -> Result<Vec<u8>, Error
                 return Err(Error::TooLong);
             }
             match status {
-                Status::StreamEnd if ending && rest.is_empty() => return Ok(out),
+                Status::StreamEnd if rest.is_empty() => return Ok(out),
                 // RFC 7692 7.2.3.4: a block may call itself the last and yet be followed by another.
                 Status::StreamEnd => inflater.reset(false),
                 _ if out.len() == out.capacity() => {

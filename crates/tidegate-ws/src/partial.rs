@@ -95,7 +95,6 @@ impl Partial {
         if !limits.admit(head, before) {
             return Err(Error::TooLong);
         }
-        // A whole message in its first frame is no fragment.
         if message.fragments > limits.fragments.max(1) {
             return Err(Error::TooManyFragments);
         }

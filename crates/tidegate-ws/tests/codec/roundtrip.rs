@@ -9,7 +9,7 @@ use tidegate_ws::{Decoder, OpCode, Role, header, write_frame, write_masked};
 use crate::wire::*;
 
 #[derive(Debug, Clone)]
-struct Sent {
+pub(crate) struct Sent {
     message: Got,
     compressed: bool,
     /// Where it is cut into fragments, and what control frame comes after each cut.
@@ -35,7 +35,7 @@ fn control() -> impl Strategy<Value = Got> {
     prop_oneof![payload().prop_map(Got::Ping), payload().prop_map(Got::Pong)]
 }
 
-fn sent() -> impl Strategy<Value = Sent> {
+pub(crate) fn sent() -> impl Strategy<Value = Sent> {
     let cuts = vec((any::<Index>(), proptest::option::of(control())), 0..6);
     prop_oneof![
         4 => (message(), any::<bool>(), cuts).prop_map(|(message, compressed, cuts)| Sent { message, compressed, cuts }),
@@ -54,7 +54,7 @@ fn parts(message: &Got) -> (OpCode, &[u8]) {
 }
 
 /// The bytes of it all to `role`, and the events to come.
-fn encode(role: Role, sent: &[Sent]) -> (Vec<u8>, Vec<Got>) {
+pub(crate) fn encode(role: Role, sent: &[Sent]) -> (Vec<u8>, Vec<Got>) {
     let (mut bytes, mut events) = (Vec::new(), Vec::new());
     let whole = |message: &Got, bytes: &mut Vec<u8>| {
         let (op, payload) = parts(message);
