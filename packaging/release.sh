@@ -4,8 +4,8 @@
 #   packaging/release.sh [target]      default: this machine's, for example x86_64-unknown-linux-gnu
 #
 # It needs the Rust toolchain and a C compiler, for a musl target also `rustup target add` and musl-gcc: that binary is
-# wholly static. A glibc one needs libc and libm alone, of at least the version that is printed at the end.
-# From the same commit, toolchain and C compiler come the same bytes, wherever the clone is.
+# wholly static. A glibc one needs libc, libm and libgcc_s, of at least the version that is printed at the end.
+# No time, path or user of this machine goes into it, so that the same commit, toolchain and C compiler give the same.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 root=$PWD
@@ -27,10 +27,9 @@ umask 022
 # spaces.
 cargo_home=${CARGO_HOME:-$HOME/.cargo}
 flags=("--remap-path-prefix=$root=/tidegate" "--remap-path-prefix=$cargo_home=/cargo")
-case $target in
-  *-gnu) flags+=(-Clink-arg=-static-libgcc) ;;
-  *-musl) flags+=(-Ctarget-feature=+crt-static) ;;
-esac
+if [[ $target == *-musl ]]; then
+  flags+=(-Ctarget-feature=+crt-static)
+fi
 CARGO_ENCODED_RUSTFLAGS=$(IFS=$'\x1f'; echo "${flags[*]}")
 export CARGO_ENCODED_RUSTFLAGS
 export CFLAGS="${CFLAGS:-} -ffile-prefix-map=$root=/tidegate -ffile-prefix-map=$cargo_home=/cargo"
