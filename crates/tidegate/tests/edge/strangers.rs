@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use tidegate_testkit::clients::raw::RawSocket;
 use tidegate_testkit::clients::{Transport, within};
-use tokio::io::AsyncReadExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::fixture::Site;
 
@@ -41,8 +41,13 @@ async fn silent_sockets_keep_nobody_out(site: Site) {
     let cut = site.until_metrics("the count", |metrics| metrics.refused("strangers") >= (FLOOD - CAP * 2) as u64).await;
     assert!(cut.refused("strangers") <= FLOOD as u64);
     // The last still waits: what it says now is heard.
-    drop(flood);
-    site.unharmed(async {}).await;
+    let last = Box::new(flood.pop().unwrap());
+    let mut last = within("a handshake", site.endpoint().over("http/1.1", last)).await.unwrap();
+    last.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();
+    last.flush().await.unwrap();
+    let mut answer = String::new();
+    let _ = within("an answer", last.read_to_string(&mut answer)).await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
