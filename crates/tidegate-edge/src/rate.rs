@@ -23,19 +23,17 @@ impl Bucket {
         self.take_but(0, now)
     }
 
-    /// Takes so many at once, or says when there will be so many: never, if they are more than the burst.
-    pub(crate) fn take_many(&mut self, count: u32, now: Instant) -> Result<(), Instant> {
-        self.claim(count, self.burst, now)
+    /// Takes so many at once, whether there are so many or not; until when nothing more is to be taken, if there were not.
+    pub(crate) fn charge(&mut self, count: u32, now: Instant) -> Option<Instant> {
+        self.full_at = self.full_at.max(now) + self.every * count;
+        let free_at = self.full_at - self.every * self.burst;
+        (free_at > now).then_some(free_at)
     }
 
     /// The same, but leaves the last `reserve` for others.
     pub(crate) fn take_but(&mut self, reserve: u32, now: Instant) -> Result<(), Instant> {
-        self.claim(1, self.burst.saturating_sub(reserve).max(1), now)
-    }
-
-    fn claim(&mut self, count: u32, burst: u32, now: Instant) -> Result<(), Instant> {
-        let full_at = self.full_at.max(now) + self.every * count;
-        let free_at = full_at - self.every * burst;
+        let full_at = self.full_at.max(now) + self.every;
+        let free_at = full_at - self.every * self.burst.saturating_sub(reserve).max(1);
         if free_at > now {
             return Err(free_at);
         }

@@ -245,7 +245,7 @@ impl Socket {
         };
         self.heard_at = now;
         // They are taken all the same; the next ones wait.
-        if let Some(Err(until)) = self.bytes.as_mut().map(|bucket| bucket.take_many(bytes.len() as u32, now)) {
+        if let Some(until) = self.bytes.as_mut().and_then(|bucket| bucket.charge(bytes.len() as u32, now)) {
             self.read_at = self.read_at.max(Some(until));
             self.admitted.edge.metrics().pause(Paused::Bytes);
         }
@@ -256,8 +256,8 @@ impl Socket {
     fn take(&mut self, bytes: &mut [u8], now: Instant) -> Result<(), CloseReason> {
         let mut at = 0;
         let mut messages = 0;
-        while at < bytes.len() {
-            if messages > 0 && !self.may_read() {
+        loop {
+            if messages > 0 && at < bytes.len() && !self.may_read() {
                 self.held = Bytes::copy_from_slice(&bytes[at..]);
                 break;
             }
@@ -287,13 +287,20 @@ impl Socket {
                 Event::Close(_) => return Err(CloseReason::Normal),
             }
         }
-        let config = self.admitted.edge.config();
-        match &mut self.pace {
-            _ if self.decoder.unfinished() == 0 => self.pace = None,
-            Some(pace) => pace.take(bytes.len(), now),
-            pace => *pace = Some(Pace::new(now, config.message_timeout, config.min_bytes_per_second)),
-        }
+        self.keep_pace(bytes.len(), now);
         Ok(())
+    }
+
+    /// A message that has begun has to go on; what is not read can't.
+    fn keep_pace(&mut self, bytes: usize, now: Instant) {
+        if self.decoder.unfinished() == 0 || !self.may_read() {
+            self.pace = None;
+        } else if let Some(pace) = &mut self.pace {
+            pace.take(bytes, now);
+        } else {
+            let config = self.admitted.edge.config();
+            self.pace = Some(Pace::new(now, config.message_timeout, config.min_bytes_per_second));
+        }
     }
 
     /// Begins the end: the last replies, which may say why, and a close. `text` goes into the close.
@@ -433,7 +440,7 @@ impl Socket {
     }
 
     pub(crate) fn is_stranger(&self) -> bool {
-        self.protocol.principal().is_none()
+        self.protocol.missing().is_some()
     }
 }
 

@@ -71,13 +71,29 @@ impl Gateway {
         }
     }
 
+    /// Asks it to stop (SIGTERM).
+    ///
+    /// # Panics
+    /// While it does not run.
+    pub fn ask_to_stop(&self) {
+        signal("TERM", &self.running.as_ref().expect("the gateway runs").child);
+    }
+
     /// Asks it to stop (SIGTERM) and waits until it has.
     ///
     /// # Panics
     /// Where it has not stopped within a minute, or does not run.
     pub fn terminate(&mut self) -> ExitStatus {
+        self.ask_to_stop();
+        self.stopped()
+    }
+
+    /// Waits until it has stopped, as it was asked to.
+    ///
+    /// # Panics
+    /// Where it has not stopped within a minute, or does not run.
+    pub fn stopped(&mut self) -> ExitStatus {
         let mut running = self.running.take().expect("the gateway runs");
-        signal("TERM", &running.child);
         let (done, gone) = sync_channel(1);
         let id = running.child.id();
         std::thread::spawn(move || done.send(running.child.wait()));
@@ -120,7 +136,10 @@ impl Gateway {
         let said = self.said.clone();
         std::thread::spawn(move || collect(stderr, &said));
         let line = first_line(child.stdout.take().expect("a pipe")).recv_timeout(PATIENCE);
-        let address = line.ok().and_then(|line| line.trim().strip_prefix("listening on http://")?.parse().ok());
+        let address = line.ok().and_then(|line| {
+            let address = line.trim().strip_prefix("listening on ")?;
+            address.strip_prefix("http://").or(address.strip_prefix("https://"))?.parse().ok()
+        });
         let Some(address) = address else {
             let _ = child.kill();
             let _ = child.wait();

@@ -1,12 +1,11 @@
 //! HTTP/1.1, one request a connection.
 
 use std::io;
-use std::net::SocketAddr;
 
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
 
+use super::endpoint::Endpoint;
 use super::list::Entry;
 use super::within;
 
@@ -57,14 +56,15 @@ impl Response {
 /// # Errors
 /// What the connection fails with; an answer that is cut short or no HTTP is [`io::ErrorKind::InvalidData`].
 pub async fn request(
-    address: SocketAddr,
+    endpoint: impl Into<Endpoint>,
     method: &str,
     path: &str,
     headers: &[(&str, &str)],
     body: &[u8],
 ) -> io::Result<Response> {
-    let mut stream = TcpStream::connect(address).await?;
-    let mut head = format!("{method} {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n");
+    let endpoint = endpoint.into();
+    let mut stream = endpoint.connect("http/1.1").await?;
+    let mut head = format!("{method} {path} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n", endpoint.address());
     for (name, value) in headers {
         head.push_str(&format!("{name}: {value}\r\n"));
     }
@@ -72,7 +72,7 @@ pub async fn request(
     let mut bytes = head.into_bytes();
     bytes.extend_from_slice(body);
     // A server may answer and close before it has read everything; the answer counts.
-    let sent = stream.write_all(&bytes).await;
+    let sent = stream.write_all(&bytes).await.and(stream.flush().await);
     let mut answer = Vec::new();
     if let Err(error) = stream.read_to_end(&mut answer).await
         && answer.is_empty()
@@ -86,8 +86,8 @@ pub async fn request(
 ///
 /// # Panics
 /// Where there is no answer.
-pub async fn get(address: SocketAddr, path: &str) -> Response {
-    let answer = request(address, "GET", path, &[("x-api-key", API_KEY)], b"");
+pub async fn get(endpoint: impl Into<Endpoint>, path: &str) -> Response {
+    let answer = request(endpoint, "GET", path, &[("x-api-key", API_KEY)], b"");
     within(path, answer).await.unwrap_or_else(|error| panic!("GET {path}: {error}"))
 }
 
@@ -95,10 +95,10 @@ pub async fn get(address: SocketAddr, path: &str) -> Response {
 ///
 /// # Panics
 /// Where there is no answer.
-pub async fn post(address: SocketAddr, path: &str, body: &Value) -> Response {
+pub async fn post(endpoint: impl Into<Endpoint>, path: &str, body: &Value) -> Response {
     let headers = [("x-api-key", API_KEY), ("content-type", "application/json")];
     let body = body.to_string();
-    let answer = request(address, "POST", path, &headers, body.as_bytes());
+    let answer = request(endpoint, "POST", path, &headers, body.as_bytes());
     within(path, answer).await.unwrap_or_else(|error| panic!("POST {path}: {error}"))
 }
 
@@ -106,8 +106,8 @@ pub async fn post(address: SocketAddr, path: &str, body: &Value) -> Response {
 ///
 /// # Panics
 /// Where it is refused.
-pub async fn write(address: SocketAddr, entity: &str, changes: Value) -> u64 {
-    let answer = post(address, &format!("/v1/entities/{entity}/changes"), &json!({ "changes": changes })).await.ok();
+pub async fn write(endpoint: impl Into<Endpoint>, entity: &str, changes: Value) -> u64 {
+    let answer = post(endpoint, &format!("/v1/entities/{entity}/changes"), &json!({ "changes": changes })).await.ok();
     answer["position"].as_str().and_then(|position| position.parse().ok()).unwrap_or_else(|| panic!("{answer}"))
 }
 
@@ -115,10 +115,10 @@ pub async fn write(address: SocketAddr, entity: &str, changes: Value) -> u64 {
 ///
 /// # Panics
 /// Where it is refused.
-pub async fn page(address: SocketAddr, query: &Value) -> (Vec<Entry>, u64) {
+pub async fn page(endpoint: impl Into<Endpoint>, query: &Value) -> (Vec<Entry>, u64) {
     let entity = query["entity"].as_str().expect("a query names its entity");
     let path = format!("/v1/entities/{entity}?query={}", urlencoded(&query.to_string()));
-    let answer = get(address, &path).await.ok();
+    let answer = get(endpoint, &path).await.ok();
     let position = answer["position"].as_str().and_then(|position| position.parse().ok());
     let rows = answer["rows"].as_array().unwrap_or_else(|| panic!("a page has rows: {answer}"));
     let rows = rows.iter().map(|row| serde_json::from_value(row.clone()).expect("an entry of a page")).collect();

@@ -13,7 +13,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use crate::fixture::{assert_shows, gateway, upsert};
-use crate::raw_socket::{BINARY, RawSocket, TEXT};
+use tidegate_testkit::clients::raw::{BINARY, RawSocket, TEXT};
 
 fn fast() -> Gateway {
     gateway("[edge]\nmessages_per_second = 1000000\nheader_timeout_ms = 1000\nauth_timeout_ms = 1000")
@@ -254,6 +254,6 @@ async fn mangle_through_one_connection(address: SocketAddr, path: &str, seeds: &
         raw.frame(true, TEXT, &text).await;
     }
     // An orderly end is answered whatever came before, unless the connection has ended already.
-    raw.frame(true, crate::raw_socket::CLOSE, &1000u16.to_be_bytes()).await;
+    raw.frame(true, tidegate_testkit::clients::raw::CLOSE, &1000u16.to_be_bytes()).await;
     let _ = raw.close_code().await;
 }

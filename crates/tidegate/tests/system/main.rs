@@ -10,6 +10,5 @@ mod hostile;
 mod kill_minus_nine;
 mod position;
 mod python_client;
-mod raw_socket;
 mod read_your_lists;
 mod stalled_reader;

@@ -6,7 +6,7 @@ use tokio::io::AsyncReadExt as _;
 use tokio::task::JoinSet;
 
 use crate::fixture::{assert_shows, gateway};
-use crate::raw_socket::{RawSocket, TEXT};
+use tidegate_testkit::clients::raw::{RawSocket, TEXT};
 
 const READERS: usize = 100;
 const WRITES: i64 = 150;
