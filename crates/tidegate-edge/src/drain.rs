@@ -9,8 +9,8 @@ use tokio::time::Instant;
 
 /// Between two looks at what is due: short beside any window, and long beside the time that some closes take.
 pub(crate) const TICK: Duration = Duration::from_millis(50);
-/// Closes a tick at least, of each worker: 320 a second, a sixth of what another process lets in by default.
-const CLOSES_MIN: usize = 16;
+/// So many of one worker are few.
+const FEW: usize = 16;
 /// Clients are told to come back within no less than this: about what a restart takes.
 const RETURN_MIN: Duration = Duration::from_secs(1);
 
@@ -32,21 +32,18 @@ impl Drain {
     pub(crate) fn due(&self, now: Instant, left: usize) -> usize {
         // With the tick that begins now: the first closes go at once, the last before the end.
         let elapsed = now.saturating_duration_since(self.begin) + TICK;
-        if elapsed >= self.window {
+        if elapsed >= self.window || self.connections <= FEW {
             return left;
         }
         let share = elapsed.div_duration_f64(self.window);
-        let ticks = elapsed.div_duration_f64(TICK) as usize;
-        let gone = ((self.connections as f64 * share).round() as usize).max(CLOSES_MIN.saturating_mul(ticks));
+        let gone = (self.connections as f64 * share).round() as usize;
         left.saturating_sub(self.connections.saturating_sub(gone))
     }
 
     /// How long a client that is closed is told to stay away, evenly by `random`, which is in `0.0..1.0`, over the time that
-    /// all closes take: closes a second and returns a second are then never more than one window's share, even where the
-    /// closes were not spread.
+    /// all closes take: closes a second and returns a second are then never more than one window's share.
     pub(crate) fn reconnect_after(&self, random: f64) -> Duration {
-        let ticks = self.connections as f64 / CLOSES_MIN as f64;
-        let spread = TICK.mul_f64(ticks).min(self.window).max(RETURN_MIN);
+        let spread = if self.connections <= FEW { RETURN_MIN } else { self.window.max(RETURN_MIN) };
         spread.mul_f64(random.clamp(0.0, 1.0))
     }
 }
@@ -75,7 +72,7 @@ mod tests {
     #[test]
     fn few_go_at_once_and_many_evenly() {
         assert_eq!(closes(WINDOW, 3), [3]);
-        assert_eq!(closes(WINDOW, 40), [16, 16, 8]);
+        assert_eq!(closes(WINDOW, 400), [2; 200]);
         assert_eq!(closes(WINDOW, 10_000), [50; 200]);
         assert_eq!(closes(Duration::ZERO, 10_000), [10_000]);
     }
@@ -121,8 +118,7 @@ mod tests {
                     prop_assert_eq!(left, 0);
                 } else {
                     let evenly = connections as f64 * elapsed.div_duration_f64(window);
-                    let least = CLOSES_MIN as f64 * elapsed.div_duration_f64(TICK);
-                    prop_assert!(closed as f64 <= evenly.max(least) + 1.0);
+                    prop_assert!(closed as f64 <= evenly.max(FEW as f64) + 1.0);
                 }
                 left = left.saturating_sub(left_by_themselves);
                 now += Duration::from_millis(ms);
