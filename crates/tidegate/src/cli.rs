@@ -11,7 +11,7 @@ use tidegate_feed::postgres::Settings;
 use crate::config::{Config, Flags, Source};
 use crate::import::Import;
 use crate::watch::Watch;
-use crate::{demo, init, serve};
+use crate::{bench, demo, init, serve};
 
 /// Read from the working directory where no file is named.
 const CONFIG_FILE: &str = "tidegate.toml";
@@ -88,6 +88,16 @@ Else, or with --json: one frame a line.")]
 
 To restore, put the file into an empty data directory as tidegate.db.")]
     Backup(Backup),
+    /// Measure a gateway, or any WebSocket or SSE server: memory, latency, time a frame, storms
+    #[command(
+        subcommand,
+        after_help = "Examples:
+  tidegate bench fanout                              start a gateway, measure it, end it
+  tidegate bench idle --connections 10000 --json idle.json
+  tidegate bench fanout --url ws://127.0.0.1:9000/ --publish-message '{mark}{pad}'
+  tidegate bench all --out docs/benchmarks.md"
+    )]
+    Bench(bench::Mode),
     /// Check or show the configuration
     #[command(
         subcommand,
@@ -233,6 +243,7 @@ impl Cli {
             Command::Import(args) => import(args),
             Command::Query(args) => query(args),
             Command::Backup(args) => backup(&args),
+            Command::Bench(mode) => Ok(bench::run(mode)?),
             Command::Config(command) => config(command),
         }
     }

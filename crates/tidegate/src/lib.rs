@@ -8,7 +8,7 @@
 //! cli ─► config ─► gateway ─► mirror ─► live ─► feed ─► edge
 //!    │                │                                  ▲
 //!    ├─ init, import  ├─ api, metrics, health ───────────┘ routes
-//!    ├─ watch         └─ authority: what configuration says about who may do what
+//!    ├─ watch, bench  └─ authority: what configuration says about who may do what
 //!    └─ demo: a gateway, a replay that writes into its feed, and a page
 //! ```
 //!
@@ -34,6 +34,7 @@
 
 mod api;
 mod authority;
+mod bench;
 mod cli;
 mod config;
 mod demo;

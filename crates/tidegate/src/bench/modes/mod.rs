@@ -1,0 +1,8 @@
+//! What each mode does, from its options to its report.
+
+pub(super) mod echo;
+pub(super) mod fanout;
+pub(super) mod idle;
+pub(super) mod live;
+pub(super) mod soak;
+pub(super) mod storm;

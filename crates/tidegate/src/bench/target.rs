@@ -1,0 +1,258 @@
+//! The server that is measured: where it is, how one subscribes to it, and which processes it is.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs as _};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use super::BenchError;
+use super::connection::Head;
+use super::options::{Common, Protocol};
+use super::plan::{Plan, Transport};
+use super::proc::Processes;
+use super::publish::{Publishing, Way};
+
+/// Of the server that is started: open, one entity, and no bound that a measurement would run into.
+const CONFIG: &str = include_str!("bench.toml");
+/// For an answer.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Rows of the bench's entity that one query shows.
+pub(crate) const ROWS: u32 = 10;
+
+pub(crate) struct Target {
+    pub(crate) address: SocketAddr,
+    host: String,
+    path: String,
+    pub(crate) protocol: Protocol,
+    pub(crate) processes: Processes,
+    headers: Vec<(String, String)>,
+    common: Common,
+    _started: Option<Started>,
+}
+
+/// A server of our own, with a directory that goes with it. Killed when dropped.
+pub(crate) struct Started {
+    child: Child,
+    pub(crate) address: SocketAddr,
+    directory: PathBuf,
+}
+
+impl Target {
+    /// Finds the server, or starts one.
+    pub(crate) fn open(common: &Common) -> Result<Self, BenchError> {
+        let started = if common.url.is_none() { Some(Started::gateway(common)?) } else { None };
+        let url = match (&common.url, &started) {
+            (Some(url), _) => url.clone(),
+            (None, Some(started)) => format!("http://{}", started.address),
+            (None, None) => String::new(),
+        };
+        let mut target = Self::at(common, &url)?;
+        if let Some(started) = started {
+            target.processes = Processes(vec![started.child.id()]);
+            target._started = Some(started);
+        }
+        Ok(target)
+    }
+
+    fn at(common: &Common, url: &str) -> Result<Self, BenchError> {
+        let wrong = |rule: &str| BenchError::Usage(format!("--url {url}: {rule}"));
+        let (scheme, rest) = url.split_once("://").ok_or_else(|| wrong("must begin with ws:// or http://"))?;
+        let (host, path) = rest.find('/').map_or((rest, "/"), |at| rest.split_at(at));
+        let protocol = match (scheme, common.via) {
+            ("ws" | "http", Some(via)) => via,
+            ("ws" | "http", None) if path == "/" => Protocol::Events,
+            ("ws", None) => Protocol::Ws,
+            ("http", None) => Protocol::Sse,
+            _ => {
+                return Err(wrong("only ws:// and http:// are spoken; a TLS proxy in front would be measured with it"));
+            }
+        };
+        let named = if host.contains(':') { host.to_owned() } else { format!("{host}:80") };
+        let address = named.to_socket_addrs().ok().and_then(|mut found| found.next());
+        let address = address.ok_or_else(|| wrong("there is no such host"))?;
+        let processes = if common.pid.is_empty() && address.ip().is_loopback() {
+            Processes::listening_on(address.port())
+        } else {
+            Processes(common.pid.clone())
+        };
+        let header = |line: &String| {
+            let (name, value) =
+                line.split_once(':').ok_or_else(|| BenchError::Usage(format!("--header {line}: no colon")))?;
+            Ok((name.trim().to_owned(), value.trim().to_owned()))
+        };
+        let headers = common.header.iter().map(header).collect::<Result<_, BenchError>>()?;
+        let (host, path, common) = (host.to_owned(), path.to_owned(), common.clone());
+        Ok(Self { address, host, path, protocol, processes, headers, common, _started: None })
+    }
+
+    /// What connections say that subscribe: to one query, or to as many as there are groups.
+    pub(crate) fn plan(&self, groups: u32, keeps: bool) -> Plan {
+        let query = self.common.query.clone().unwrap_or_else(|| {
+            let entity = &self.common.entity;
+            format!(
+                r#"{{"entity":"{entity}","where":[{{"column":"group","op":"eq","value":{{group}}}}],"limit":{ROWS},"select":["mark","pad"]}}"#
+            )
+        });
+        let ready = Some(r#""op":"ready""#.to_owned());
+        let common = &self.common;
+        let plan = Plan {
+            address: self.address,
+            host: self.host.clone(),
+            path: self.path.clone(),
+            headers: self.headers.clone(),
+            transport: Transport::WebSocket,
+            body: None,
+            hello: common.subscribe.clone(),
+            ready: common.ready.clone(),
+            groups,
+            keeps,
+            echo: None,
+        };
+        match self.protocol {
+            Protocol::Ws => plan,
+            Protocol::Sse => Plan { transport: Transport::Events, ..plan },
+            Protocol::Events => {
+                let data = format!(r#"{{"event":"live.subscribe","data":{{"sub":"s","query":{query}}}}}"#);
+                let hello = plan.hello.or(Some(data));
+                Plan { path: self.or("/ws"), hello, ready: plan.ready.or(ready), ..plan }
+            }
+            Protocol::Live => {
+                let hello = Some(format!(r#"{{"action":"subscribe","query":{query}}}"#));
+                Plan { path: self.or("/v1/live/ws"), hello, ready: plan.ready.or(ready), ..plan }
+            }
+            Protocol::LiveSse => {
+                let (path, ready) = (self.or("/v1/live"), plan.ready.or(ready));
+                Plan { path, ready, body: Some(query), hello: None, transport: Transport::Events, ..plan }
+            }
+        }
+    }
+
+    fn or(&self, path: &str) -> String {
+        if self.path == "/" { path.to_owned() } else { self.path.clone() }
+    }
+
+    pub(crate) fn is_tidegate(&self) -> bool {
+        !matches!(self.protocol, Protocol::Ws | Protocol::Sse)
+    }
+
+    /// How one publishes there; `bytes` is the size of what is published.
+    pub(crate) fn publishing(&self, bytes: usize, groups: u32) -> Result<Publishing, BenchError> {
+        let common = &self.common;
+        let base = Publishing {
+            address: self.address,
+            host: self.host.clone(),
+            path: self.path.clone(),
+            headers: self.headers.clone(),
+            way: Way::Post,
+            body: String::new(),
+            bytes,
+            groups,
+        };
+        if let Some(url) = &common.publish_url {
+            let to = Self::at(&Common { pid: vec![0], ..common.clone() }, url)?;
+            let body = common.publish_body.clone().unwrap_or_else(|| "{mark}{pad}".to_owned());
+            return Ok(Publishing { address: to.address, host: to.host, path: to.path, body, ..base });
+        }
+        if let Some(message) = &common.publish_message {
+            let path = common.publish_path.clone().unwrap_or(base.path);
+            return Ok(Publishing { way: Way::Message, body: message.clone(), path, ..base });
+        }
+        if !self.is_tidegate() {
+            let rule = "say how to publish there: --publish-url with --publish-body, or --publish-message";
+            return Err(BenchError::Usage(rule.to_owned()));
+        }
+        let path = format!("/v1/entities/{}/changes", common.entity);
+        let body = r#"{"changes":[{"upsert":{"id":{row},"group":{group},"mark":"{mark}","pad":"{pad}"}}]}"#.to_owned();
+        Ok(Publishing { path, body, ..base })
+    }
+
+    /// Fills the bench's entity, so that every query has its rows.
+    pub(crate) fn seed(&self, groups: u32) -> Result<(), BenchError> {
+        if !self.is_tidegate() {
+            return Ok(());
+        }
+        let rows: Vec<u32> = (0..groups * ROWS).collect();
+        for rows in rows.chunks(5_000) {
+            let row = |row: &u32| {
+                let group = row / ROWS;
+                format!(r#"{{"upsert":{{"id":{row},"group":{group},"mark":"","pad":""}}}}"#)
+            };
+            let changes: Vec<String> = rows.iter().map(row).collect();
+            self.post(&format!("/v1/entities/{}/changes", self.common.entity), &changes.join(","))?;
+        }
+        Ok(())
+    }
+
+    fn post(&self, path: &str, changes: &str) -> Result<(), BenchError> {
+        let body = format!(r#"{{"changes":[{changes}]}}"#);
+        let mut request = format!("POST {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n", self.host);
+        for (name, value) in &self.headers {
+            request.push_str(&format!("{name}: {value}\r\n"));
+        }
+        request.push_str(&format!("Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}", body.len()));
+        let mut stream = TcpStream::connect(self.address)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.write_all(request.as_bytes())?;
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer)?;
+        let end = memchr::memmem::find(&answer, b"\r\n\r\n").map_or(answer.len(), |at| at + 4);
+        match Head::parse(&answer[..end]) {
+            Some(Head { status: 200..=299, .. }) => Ok(()),
+            _ => Err(BenchError::Seed(String::from_utf8_lossy(&answer).into_owned())),
+        }
+    }
+}
+
+impl Started {
+    /// `serve` of this program, or of the one that is named, on a free port.
+    fn gateway(common: &Common) -> Result<Self, BenchError> {
+        let directory = scratch()?;
+        let program = common.server.clone().map_or_else(std::env::current_exe, Ok)?;
+        let config = directory.join("tidegate.toml");
+        std::fs::write(&config, CONFIG)?;
+        let mut command = Command::new(program);
+        command.args(["serve", "--listen", "127.0.0.1:0", "--config"]).arg(config);
+        command.arg("--data-dir").arg(directory.join("data"));
+        Self::start(command, directory)
+    }
+
+    /// The loop of `send()`.
+    pub(crate) fn bare() -> Result<Self, BenchError> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args(["bench", "bare-server"]);
+        Self::start(command, scratch()?)
+    }
+
+    fn start(mut command: Command, directory: PathBuf) -> Result<Self, BenchError> {
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
+        let mut line = String::new();
+        if let Some(stdout) = child.stdout.take() {
+            BufReader::new(stdout).read_line(&mut line)?;
+        }
+        let address = line.trim().strip_prefix("listening on http://").and_then(|address| address.parse().ok());
+        // Where it does not serve it has said why on standard error; the drop ends what is left of it.
+        let mut started = Self { child, address: SocketAddr::from(([127, 0, 0, 1], 0)), directory };
+        started.address = address.ok_or(BenchError::NotServing)?;
+        Ok(started)
+    }
+}
+
+impl Drop for Started {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = std::fs::remove_dir_all(&self.directory);
+    }
+}
+
+/// A new directory that nobody else has.
+fn scratch() -> std::io::Result<PathBuf> {
+    use std::sync::atomic::{AtomicU32, Ordering};
+    static NTH: AtomicU32 = AtomicU32::new(0);
+    let nth = NTH.fetch_add(1, Ordering::Relaxed);
+    let path = std::env::temp_dir().join(format!("tidegate-bench-{}-{nth}", std::process::id()));
+    std::fs::create_dir(&path)?;
+    Ok(path)
+}
