@@ -24,8 +24,8 @@ pub struct EdgeConfig {
     /// each has sent `max_header_bytes` of a head and no more.
     pub max_unauthenticated: usize,
     /// New live connections a second, and as many at once; past it `503` with `Retry-After`. The last quarter is for those
-    /// who say that they resume. 0 = off. Default 2,000: one core, were a TLS handshake and a first snapshot
-    /// half a millisecond of it; 10,000 who come back at once are in after 5 s.
+    /// who say that they resume. 0 = off. Default 10,000: everybody of a full gateway may come back within a second, and no
+    /// flood of newcomers makes those who are in wait longer.
     pub connections_per_second: u32,
     /// Resident bytes of the process from which on new live connections are refused; those who resume, from a tenth above.
     /// Looked at once a second, so leave room for a second's worth: 2,000 connections that take 50 KB each are 100 MB. 0 = off,
@@ -99,7 +99,7 @@ impl Default for EdgeConfig {
             max_connections: 10_000,
             max_other_sockets: 1_024,
             max_unauthenticated: 4_096,
-            connections_per_second: 2_000,
+            connections_per_second: 10_000,
             max_memory_bytes: 0,
             max_subscriptions: limits.subscriptions,
             max_message_bytes: 64 << 10,
