@@ -1,5 +1,6 @@
 //! A live connection's place: who is there, and why it ended.
 
+use std::cell::Cell;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -19,6 +20,8 @@ pub(crate) struct Link {
     pub(crate) peer: SocketAddr,
     /// Whether the socket gave up on a peer that took nothing.
     pub(crate) timed_out: Arc<AtomicBool>,
+    /// How many requests came on it.
+    pub(crate) requests: Cell<u64>,
     /// What it is among those who have yet to say something.
     pub(crate) stranger: StrangerId,
     _seat: Seat,
@@ -26,7 +29,7 @@ pub(crate) struct Link {
 
 impl Link {
     pub(crate) fn new(id: u64, peer: SocketAddr, stranger: StrangerId, seat: Seat) -> Self {
-        Self { id, peer, timed_out: Arc::default(), stranger, _seat: seat }
+        Self { id, peer, timed_out: Arc::default(), requests: Cell::new(0), stranger, _seat: seat }
     }
 }
 

@@ -9,6 +9,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::{HeaderValue, Method, Request, Response, StatusCode, header};
@@ -21,7 +22,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpStream;
 use tokio::task::spawn_local;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
@@ -37,6 +38,8 @@ use crate::{ApiError, Refused, embedded, events, live_ws, origin, position, subs
 /// How HTTP/2 begins, as far as is needed to tell it from any method of HTTP/1.
 const PREFACE: &[u8] = b"PRI";
 
+/// For the last frames of a connection that has been idle.
+const GOODBYE_TIME: Duration = Duration::from_secs(2);
 /// A WebSocket is opened by GET over HTTP/1.1 and by CONNECT over HTTP/2.
 const SOCKET_METHODS: [Method; 2] = [Method::GET, Method::CONNECT];
 
@@ -119,8 +122,9 @@ async fn http1(site: &Rc<Site>, link: &Rc<Link>, wire: Wire) -> hyper::Result<()
 
 async fn http2(site: &Rc<Site>, link: &Rc<Link>, wire: Wire) -> hyper::Result<()> {
     let config = site.worker.edge.config();
-    let (site, link, drain) = (site.clone(), link.clone(), site.outside.drain.clone());
-    let service = service_fn(move |request| answer(site.clone(), link.clone(), request));
+    let (serving, on, drain) = (site.clone(), link.clone(), site.outside.drain.clone());
+    let service = service_fn(move |request| answer(serving.clone(), on.clone(), request));
+    let own = Rc::strong_count(link);
     let mut builder = http2::Builder::new(OnWorker);
     builder
         .timer(TokioTimer::new())
@@ -136,10 +140,26 @@ async fn http2(site: &Rc<Site>, link: &Rc<Link>, wire: Wire) -> hyper::Result<()
     }
     let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(wire), service));
     tokio::select! {
-        served = connection.as_mut() => served,
+        served = connection.as_mut() => return served,
         () = drain.cancelled() => {
             connection.as_mut().graceful_shutdown();
-            connection.await
+            return connection.await;
+        }
+        () = idle(link, own, config.header_timeout) => connection.as_mut().graceful_shutdown(),
+    }
+    // A peer that is not there any more does not say goodbye.
+    timeout(GOODBYE_TIME, connection).await.unwrap_or(Ok(()))
+}
+
+/// Waits until for so long at least nobody but its `own` holders had the link: no
+/// request on the connection, and nothing is left of those before. HTTP/1.1 has the same rule for the head of a request.
+async fn idle(link: &Rc<Link>, own: usize, timeout: Duration) {
+    loop {
+        let before = link.requests.get();
+        sleep(timeout).await;
+        // Whoever answers a request, and each live connection, holds the link.
+        if link.requests.get() == before && Rc::strong_count(link) <= own {
+            return;
         }
     }
 }
@@ -160,6 +180,7 @@ impl<F: Future + 'static> Executor<F> for OnWorker {
 async fn answer(site: Rc<Site>, link: Rc<Link>, request: Request<Incoming>) -> Result<Response<Payload>, Infallible> {
     let edge = &site.worker.edge;
     site.worker.know(link.stranger);
+    link.requests.set(link.requests.get() + 1);
     let origin = match origin::check(edge, request.headers()) {
         Ok(origin) => origin,
         Err(foreign) => return Ok(whole(foreign.into_response())),

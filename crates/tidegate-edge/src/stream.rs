@@ -15,8 +15,10 @@ use tokio::time::Instant;
 
 use crate::ApiError;
 use crate::admitted::Admitted;
+use crate::config::unless_zero;
 use crate::frames::{self, put};
 use crate::metrics::Transport;
+use crate::socket::Life;
 use crate::worker::{Carrier, Client, Worker};
 
 /// Bytes taken from a session each time the body is asked: what hyper writes at once.
@@ -49,6 +51,11 @@ impl Format {
     }
 }
 
+/// Why a body that was let go has no orderly end.
+#[derive(Debug, thiserror::Error)]
+#[error("the client took nothing for too long")]
+struct Cut;
+
 /// The client's side of a stream, as its worker holds it.
 pub(crate) struct Stream {
     pub(crate) session: Session,
@@ -57,6 +64,8 @@ pub(crate) struct Stream {
     /// When something has to be sent to keep the connection alive.
     quiet_by: Instant,
     is_quiet: bool,
+    /// Since when something waits for hyper to ask for it.
+    waiting_since: Option<Instant>,
     /// Milliseconds after which the client is to come back, once it has to go.
     leaving: Option<u64>,
     has_begun: bool,
@@ -66,21 +75,47 @@ pub(crate) struct Stream {
 impl Stream {
     pub(crate) fn new(session: Session, admitted: Admitted, format: Format, now: Instant) -> Self {
         let quiet_by = now + admitted.edge.config().sse_comment_interval;
-        Self { session, admitted, format, quiet_by, is_quiet: false, leaving: None, has_begun: false, has_ended: false }
+        Self {
+            session,
+            admitted,
+            format,
+            quiet_by,
+            is_quiet: false,
+            waiting_since: None,
+            leaving: None,
+            has_begun: false,
+            has_ended: false,
+        }
     }
 
     pub(crate) fn due(&self) -> Instant {
-        self.quiet_by
+        self.stalls_at().map_or(self.quiet_by, |at| at.min(self.quiet_by))
+    }
+
+    /// When the client has left unread what waits for too long. A socket that is full is seen below; this is about one
+    /// stream of an HTTP/2 connection whose others may well go on.
+    fn stalls_at(&self) -> Option<Instant> {
+        let since = self.waiting_since?;
+        unless_zero(self.admitted.edge.config().write_timeout).map(|timeout| since + timeout)
+    }
+
+    /// Something was delivered.
+    pub(crate) fn note_waiting(&mut self, now: Instant) {
+        self.waiting_since.get_or_insert(now);
     }
 
     /// Whether the body has to be asked.
-    pub(crate) fn tick(&mut self, now: Instant) -> bool {
+    pub(crate) fn tick(&mut self, now: Instant) -> (bool, Life) {
+        if self.stalls_at().is_some_and(|at| at <= now) {
+            self.end(CloseReason::WriteTimeout);
+            return (true, Life::Over);
+        }
         let is_due = self.quiet_by <= now;
         if is_due {
             self.is_quiet = true;
             self.quiet_by = now + self.admitted.edge.config().sse_comment_interval;
         }
-        is_due
+        (is_due, Life::Goes)
     }
 
     pub(crate) fn is_staying(&self) -> bool {
@@ -94,6 +129,7 @@ impl Stream {
     /// What is to be sent now. Empty if nothing is; after the end there is nothing more.
     fn take(&mut self) -> Vec<u8> {
         let mut out = Vec::new();
+        self.waiting_since = None;
         if !self.has_begun {
             self.has_begun = true;
             self.write_retry(RETRY_MS, &mut out);
@@ -226,7 +262,9 @@ impl Body for Payload {
             Payload::Stream(body) => &body.client,
         };
         client.set_waker(cx.waker());
-        let Carrier::Stream(stream) = &mut *client.carrier.borrow_mut() else { return Poll::Ready(None) };
+        let Carrier::Stream(stream) = &mut *client.carrier.borrow_mut() else {
+            return Poll::Ready(Some(Err(axum::Error::new(Cut))));
+        };
         if stream.has_ended {
             return Poll::Ready(None);
         }

@@ -4,24 +4,25 @@
 //! `resume_from` (`last_event_id`) in the address, resumes; `synced=true` in the address asks for `synced` with
 //! `{"op","position"}` after each transaction, without an id of its own.
 
-use std::error::Error;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use axum::body::{Body, to_bytes};
+use axum::body::Body;
 use axum::extract::Query;
 use axum::http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, header};
+use futures_util::StreamExt as _;
 use hyper::body::Incoming;
 use serde::Deserialize;
 use tidegate_session::Principal;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout_at};
 
-use crate::ApiError;
 use crate::admitted::{Admitted, Link};
 use crate::cap::Place;
 use crate::http::{Site, trace_parent};
+use crate::pace::Pace;
 use crate::stream::{Format, Payload, Stream, StreamBody};
 use crate::worker::Carrier;
+use crate::{ApiError, EdgeConfig};
 
 #[derive(Deserialize, Default)]
 struct Asked {
@@ -63,31 +64,28 @@ pub(crate) async fn post(
     let (parts, body) = request.into_parts();
     // Who is not let in has no body read.
     let entrance = Entrance::pass(site, &asked, &parts.headers)?;
-    let config = site.worker.edge.config();
-    let body = timeout(config.handshake_timeout, to_bytes(Body::new(body), config.max_message_bytes)).await;
-    let body =
-        body.map_err(|_| ApiError::new(StatusCode::REQUEST_TIMEOUT, "timeout", "the query took too long to arrive"))?;
-    let body = body.map_err(|error| {
-        if is_of_the_connection(&error) {
-            return ApiError::malformed("the body ended early, or its chunks are malformed");
-        }
-        let message = format!("a query has at most {} bytes", config.max_message_bytes);
-        ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message)
-    })?;
+    let body = whole(body, site.worker.edge.config()).await?;
     let query = std::str::from_utf8(&body).map_err(|_| ApiError::malformed("the query must be UTF-8"))?;
     open(site, link, entrance, &parts.headers, &asked, query)
 }
 
-/// Whether a body could not be read through the fault of its connection, as against the bound.
-fn is_of_the_connection(error: &axum::Error) -> bool {
-    let mut cause: Option<&(dyn Error + 'static)> = Some(error);
-    while let Some(error) = cause {
-        if error.is::<hyper::Error>() {
-            return true;
+/// All of a body, bounded in bytes, and in time by the pace at which it arrives.
+async fn whole(body: Incoming, config: &EdgeConfig) -> Result<Vec<u8>, ApiError> {
+    let mut pace = Pace::new(Instant::now(), config.message_timeout, config.min_bytes_per_second);
+    let (mut chunks, mut whole) = (Body::new(body).into_data_stream(), Vec::new());
+    while let Some(chunk) = timeout_at(pace.deadline(), chunks.next())
+        .await
+        .map_err(|_| ApiError::new(StatusCode::REQUEST_TIMEOUT, "timeout", "the query took too long to arrive"))?
+    {
+        let chunk = chunk.map_err(|_| ApiError::malformed("the body ended early, or its chunks are malformed"))?;
+        if whole.len() + chunk.len() > config.max_message_bytes {
+            let message = format!("a query has at most {} bytes", config.max_message_bytes);
+            return Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message));
         }
-        cause = error.source();
+        whole.extend_from_slice(&chunk);
+        pace.take(chunk.len(), Instant::now());
     }
-    false
+    Ok(whole)
 }
 
 /// A client that is let in: its place and who it is.

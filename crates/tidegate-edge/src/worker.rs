@@ -73,6 +73,8 @@ pub(crate) fn port() -> (Arc<Port>, mpsc::Receiver<Vec<Parcel>>) {
 pub(crate) enum Carrier {
     Socket(Socket),
     Stream(Stream),
+    /// It has ended, and its place is free, though hyper may still hold its body.
+    Gone,
 }
 
 /// Someone who has not said yet who that is.
@@ -173,7 +175,7 @@ impl Worker {
         client.set_waker(cx.waker());
         let (life, is_stranger) = match &mut *client.carrier.borrow_mut() {
             Carrier::Socket(socket) => (socket.poll(cx, &mut self.scratch.borrow_mut()), socket.is_stranger()),
-            Carrier::Stream(_) => (Life::Over, false),
+            Carrier::Stream(_) | Carrier::Gone => (Life::Over, false),
         };
         if !is_stranger && let Some(stranger) = client.stranger.take() {
             self.know(stranger);
@@ -191,6 +193,8 @@ impl Worker {
         if self.has(client) {
             self.clients.borrow_mut().remove(client.slot());
         }
+        // Its place, its session and its socket go now, whoever still holds the client.
+        drop(client.carrier.replace(Carrier::Gone));
         if let Some(stranger) = client.stranger.take() {
             self.know(stranger);
         }
@@ -282,7 +286,9 @@ impl Worker {
             for address in to {
                 let found = clients.get(slot_of(address.client)).filter(|client| client.id == address.client);
                 let Some(client) = found else { continue };
-                client.carrier.borrow_mut().session().deliver(address.subscription, delivery.clone());
+                let mut carrier = client.carrier.borrow_mut();
+                let Some(session) = carrier.session() else { continue };
+                session.deliver(address.subscription, delivery.clone());
                 if !client.is_dirty.replace(true) {
                     dirty.push(client.clone());
                 }
@@ -304,10 +310,15 @@ impl Worker {
         let waker = client.waker.borrow();
         let wake = match &mut *client.carrier.borrow_mut() {
             Carrier::Socket(socket) => socket.flush(&mut Context::from_waker(&waker), &mut self.scratch.borrow_mut()),
-            Carrier::Stream(_) => true,
+            Carrier::Stream(stream) => {
+                stream.note_waiting(Instant::now());
+                true
+            }
+            Carrier::Gone => false,
         };
         if wake {
             waker.wake_by_ref();
+            self.set_timer(client);
         }
     }
 
@@ -338,7 +349,8 @@ impl Worker {
                 let cx = &mut Context::from_waker(&waker);
                 socket.tick(cx, &mut self.scratch.borrow_mut(), position, now)
             }
-            Carrier::Stream(stream) => (stream.tick(now), Life::Goes),
+            Carrier::Stream(stream) => stream.tick(now),
+            Carrier::Gone => return,
         };
         self.after(&client, &waker, wake, life);
         while self.flush() {}
@@ -404,6 +416,7 @@ impl Worker {
                 stream.leave(reconnect_after_ms);
                 Life::Goes
             }
+            Carrier::Gone => return,
         };
         self.after(client, &waker, true, life);
     }
@@ -412,7 +425,7 @@ impl Worker {
         let waker = client.waker.borrow().clone();
         let life = match &mut *client.carrier.borrow_mut() {
             Carrier::Socket(socket) => socket.close(reason, &mut self.scratch.borrow_mut()),
-            Carrier::Stream(_) => Life::Goes,
+            Carrier::Stream(_) | Carrier::Gone => Life::Goes,
         };
         self.after(client, &waker, true, life);
     }
@@ -435,10 +448,11 @@ fn slot_of(id: ClientId) -> usize {
 }
 
 impl Carrier {
-    fn session(&mut self) -> &mut Session {
+    fn session(&mut self) -> Option<&mut Session> {
         match self {
-            Carrier::Socket(socket) => &mut socket.session,
-            Carrier::Stream(stream) => &mut stream.session,
+            Carrier::Socket(socket) => Some(&mut socket.session),
+            Carrier::Stream(stream) => Some(&mut stream.session),
+            Carrier::Gone => None,
         }
     }
 
@@ -447,6 +461,7 @@ impl Carrier {
         match self {
             Carrier::Socket(socket) => socket.is_open(),
             Carrier::Stream(stream) => stream.is_staying(),
+            Carrier::Gone => false,
         }
     }
 
@@ -454,6 +469,7 @@ impl Carrier {
         match self {
             Carrier::Socket(socket) => socket.due(),
             Carrier::Stream(stream) => Some(stream.due()),
+            Carrier::Gone => None,
         }
     }
 }

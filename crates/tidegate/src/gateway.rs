@@ -12,7 +12,7 @@ use tidegate_feed::postgres::SourceError;
 use tidegate_live::StartError as LiveError;
 use tidegate_mirror::MirrorError;
 use tidegate_session::Authority;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -22,6 +22,9 @@ use crate::feeds::Feed;
 use crate::house::{Entities, House, Plan};
 use crate::progress::Progress;
 
+/// Connections that the system takes in before they are accepted, as far as it lets us: in a storm one that finds no room
+/// tries again only after a second.
+const BACKLOG: u32 = 16_384;
 /// The most time over which clients are let go when the rooms start again: who comes back waits for as long.
 const RESTART_WINDOW_MAX: Duration = Duration::from_secs(1);
 /// From the first change of a schema on: a migration makes several, and clients are to be closed once.
@@ -150,7 +153,7 @@ impl Builder {
         let mut house = House::open(&plan, entities).await?;
         let address = plan.config.listen;
         let listen = |source| StartError::Listen { address, source };
-        let listener = Listener::bind(address).await.map_err(listen)?;
+        let listener = Listener::bind(address).map_err(listen)?;
         let scheme = if plan.config.tls.is_some() { "https" } else { "http" };
         let url = format!("{scheme}://{}", listener.0.local_addr().map_err(listen)?);
         house.serve(listener.again().map_err(listen)?);
@@ -169,8 +172,12 @@ impl Builder {
 struct Listener(std::net::TcpListener);
 
 impl Listener {
-    async fn bind(address: SocketAddr) -> io::Result<Self> {
-        TcpListener::bind(address).await?.into_std().map(Self)
+    fn bind(address: SocketAddr) -> io::Result<Self> {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        // As the runtime's own way to bind does: an address in TIME_WAIT is free.
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(BACKLOG)?.into_std().map(Self)
     }
 
     fn again(&self) -> io::Result<TcpListener> {

@@ -12,7 +12,8 @@ use tokio::net::TcpStream;
 
 use crate::fixture::Site;
 
-const DEADLINES: &str = "[edge]\nheader_timeout_ms = 500\nhandshake_timeout_ms = 500\nauth_timeout_ms = 500\n";
+const DEADLINES: &str =
+    "[edge]\nmessage_timeout_ms = 500\nheader_timeout_ms = 500\nhandshake_timeout_ms = 500\nauth_timeout_ms = 500\n";
 /// Beyond a deadline of 500 ms, on a busy machine.
 const LATE: Duration = Duration::from_secs(5);
 

@@ -105,8 +105,8 @@ pub(crate) async fn who_reads_again_in_time_has_the_right_list(tls: bool, transp
         site.write(turn_over(n)).await;
     }
     let before = site
-        .until_metrics("a reset of each stalled reader", |metrics| {
-            metrics.value("session_resets_total") >= transports.len() as u64
+        .until_metrics("a conflation for each stalled reader", |metrics| {
+            metrics.value("session_conflated_total") >= transports.len() as u64
         })
         .await;
     assert_eq!(before.closed(&["write_timeout", "slow_client"]), 0);
