@@ -144,7 +144,8 @@ pub(crate) fn switch(
 async fn byte_stream(upgrade: OnUpgrade, tunnel: impl FnOnce(Upgraded) -> Wire) -> Option<(Wire, Bytes)> {
     let upgraded = upgrade.await.ok()?;
     Some(match upgraded.downcast::<TokioIo<Wire>>() {
-        Ok(Parts { io, read_buf, .. }) => (io.into_inner(), read_buf),
+        // A copy, because what is left is a part of hyper's whole buffer.
+        Ok(Parts { io, read_buf, .. }) => (io.into_inner(), Bytes::copy_from_slice(&read_buf)),
         Err(upgraded) => (tunnel(upgraded), Bytes::new()),
     })
 }

@@ -25,9 +25,6 @@ pub(crate) struct CatchUp {
     pub(crate) request: u64,
 }
 
-/// Items that an empty queue keeps room for.
-const QUEUE_KEPT: usize = 4;
-
 #[derive(Debug)]
 pub(crate) struct Outbox {
     limits: Limits,
@@ -178,8 +175,8 @@ impl Outbox {
             items.extend(self.hand_over(queued));
         }
         if self.queue.is_empty() {
-            // Most outboxes are empty most of the time; a burst is no reason to keep its room.
-            self.queue.shrink_to(QUEUE_KEPT);
+            // Most outboxes are empty most of the time, and there are many of them.
+            self.queue = VecDeque::new();
         }
         self.next_catch_up()
     }

@@ -16,7 +16,8 @@ pub struct Permissions {
     api_keys: Vec<ApiKey>,
     /// A bearer token that counts as a stranger's (the demo's).
     guest_token: Option<&'static str>,
-    anonymous: bool,
+    /// Who strangers are, where they are let in: the same for all.
+    stranger: Option<Arc<Principal>>,
     grants: Vec<Grant>,
 }
 
@@ -24,7 +25,15 @@ impl Permissions {
     /// From configuration.
     #[must_use]
     pub fn new(identity: &Identity, grants: Vec<Grant>) -> Self {
-        Self { api_keys: identity.api_keys.clone(), guest_token: None, anonymous: identity.anonymous, grants }
+        let stranger = identity.anonymous.then(|| {
+            Arc::new(Principal {
+                user: "".into(),
+                tenant: Some(Tenant::new(ANONYMOUS_TENANT)),
+                roles: vec!["anonymous".into()],
+                kind: PrincipalKind::Anonymous,
+            })
+        });
+        Self { api_keys: identity.api_keys.clone(), guest_token: None, stranger, grants }
     }
 
     /// Lets a bearer token in as a stranger.
@@ -36,7 +45,7 @@ impl Permissions {
     /// Whether strangers may do everything: they are let in and no permission says what they may do.
     #[must_use]
     pub fn is_open(&self) -> bool {
-        self.anonymous && self.grants.is_empty()
+        self.stranger.is_some() && self.grants.is_empty()
     }
 
     /// Every key is compared in full, so that the time taken tells nothing about which comes close.
@@ -45,15 +54,7 @@ impl Permissions {
     }
 
     fn stranger(&self) -> Result<Arc<Principal>, Refusal> {
-        if !self.anonymous {
-            return Err(unauthenticated("credentials are needed"));
-        }
-        Ok(Arc::new(Principal {
-            user: "".into(),
-            tenant: Some(Tenant::new(ANONYMOUS_TENANT)),
-            roles: vec!["anonymous".into()],
-            kind: PrincipalKind::Anonymous,
-        }))
+        self.stranger.clone().ok_or_else(|| unauthenticated("credentials are needed"))
     }
 
     fn granted<'a>(&'a self, entity: &'a Entity) -> impl Iterator<Item = &'a Grant> {
