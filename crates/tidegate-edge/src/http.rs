@@ -160,7 +160,7 @@ impl<F: Future + 'static> Executor<F> for OnWorker {
 async fn answer(site: Rc<Site>, link: Rc<Link>, request: Request<Incoming>) -> Result<Response<Payload>, Infallible> {
     let edge = &site.worker.edge;
     site.worker.know(link.stranger);
-    let origin = match origin::check(edge, request.headers()) {
+    let origin = match origin::check(edge, request.uri(), request.headers()) {
         Ok(origin) => origin,
         Err(foreign) => return Ok(whole(foreign.into_response())),
     };
