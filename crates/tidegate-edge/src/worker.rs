@@ -330,7 +330,7 @@ impl Worker {
 
     /// Does what is due, for as long as the worker lives.
     pub(crate) async fn keep_time(self: Rc<Self>) {
-        loop {
+        for count in 1.. {
             let expired = poll_fn(|cx| match self.timers.borrow_mut().poll_expired(cx) {
                 Poll::Ready(Some(expired)) => Poll::Ready(expired.into_inner()),
                 // An empty queue wakes whoever looked when something is put in.
@@ -338,6 +338,10 @@ impl Worker {
             });
             let id = expired.await;
             self.tick(id);
+            // Thousands may be due at one second.
+            if count % FLUSHES == 0 {
+                yield_now().await;
+            }
         }
     }
 
