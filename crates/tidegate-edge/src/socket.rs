@@ -157,7 +157,7 @@ impl Socket {
     /// Writes what was delivered, unless bytes wait for the stream already. Called by the worker's turn, with the waker of
     /// the connection's task; whether that has to be woken.
     pub(crate) fn flush(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> bool {
-        if self.closing.is_some() || !self.unsent.is_empty() {
+        if self.closing.is_some() || (!self.unsent.is_empty() && self.session.closed().is_none()) {
             return false;
         }
         let was_reading = self.may_read();
@@ -180,11 +180,15 @@ impl Socket {
 
     /// Writes all that there is, or until the stream is full.
     fn write(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch, again: bool) -> Result<(), CloseReason> {
-        if again && !self.unsent.is_empty() {
-            match self.unsent.poll_write(cx, &mut self.wire) {
-                Poll::Ready(written) => written.map_err(|error| reason_of(&error))?,
-                Poll::Pending => return Ok(()),
-            }
+        if again
+            && !self.unsent.is_empty()
+            && let Poll::Ready(written) = self.unsent.poll_write(cx, &mut self.wire)
+        {
+            written.map_err(|error| reason_of(&error))?;
+        }
+        if !self.unsent.is_empty() {
+            // Whoever took too little to stay may never take what waits in front of the close.
+            return self.session.closed().map_or(Ok(()), Err);
         }
         while self.unsent.is_empty() && (self.session.is_ready() || !self.control.is_empty()) {
             let closed = self.encode(scratch);

@@ -97,6 +97,27 @@ impl Places for Lines {
     }
 }
 
+/// A protocol that replies with as many bytes as the message says.
+struct Replies;
+
+impl Protocol for Replies {
+    fn text(&mut self, session: &mut Session, text: &str, _: Instant) -> Result<(), CloseReason> {
+        session.reply(vec![b'x'; text.parse().unwrap()]);
+        Ok(())
+    }
+
+    fn item(&mut self, item: Item, out: &mut Out) -> Result<(), CloseReason> {
+        if let Item::Reply(reply) = item {
+            out.text(&reply);
+        }
+        Ok(())
+    }
+
+    fn principal(&self) -> Option<&Arc<Principal>> {
+        None
+    }
+}
+
 /// A protocol with a bug: it watches the list that it is sent, and takes neither anything else nor an item.
 struct Failing {
     catalog: Arc<Catalog>,
@@ -162,6 +183,7 @@ impl Gateway {
             Live::start(&Config { workers: 1, ..Config::default() }, 0xabc, Position(10), &rows, on_advance).unwrap();
         let failing = catalog.clone();
         let edge = Edge::new(config, catalog, live.clone(), Arc::new(Door { anonymous }), applied, places)
+            .socket("/replies", |_| Box::new(Replies))
             .socket("/failing", move |_| Box::new(Failing { catalog: failing.clone() }));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
