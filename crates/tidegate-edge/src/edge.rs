@@ -14,9 +14,12 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::admission::{Admission, retry_after};
-use crate::cap::Place;
+use crate::cap::{Cap, Place};
 use crate::protocol::Protocol;
 use crate::{ApiError, EdgeConfig, EdgeMetrics, Places, Refused, credential};
+
+/// Requests that wait for a position at once.
+const WAITS_MAX: usize = 1_024;
 
 /// Makes the protocol of one connection.
 pub(crate) type Make = Arc<dyn Fn(&Arc<Principal>) -> Box<dyn Protocol> + Send + Sync>;
@@ -34,6 +37,7 @@ struct Inner {
     places: Arc<dyn Places>,
     metrics: Arc<EdgeMetrics>,
     admission: Arc<Admission>,
+    waits: Arc<Cap>,
     sockets: HashMap<Box<str>, Make>,
     links: AtomicU64,
     /// The time over which closes are spread, in milliseconds.
@@ -64,6 +68,7 @@ impl Edge {
             places,
             metrics,
             admission,
+            waits: Cap::new(WAITS_MAX),
             sockets: HashMap::new(),
             links: AtomicU64::new(0),
             drain_window_ms,
@@ -149,6 +154,11 @@ impl Edge {
                 _ => busy("capacity", "the gateway has as many connections as it takes; connect again later"),
             }
         })
+    }
+
+    /// A place among those who wait for a position, each of whom is woken by every transaction.
+    pub(crate) fn wait(&self) -> Result<Place, ApiError> {
+        self.0.waits.take().ok_or_else(|| busy("overloaded", "as many wait for a position as may; ask again later"))
     }
 
     pub(crate) fn admission(&self) -> &Admission {

@@ -47,14 +47,16 @@ const SOCKET_METHODS: [Method; 2] = [Method::GET, Method::CONNECT];
 pub(crate) struct Site {
     pub(crate) worker: Rc<Worker>,
     pub(crate) outside: Arc<Outside>,
+    /// The tasks of sockets, and of what becomes of them until it is a client.
+    pub(crate) open: TaskTracker,
 }
 
-/// Takes a socket in: its task is one of `open` until its HTTP is over, or it is cut for having said nothing yet.
-pub(crate) fn take(site: &Rc<Site>, open: &TaskTracker, socket: std::net::TcpStream, peer: SocketAddr, seat: Seat) {
+/// Takes a socket in: its task goes on until its HTTP is over, or it is cut for having said nothing yet.
+pub(crate) fn take(site: &Rc<Site>, socket: std::net::TcpStream, peer: SocketAddr, seat: Seat) {
     let (worker, serving) = (site.worker.clone(), site.clone());
     let cut = CancellationToken::new();
     let stranger = worker.meet(Stranger::Socket(cut.clone()));
-    spawn_local(open.track_future(async move {
+    spawn_local(site.open.track_future(async move {
         let link = Rc::new(Link::new(serving.worker.edge.next_link(), peer, stranger, seat));
         let served = cut.run_until_cancelled(serve(&serving, &link, socket)).await;
         serving.worker.know(link.stranger);
@@ -181,7 +183,7 @@ async fn answer(site: Rc<Site>, link: Rc<Link>, request: Request<Incoming>) -> R
     let edge = &site.worker.edge;
     site.worker.know(link.stranger);
     link.requests.set(link.requests.get() + 1);
-    let origin = match origin::check(edge, request.headers()) {
+    let origin = match origin::check(edge, request.uri(), request.headers()) {
         Ok(origin) => origin,
         Err(foreign) => return Ok(whole(foreign.into_response())),
     };

@@ -1,14 +1,14 @@
 //! Which pages may connect: the `Origin` check, and CORS by the same list.
 
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse as _, Response};
 
 use crate::{ApiError, Edge, Refused};
 
 /// The origin to be named on the answer, if there is one; a foreign one is refused.
-pub(crate) fn check(edge: &Edge, headers: &HeaderMap) -> Result<Option<HeaderValue>, ApiError> {
+pub(crate) fn check(edge: &Edge, uri: &Uri, headers: &HeaderMap) -> Result<Option<HeaderValue>, ApiError> {
     let Some(origin) = headers.get(header::ORIGIN) else { return Ok(None) };
-    if is_allowed(&edge.config().allowed_origins, origin, headers) {
+    if is_allowed(&edge.config().allowed_origins, origin, host(uri, headers)) {
         return Ok(Some(origin.clone()));
     }
     edge.metrics().refuse(Refused::Origin);
@@ -38,13 +38,18 @@ pub(crate) fn preflight(method: &Method, asked: &HeaderMap) -> Option<Response> 
     Some(response)
 }
 
+/// Whom the request is for: over HTTP/2 the address says it, and there is no `Host`.
+fn host<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Option<&'a str> {
+    let host = || headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    uri.authority().map(|authority| authority.as_str()).or_else(host)
+}
+
 /// No `Origin` at all (no browser) has been let through before this.
-fn is_allowed(list: &[String], origin: &HeaderValue, headers: &HeaderMap) -> bool {
+fn is_allowed(list: &[String], origin: &HeaderValue, host: Option<&str>) -> bool {
     let Ok(origin) = origin.to_str() else { return false };
     if list.iter().any(|allowed| allowed == "*" || allowed.eq_ignore_ascii_case(origin)) {
         return true;
     }
-    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
     let own = origin.split_once("://").zip(host);
     own.is_some_and(|((scheme, authority), host)| {
         let port = if scheme.eq_ignore_ascii_case("https") { ":443" } else { ":80" };
@@ -60,10 +65,8 @@ mod tests {
     #[test]
     fn own_host_and_listed_origins_are_let_in_and_nobody_else() {
         let list = ["https://app.example".to_owned()];
-        let allowed = |origin: &'static str, host: &'static str| {
-            let headers = HeaderMap::from_iter([(header::HOST, HeaderValue::from_static(host))]);
-            is_allowed(&list, &HeaderValue::from_static(origin), &headers)
-        };
+        let allowed =
+            |origin: &'static str, host: &str| is_allowed(&list, &HeaderValue::from_static(origin), Some(host));
         assert!(allowed("http://127.0.0.1:8470", "127.0.0.1:8470"));
         assert!(allowed("https://Gate.example", "gate.example:443"));
         assert!(allowed("https://app.example", "gate.example"));
@@ -71,6 +74,15 @@ mod tests {
         assert!(!allowed("http://gate.example:81", "gate.example"));
         assert!(!allowed("null", "null"));
         assert!(!allowed("https://app.example.evil", "gate.example"));
-        assert!(is_allowed(&["*".to_owned()], &HeaderValue::from_static("null"), &HeaderMap::new()));
+        assert!(is_allowed(&["*".to_owned()], &HeaderValue::from_static("null"), None));
+    }
+
+    #[test]
+    fn the_host_is_where_either_http_has_it() {
+        let headers = HeaderMap::from_iter([(header::HOST, HeaderValue::from_static("gate.example"))]);
+        assert_eq!(host(&Uri::from_static("/ws"), &headers), Some("gate.example"));
+        let whole = Uri::from_static("https://gate.example:8470/ws");
+        assert_eq!(host(&whole, &HeaderMap::new()), Some("gate.example:8470"));
+        assert_eq!(host(&Uri::from_static("/ws"), &HeaderMap::new()), None);
     }
 }

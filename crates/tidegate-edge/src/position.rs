@@ -76,6 +76,7 @@ pub(crate) async fn get(
 }
 
 async fn reached(edge: &Edge, drain: &CancellationToken, finding: Finding) -> Result<Position, ApiError> {
+    let _place = edge.wait()?;
     let mut applied = edge.applied();
     let reached = timeout(WAIT_MAX, async {
         let at_least = finding.await?;

@@ -36,6 +36,8 @@ const REFUSALS_MAX: usize = 256;
 const REFUSAL_TIME: Duration = Duration::from_secs(1);
 /// Beyond the drain window, for the last closing handshakes.
 const CLOSE_TIME: Duration = Duration::from_secs(3);
+/// On a drain, for a socket that was taken in before and has not said anything.
+const SILENCE_TIME: Duration = Duration::from_millis(250);
 /// After a failed accept: out of file descriptors, most likely.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Sockets on their way to one worker. Past it the socket is refused.
@@ -152,24 +154,30 @@ async fn work(edge: Edge, outside: Arc<Outside>, mut sockets: mpsc::Receiver<Acc
     let strangers_max = edge.config().max_unauthenticated / workers(&edge);
     let worker = Worker::new(edge, room, inbox, strangers_max);
     // Many clients are written to in a turn: the turn itself looks after the others.
-    spawn_local(unconstrained(worker.clone().take_turns()));
-    spawn_local(unconstrained(worker.clone().keep_time()));
-    let site = Rc::new(Site { worker: worker.clone(), outside: outside.clone() });
+    let turns = spawn_local(unconstrained(worker.clone().take_turns()));
+    let time = spawn_local(unconstrained(worker.clone().keep_time()));
     let open = TaskTracker::new();
-    while let Some(Some(accepted)) = outside.kill.run_until_cancelled(sockets.recv()).await {
-        let (site, load) = (site.clone(), load.clone());
-        let Accepted { socket, peer, place } = accepted;
-        http::take(&site, &open, socket, peer, Seat { place, load });
-    }
-    open.close();
-    let gone = async {
-        open.wait().await;
-        worker.emptied().await;
+    let site = Rc::new(Site { worker: worker.clone(), outside: outside.clone(), open: open.clone() });
+    let serving = async {
+        while let Some(Accepted { socket, peer, place }) = sockets.recv().await {
+            http::take(&site, socket, peer, Seat { place, load: load.clone() });
+        }
+        open.close();
+        let gone = async {
+            open.wait().await;
+            worker.emptied().await;
+        };
+        tokio::select! {
+            () = gone => {}
+            () = let_go(&worker) => {}
+        }
     };
     tokio::select! {
-        () = gone => {}
-        () = let_go(&worker) => {}
+        () = serving => {}
         () = outside.kill.cancelled() => {}
+        // Neither ends while the engine lives. A worker without them would keep its clients, and the engine, waiting for ever.
+        _ = turns => tracing::error!("a worker of the edge has failed; its clients are cut: this is a bug"),
+        _ = time => tracing::error!("a worker of the edge has failed; its clients are cut: this is a bug"),
     }
 }
 
@@ -187,9 +195,12 @@ fn room(edge: &Edge, port: Arc<Port>) -> Room {
 /// still adds.
 async fn let_go(worker: &Worker) {
     let drain = Drain::new(Instant::now(), worker.edge.drain_window(), worker.clients());
-    let mut ticks = interval(drain::TICK);
+    let (began, mut ticks) = (Instant::now(), interval(drain::TICK));
     loop {
         ticks.tick().await;
+        if began.elapsed() > SILENCE_TIME {
+            worker.cut_silent();
+        }
         let staying = worker.staying();
         for client in staying.iter().take(drain.due(Instant::now(), staying.len())) {
             let after = drain.reconnect_after(rand::random()).as_millis();
@@ -239,7 +250,8 @@ impl Door {
 
     /// To the worker that has the fewest sockets; what it does not take comes back.
     fn hand_over(&self, accepted: Accepted) -> Option<(std::net::TcpStream, Refused)> {
-        let hand = self.hands.iter().min_by_key(|hand| hand.load.load(Ordering::Relaxed))?;
+        let hands = self.hands.iter().filter(|hand| !hand.intake.is_closed());
+        let hand = hands.min_by_key(|hand| hand.load.load(Ordering::Relaxed))?;
         hand.load.fetch_add(1, Ordering::Relaxed);
         let back = hand.intake.try_send(accepted).err()?.into_inner();
         hand.load.fetch_sub(1, Ordering::Relaxed);

@@ -157,7 +157,7 @@ impl Socket {
     /// Writes what was delivered, unless bytes wait for the stream already. Called by the worker's turn, with the waker of
     /// the connection's task; whether that has to be woken.
     pub(crate) fn flush(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> bool {
-        if self.closing.is_some() || !self.unsent.is_empty() {
+        if self.closing.is_some() || (!self.unsent.is_empty() && self.session.closed().is_none()) {
             return false;
         }
         let was_reading = self.may_read();
@@ -180,11 +180,15 @@ impl Socket {
 
     /// Writes all that there is, or until the stream is full.
     fn write(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch, again: bool) -> Result<(), CloseReason> {
-        if again && !self.unsent.is_empty() {
-            match self.unsent.poll_write(cx, &mut self.wire) {
-                Poll::Ready(written) => written.map_err(|error| reason_of(&error))?,
-                Poll::Pending => return Ok(()),
-            }
+        if again
+            && !self.unsent.is_empty()
+            && let Poll::Ready(written) = self.unsent.poll_write(cx, &mut self.wire)
+        {
+            written.map_err(|error| reason_of(&error))?;
+        }
+        if !self.unsent.is_empty() {
+            // Whoever took too little to stay may never take what waits in front of the close.
+            return self.session.closed().map_or(Ok(()), Err);
         }
         while self.unsent.is_empty() && (self.session.is_ready() || !self.control.is_empty()) {
             let closed = self.encode(scratch);
@@ -237,6 +241,10 @@ impl Socket {
             let mut held = Vec::from(std::mem::take(&mut self.held));
             return Poll::Ready(self.take(&mut held, now));
         }
+        if self.pace.is_none() {
+            // After a pause nothing may come any more.
+            self.keep_pace(0, now);
+        }
         let read = std::task::ready!(poll_read(&mut self.wire, cx, &mut scratch.read));
         let bytes = match read {
             Ok(0) => return Poll::Ready(Err(CloseReason::Gone)),
@@ -256,6 +264,7 @@ impl Socket {
     fn take(&mut self, bytes: &mut [u8], now: Instant) -> Result<(), CloseReason> {
         let mut at = 0;
         let mut messages = 0;
+        let before = self.decoder.unfinished();
         loop {
             if messages > 0 && at < bytes.len() && !self.may_read() {
                 self.held = Bytes::copy_from_slice(&bytes[at..]);
@@ -266,20 +275,21 @@ impl Socket {
             let Some(event) = event else { break };
             messages += 1;
             // The message is taken all the same; the next one waits.
-            if let Err(until) = self.messages.take(now) {
+            if let Some(until) = self.messages.charge(1, now) {
                 self.read_at = self.read_at.max(Some(until));
                 self.admitted.edge.metrics().pause(Paused::Messages);
             }
             self.blocked_reads += 1;
-            self.pace = None;
             let metrics = self.admitted.edge.metrics();
             match event {
                 Event::Text(text) => {
                     count(&metrics.messages_in);
+                    self.pace = None;
                     self.protocol.text(&mut self.session, text, now)?;
                 }
                 Event::Binary(bytes) => {
                     count(&metrics.binary);
+                    self.pace = None;
                     self.protocol.binary(&mut self.session, bytes, now)?;
                 }
                 Event::Ping(payload) => tidegate_ws::write_frame(OpCode::Pong, payload, &mut self.control),
@@ -287,11 +297,12 @@ impl Socket {
                 Event::Close(_) => return Err(CloseReason::Normal),
             }
         }
-        self.keep_pace(bytes.len(), now);
+        // Control frames between its fragments bring a message no further.
+        self.keep_pace(self.decoder.unfinished().saturating_sub(before), now);
         Ok(())
     }
 
-    /// A message that has begun has to go on; what is not read can't.
+    /// A message that has begun has to go on, by so many bytes now; what is not read can't.
     fn keep_pace(&mut self, bytes: usize, now: Instant) {
         if self.decoder.unfinished() == 0 || !self.may_read() {
             self.pace = None;

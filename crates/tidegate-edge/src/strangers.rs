@@ -63,6 +63,11 @@ impl<T> Strangers<T> {
         self.oldest.and_then(|oldest| self.take(oldest))
     }
 
+    /// All of them, in no order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
+        self.slots.iter().map(|(_, stranger)| &stranger.value)
+    }
+
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.slots.len()

@@ -2,6 +2,7 @@
 //! hand-over of the byte stream.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version, header};
@@ -111,18 +112,18 @@ pub(crate) fn switch(
     admitted.trace(trace_parent(request.headers().get("traceparent")));
     let upgrade = hyper::upgrade::on(&mut request);
     let deflate = handshake.deflate.as_ref().map(|(deflate, _)| *deflate);
-    let timed_out = link.timed_out.clone();
-    spawn_local(async move {
+    spawn_local(site.open.track_future(async move {
         let config = worker.edge.config();
         let limits = Limits { message_bytes: config.max_message_bytes, fragments: config.max_fragments };
         let decoder = Decoder::new(Role::Server, limits, deflate);
         let timeout = unless_zero(config.write_timeout);
-        let tunnel = |upgraded| Wire::Tunnel(Box::new(Timed::new(TokioIo::new(upgraded), timeout, timed_out)));
+        // A stalled tunnel says nothing about the others on its socket: its own error names the reason.
+        let tunnel = |upgraded| Wire::Tunnel(Box::new(Timed::new(TokioIo::new(upgraded), timeout, Arc::default())));
         // None is a client that left between its request and the answer.
         if let Some((wire, early)) = byte_stream(upgrade, tunnel).await {
             worker.open(wire, early, decoder, protocol, admitted);
         }
-    });
+    }));
     let mut response = Response::new(Payload::Api(Body::empty()));
     let headers = response.headers_mut();
     if let Some((_, answer)) = handshake.deflate {

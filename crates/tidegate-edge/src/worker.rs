@@ -12,6 +12,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -172,20 +173,36 @@ impl Worker {
     }
 
     fn poll_socket(&self, client: &Rc<Client>, cx: &mut Context<'_>) -> Poll<()> {
+        if !self.has(client) {
+            return Poll::Ready(());
+        }
         client.set_waker(cx.waker());
-        let (life, is_stranger) = match &mut *client.carrier.borrow_mut() {
-            Carrier::Socket(socket) => (socket.poll(cx, &mut self.scratch.borrow_mut()), socket.is_stranger()),
+        let polled = self.run(client, |carrier, scratch| match carrier {
+            Carrier::Socket(socket) => (socket.poll(cx, scratch), socket.is_stranger()),
             Carrier::Stream(_) | Carrier::Gone => (Life::Over, false),
-        };
+        });
+        let Some((life, is_stranger)) = polled else { return Poll::Ready(()) };
         if !is_stranger && let Some(stranger) = client.stranger.take() {
             self.know(stranger);
         }
-        if life == Life::Over || !self.has(client) {
+        if life == Life::Over {
             self.leave(client);
             return Poll::Ready(());
         }
         self.set_timer(client);
         Poll::Pending
+    }
+
+    /// Calls a client's own code. Where that panics the client ends, and nobody else: the turn and the timer are everybody's.
+    fn run<T>(&self, client: &Rc<Client>, call: impl FnOnce(&mut Carrier, &mut Scratch) -> T) -> Option<T> {
+        let call = || call(&mut client.carrier.borrow_mut(), &mut self.scratch.borrow_mut());
+        let done = catch_unwind(AssertUnwindSafe(call));
+        if done.is_err() {
+            tracing::error!("a client's code panicked; its connection is cut: this is a bug");
+            self.leave(client);
+            client.waker.borrow().wake_by_ref();
+        }
+        done.ok()
     }
 
     /// Forgets a client. Its subscriptions end with the last handle on it.
@@ -239,6 +256,15 @@ impl Worker {
         if self.strangers.borrow_mut().leave(stranger).is_some() {
             self.edge.metrics().strangers.fetch_sub(1, Ordering::Relaxed);
         }
+    }
+
+    /// Cuts sockets that have not said anything.
+    pub(crate) fn cut_silent(&self) {
+        self.strangers.borrow().iter().for_each(|stranger| {
+            if let Stranger::Socket(cut) = stranger {
+                cut.cancel();
+            }
+        });
     }
 
     /// Waits until there is no client.
@@ -308,15 +334,15 @@ impl Worker {
 
     fn flush_client(&self, client: &Rc<Client>) {
         let waker = client.waker.borrow();
-        let wake = match &mut *client.carrier.borrow_mut() {
-            Carrier::Socket(socket) => socket.flush(&mut Context::from_waker(&waker), &mut self.scratch.borrow_mut()),
+        let wake = self.run(client, |carrier, scratch| match carrier {
+            Carrier::Socket(socket) => socket.flush(&mut Context::from_waker(&waker), scratch),
             Carrier::Stream(stream) => {
                 stream.note_waiting(Instant::now());
                 true
             }
             Carrier::Gone => false,
-        };
-        if wake {
+        });
+        if wake == Some(true) {
             waker.wake_by_ref();
             self.set_timer(client);
         }
@@ -324,7 +350,7 @@ impl Worker {
 
     /// Does what is due, for as long as the worker lives.
     pub(crate) async fn keep_time(self: Rc<Self>) {
-        loop {
+        for count in 1.. {
             let expired = poll_fn(|cx| match self.timers.borrow_mut().poll_expired(cx) {
                 Poll::Ready(Some(expired)) => Poll::Ready(expired.into_inner()),
                 // An empty queue wakes whoever looked when something is put in.
@@ -332,6 +358,10 @@ impl Worker {
             });
             let id = expired.await;
             self.tick(id);
+            // Thousands may be due at one second.
+            if count % FLUSHES == 0 {
+                yield_now().await;
+            }
         }
     }
 
@@ -344,14 +374,12 @@ impl Worker {
         self.take_delivered();
         let now = Instant::now();
         let waker = client.waker.borrow().clone();
-        let (wake, life) = match &mut *client.carrier.borrow_mut() {
-            Carrier::Socket(socket) => {
-                let cx = &mut Context::from_waker(&waker);
-                socket.tick(cx, &mut self.scratch.borrow_mut(), position, now)
-            }
+        let ticked = self.run(&client, |carrier, scratch| match carrier {
+            Carrier::Socket(socket) => socket.tick(&mut Context::from_waker(&waker), scratch, position, now),
             Carrier::Stream(stream) => stream.tick(now),
-            Carrier::Gone => return,
-        };
+            Carrier::Gone => (false, Life::Over),
+        });
+        let (wake, life) = ticked.unwrap_or((true, Life::Over));
         self.after(&client, &waker, wake, life);
         while self.flush() {}
     }
@@ -407,27 +435,27 @@ impl Worker {
     /// Asks a client to go, with a hint when to come back.
     pub(crate) fn dismiss(&self, client: &Rc<Client>, reconnect_after_ms: u64) {
         let waker = client.waker.borrow().clone();
-        let life = match &mut *client.carrier.borrow_mut() {
+        let life = self.run(client, |carrier, scratch| match carrier {
             Carrier::Socket(socket) => {
                 let text = format!("going_away; reconnect_after_ms={reconnect_after_ms}");
-                socket.close_saying(CloseReason::GoingAway, &text, &mut self.scratch.borrow_mut())
+                socket.close_saying(CloseReason::GoingAway, &text, scratch)
             }
             Carrier::Stream(stream) => {
                 stream.leave(reconnect_after_ms);
                 Life::Goes
             }
-            Carrier::Gone => return,
-        };
-        self.after(client, &waker, true, life);
+            Carrier::Gone => Life::Goes,
+        });
+        self.after(client, &waker, true, life.unwrap_or(Life::Over));
     }
 
     fn close(&self, client: &Rc<Client>, reason: CloseReason) {
         let waker = client.waker.borrow().clone();
-        let life = match &mut *client.carrier.borrow_mut() {
-            Carrier::Socket(socket) => socket.close(reason, &mut self.scratch.borrow_mut()),
+        let life = self.run(client, |carrier, scratch| match carrier {
+            Carrier::Socket(socket) => socket.close(reason, scratch),
             Carrier::Stream(_) | Carrier::Gone => Life::Goes,
-        };
-        self.after(client, &waker, true, life);
+        });
+        self.after(client, &waker, true, life.unwrap_or(Life::Over));
     }
 }
 

@@ -163,6 +163,53 @@ async fn hostile_frames_close_their_own_connection_only() {
     assert_eq!(bystander.json().await["id"], 1);
 }
 
+/// Opens `/ws`, sends `first`, and `more` again and again until the gateway closes.
+async fn holds_a_message(config: EdgeConfig, first: &[u8], more: &[u8]) {
+    let config = EdgeConfig { message_timeout: Duration::from_millis(200), ..config };
+    let gateway = Gateway::start(config).await;
+    let mut socket = TcpStream::connect(gateway.address).await.unwrap();
+    socket.write_all(handshake("/ws", "").as_bytes()).await.unwrap();
+    socket.write_all(first).await.unwrap();
+    let (mut reading, mut writing) = socket.into_split();
+    let closed = async {
+        let mut answer = Vec::new();
+        reading.read_to_end(&mut answer).await
+    };
+    let sends = async {
+        let mut ticks = tokio::time::interval(Duration::from_millis(10));
+        loop {
+            ticks.tick().await;
+            if writing.write_all(more).await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, async {
+        tokio::select! {
+            _ = closed => {}
+            () = sends => {}
+        }
+    })
+    .await
+    .expect("it is not closed");
+    assert_eq!(gateway.closed(CloseReason::TooSlow), 1);
+}
+
+#[tokio::test]
+async fn pings_between_its_fragments_hold_no_message_open() {
+    let begun = b"\x01\x81\0\0\0\0a";
+    holds_a_message(EdgeConfig { messages_per_second: 1_000_000, ..EdgeConfig::default() }, begun, b"\x89\x80\0\0\0\0")
+        .await;
+}
+
+#[tokio::test]
+async fn a_pause_holds_no_message_open() {
+    let begun = b"\x01\x81\0\0\0\0a";
+    let ping = b"\x89\x80\0\0\0\0";
+    let first = [&begun[..], ping, ping, ping].concat();
+    holds_a_message(EdgeConfig { messages_per_second: 1, ..EdgeConfig::default() }, &first, b"").await;
+}
+
 #[tokio::test]
 async fn a_silent_link_is_closed_and_one_that_answers_pings_is_not() {
     let config = EdgeConfig {

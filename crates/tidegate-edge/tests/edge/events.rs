@@ -121,7 +121,8 @@ async fn messages_beyond_the_rate_wait_and_are_not_lost() {
     for id in 0..130 {
         assert_eq!(client.json().await["id"], id);
     }
-    assert!(start.elapsed() > Duration::from_millis(300), "{:?}", start.elapsed());
+    // A hundred at once, and the other thirty by the rate.
+    assert!(start.elapsed() > Duration::from_millis(550), "{:?}", start.elapsed());
     assert!(gateway.edge.metrics().paused[Paused::Messages as usize].load(Ordering::Relaxed) > 0);
 }
 

@@ -10,18 +10,20 @@ use axum::Router;
 use axum::routing::get;
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::Value as Json;
-use tidegate_edge::{ApiError, Edge, EdgeConfig, Finding, Places, PositionsOnly, serve};
+use tidegate_edge::{ApiError, Edge, EdgeConfig, Finding, Out, Places, PositionsOnly, Protocol, serve};
 use tidegate_live::{Config, Live};
 use tidegate_model::{
     Catalog, Change, Entity, EntityBuilder, Page, Position, Query, Row, RowSource, ScanError, ScanReply, ScanRequest,
     Tenant, Transaction, Type, Value,
 };
-use tidegate_session::{Authority, CloseReason, Credential, Principal, PrincipalKind, Refusal, WriteScope};
+use tidegate_session::{
+    Authority, CloseReason, Credential, Item, Principal, PrincipalKind, Refusal, Session, Want, WriteScope,
+};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_websockets::{ClientBuilder, MaybeTlsStream, Message, WebSocketStream};
 
@@ -95,6 +97,48 @@ impl Places for Lines {
     }
 }
 
+/// A protocol that replies with as many bytes as the message says.
+struct Replies;
+
+impl Protocol for Replies {
+    fn text(&mut self, session: &mut Session, text: &str, _: Instant) -> Result<(), CloseReason> {
+        session.reply(vec![b'x'; text.parse().unwrap()]);
+        Ok(())
+    }
+
+    fn item(&mut self, item: Item, out: &mut Out) -> Result<(), CloseReason> {
+        if let Item::Reply(reply) = item {
+            out.text(&reply);
+        }
+        Ok(())
+    }
+
+    fn principal(&self) -> Option<&Arc<Principal>> {
+        None
+    }
+}
+
+/// A protocol with a bug: it watches the list that it is sent, and takes neither anything else nor an item.
+struct Failing {
+    catalog: Arc<Catalog>,
+}
+
+impl Protocol for Failing {
+    fn text(&mut self, session: &mut Session, text: &str, _: Instant) -> Result<(), CloseReason> {
+        let query = Arc::new(Query::from_json(&self.catalog, text).expect("the message is no query"));
+        session.subscribe(Want { query, tenant: Tenant::common(), resume: None, synced: false }).unwrap();
+        Ok(())
+    }
+
+    fn item(&mut self, item: Item, _: &mut Out) -> Result<(), CloseReason> {
+        panic!("{item:?} is more than this can take");
+    }
+
+    fn principal(&self) -> Option<&Arc<Principal>> {
+        None
+    }
+}
+
 pub(crate) struct Gateway {
     pub(crate) address: SocketAddr,
     pub(crate) edge: Edge,
@@ -137,7 +181,10 @@ impl Gateway {
         });
         let live =
             Live::start(&Config { workers: 1, ..Config::default() }, 0xabc, Position(10), &rows, on_advance).unwrap();
-        let edge = Edge::new(config, catalog, live.clone(), Arc::new(Door { anonymous }), applied, places);
+        let failing = catalog.clone();
+        let edge = Edge::new(config, catalog, live.clone(), Arc::new(Door { anonymous }), applied, places)
+            .socket("/replies", |_| Box::new(Replies))
+            .socket("/failing", move |_| Box::new(Failing { catalog: failing.clone() }));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let shutdown = CancellationToken::new();

@@ -1,6 +1,9 @@
 //! `/v1/live/ws`.
 
+use std::sync::atomic::Ordering;
+
 use crate::gateway::{Gateway, List};
+use futures_util::StreamExt as _;
 use tidegate_edge::EdgeConfig;
 use tidegate_session::CloseReason;
 
@@ -179,4 +182,25 @@ async fn a_subscription_that_the_engine_ends_is_told_why() {
     let error = client.text().await;
     assert!(error.starts_with(r#"{"op":"error","code":"store_failed","message":""#), "{error}");
     assert_eq!(client.close().await, (1013, "ended".to_owned()));
+}
+
+#[tokio::test]
+async fn a_protocol_that_panics_ends_its_own_connection_only() {
+    let gateway = Gateway::start(EdgeConfig { workers: 1, ..EdgeConfig::default() }).await;
+    let mut bystander = gateway.ws("/v1/live/ws").await;
+    bystander.send(SUBSCRIBE).await;
+    bystander.batch().await;
+    // While the worker hands out what was delivered, and while it reads.
+    for message in [r#"{"entity":"asset"}"#, "nonsense"] {
+        let mut failing = gateway.ws("/failing").await;
+        failing.send(message).await;
+        assert!(failing.socket.next().await.is_none_or(|message| message.is_err()));
+        gateway.write(&[("1", "a", 0.0), ("2", message, 0.0)]);
+        bystander.batch().await;
+    }
+    gateway
+        .eventually("one connection is left", |gateway| {
+            gateway.edge.metrics().connections.load(Ordering::Relaxed) == 1 && gateway.closed(CloseReason::Gone) == 2
+        })
+        .await;
 }

@@ -23,8 +23,8 @@ async fn narrow(gateway: &Gateway) -> TcpStream {
     socket.connect(gateway.address).await.unwrap()
 }
 
-async fn narrow_ws(gateway: &Gateway) -> Client {
-    let uri = format!("ws://{}/v1/live/ws", gateway.address).parse::<axum::http::Uri>().unwrap();
+async fn narrow_ws(gateway: &Gateway, path: &str) -> Client {
+    let uri = format!("ws://{}{path}", gateway.address).parse::<axum::http::Uri>().unwrap();
     let socket = tokio_websockets::MaybeTlsStream::Plain(narrow(gateway).await);
     let (socket, _) = ClientBuilder::from_uri(uri).connect_on(socket).await.unwrap();
     Client { socket, response_protocol: None }
@@ -55,7 +55,7 @@ async fn a_stalled_reader_is_conflated_and_comes_out_exact() {
     let config = EdgeConfig { outbox_bytes: 128 << 10, write_timeout: Duration::ZERO, ..EdgeConfig::default() };
     let gateway = Gateway::start(config).await;
     gateway.write(&[("1", "a", 0.0)]);
-    let mut slow = narrow_ws(&gateway).await;
+    let mut slow = narrow_ws(&gateway, "/v1/live/ws").await;
     slow.send(SUBSCRIBE).await;
     let mut list = List::default();
     slow.batch().await.iter().for_each(|frame| list.apply(frame));
@@ -84,7 +84,7 @@ async fn a_reader_that_takes_nothing_is_closed_over_websocket_and_sse() {
         ..EdgeConfig::default()
     };
     let gateway = Gateway::start(config).await;
-    let mut slow = narrow_ws(&gateway).await;
+    let mut slow = narrow_ws(&gateway, "/v1/live/ws").await;
     slow.send(SUBSCRIBE).await;
     slow.batch().await;
     let mut sse = narrow(&gateway).await;
@@ -116,4 +116,29 @@ async fn a_peer_that_pings_and_never_reads_costs_a_bounded_amount() {
     flooding.spawn(async move { while socket.write_all(&pings).await.is_ok() {} });
     gateway.eventually("a write timeout", |gateway| gateway.closed(CloseReason::WriteTimeout) == 1).await;
     flooding.join_next().await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_leaves_its_replies_unread_is_closed_without_waiting_for_it() {
+    let config = EdgeConfig {
+        write_timeout: Duration::ZERO,
+        ping_interval: Duration::ZERO,
+        idle_timeout: Duration::ZERO,
+        messages_per_second: 1_000_000,
+        ..EdgeConfig::default()
+    };
+    let gateway = Gateway::start(config).await;
+    let mut slow = narrow_ws(&gateway, "/replies").await;
+    let metrics = gateway.edge.metrics();
+    // Almost all that may wait, each taken before the next; once the socket is full, a little more goes in front of it.
+    for (taken, bytes) in ["10", "10", "10", "262000"].into_iter().cycle().take(400).enumerate() {
+        slow.send(bytes).await;
+        gateway
+            .eventually("the message is taken", |_| metrics.messages_in.load(Ordering::Relaxed) > taken as u64)
+            .await;
+        if metrics.sessions.slow_clients.load(Ordering::Relaxed) > 0 {
+            break;
+        }
+    }
+    gateway.eventually("a slow client", |gateway| gateway.closed(CloseReason::SlowClient) == 1).await;
 }
