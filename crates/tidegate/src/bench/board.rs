@@ -47,8 +47,8 @@ pub(crate) struct Tally {
 }
 
 impl Board {
-    pub(crate) fn add(&self, tally: Tally) {
-        let Tally { messages, reads, bytes, delivered, sent } = tally;
+    pub(crate) fn add(&self, tally: &Tally) {
+        let Tally { messages, reads, bytes, delivered, sent } = *tally;
         add(&self.messages, messages);
         add(&self.reads, reads);
         add(&self.bytes, bytes);

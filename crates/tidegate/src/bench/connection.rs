@@ -226,11 +226,14 @@ fn events(bytes: &[u8], end: &[u8]) -> u32 {
 mod tests {
     use super::*;
 
-    fn fed(pieces: &[&[u8]]) -> (Vec<(u16, Option<u64>)>, Vec<String>, bool) {
+    /// Heads, payloads, and whether it ended.
+    type Fed = (Vec<(u16, Option<u64>)>, Vec<String>, bool);
+
+    fn fed(pieces: &[&[u8]]) -> Fed {
         fed_as(Transport::Events, pieces)
     }
 
-    fn fed_as(transport: Transport, pieces: &[&[u8]]) -> (Vec<(u16, Option<u64>)>, Vec<String>, bool) {
+    fn fed_as(transport: Transport, pieces: &[&[u8]]) -> Fed {
         let (mut wire, mut heads, mut payloads) = (Wire::new(), Vec::new(), Vec::new());
         let mut ended = false;
         for piece in pieces {

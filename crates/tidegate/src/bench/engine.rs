@@ -116,7 +116,7 @@ impl Engine {
                 swept = now;
                 self.sweep(now);
             }
-            self.board.add(std::mem::take(&mut self.tally));
+            self.board.add(&std::mem::take(&mut self.tally));
         }
     }
 

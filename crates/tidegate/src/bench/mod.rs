@@ -64,11 +64,11 @@ pub(crate) enum BenchError {
 }
 
 /// Measures, and says what came of it.
-pub(crate) fn run(mode: Mode) -> Result<(), BenchError> {
+pub(crate) fn run(mode: &Mode) -> Result<(), BenchError> {
     if !matches!(mode, Mode::BareServer) {
         started::end_with_signals()?;
     }
-    let common = match &mode {
+    let common = match mode {
         Mode::BareServer => return bare::serve(),
         Mode::All(all) => return page::run(all),
         Mode::Idle(options) => options.common.clone(),
@@ -78,7 +78,7 @@ pub(crate) fn run(mode: Mode) -> Result<(), BenchError> {
         Mode::Storm(options) => options.common.clone(),
         Mode::Soak(options) => options.common.clone(),
     };
-    let report = measured(&mode)?;
+    let report = measured(mode)?;
     tell(&report, &common)?;
     report.failure.map_or(Ok(()), |failure| Err(BenchError::Failed(failure)))
 }

@@ -101,7 +101,7 @@ pub(crate) fn run(all: &All) -> Result<(), BenchError> {
     }
     let page = page(&done, &rivals);
     if all.out == Path::new("-") {
-        return print(&page.trim_end().to_owned());
+        return print(page.trim_end());
     }
     Ok(std::fs::write(&all.out, page)?)
 }
@@ -174,7 +174,7 @@ fn date() -> String {
 
 /// The day so many days after 1970-01-01.
 fn civil(mut days: u64) -> (u64, usize, u64) {
-    let is_leap = |year: u64| year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let is_leap = |year: u64| year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
     let mut year = 1970;
     while days >= 365 + u64::from(is_leap(year)) {
         days -= 365 + u64::from(is_leap(year));

@@ -329,7 +329,7 @@ fn write_all(stream: &mut TcpStream, mut bytes: &[u8]) -> Result<(), BenchError>
         match stream.write(bytes) {
             Ok(written) => bytes = &bytes[written..],
             Err(error) if error.kind() == ErrorKind::WouldBlock && began.elapsed() < PATIENCE => {
-                std::thread::yield_now()
+                std::thread::yield_now();
             }
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) => return Err(error.into()),

@@ -90,7 +90,8 @@ pub(crate) fn run(options: &Soak) -> Result<Report, BenchError> {
 fn step(crowd: &Crowd, random: &mut StdRng, count: usize) {
     match random.random_range(0..4) {
         0 => {
-            crowd.drop_share(random.random_range(0.01..0.2), Some(Duration::from_millis(random.random_range(0..2_000))))
+            crowd
+                .drop_share(random.random_range(0.01..0.2), Some(Duration::from_millis(random.random_range(0..2_000))));
         }
         1 if read(&crowd.board.ready) as usize > count / 2 => crowd.drop_share(random.random_range(0.01..0.1), None),
         2 => crowd.stall(random.random_range(0.0..0.1)),
