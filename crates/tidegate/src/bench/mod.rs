@@ -127,8 +127,9 @@ fn room_for(connections: usize) -> Result<(), BenchError> {
     Ok(())
 }
 
+/// Half the cores, for the server is to have the rest: with more, receiving costs more and is no sooner.
 fn threads(common: &Common) -> usize {
-    common.threads.unwrap_or_else(proc::cores)
+    common.threads.unwrap_or_else(|| proc::cores().div_ceil(2))
 }
 
 fn patience(common: &Common) -> std::time::Duration {

@@ -118,7 +118,7 @@ pub(crate) struct Common {
     /// The path of that WebSocket [default: as subscribers]
     #[arg(long, value_name = "PATH", requires = "publish_message")]
     pub(crate) publish_path: Option<String>,
-    /// Threads that receive [default: one a core]
+    /// Threads that receive [default: half as many as cores]
     #[arg(long)]
     pub(crate) threads: Option<usize>,
     /// Most connections opened a second; 0 = as fast as they are accepted
