@@ -97,7 +97,7 @@ To restore, put the file into an empty data directory as tidegate.db.")]
   tidegate bench fanout --url ws://127.0.0.1:9000/ --publish-message '{mark}{pad}'
   tidegate bench all --out docs/benchmarks.md"
     )]
-    Bench(bench::Mode),
+    Bench(Box<bench::Mode>),
     /// Check or show the configuration
     #[command(
         subcommand,
@@ -243,7 +243,7 @@ impl Cli {
             Command::Import(args) => import(args),
             Command::Query(args) => query(args),
             Command::Backup(args) => backup(&args),
-            Command::Bench(mode) => Ok(bench::run(mode)?),
+            Command::Bench(mode) => Ok(bench::run(&mode)?),
             Command::Config(command) => config(command),
         }
     }

@@ -22,6 +22,8 @@ pub(crate) struct Board {
     pub(crate) lost: AtomicU64,
     /// Messages and events received by connections that are ready.
     pub(crate) messages: AtomicU64,
+    /// Reads that brought some.
+    pub(crate) reads: AtomicU64,
     /// Their payloads' bytes.
     pub(crate) bytes: AtomicU64,
     /// Marks in them: deliveries.
@@ -38,15 +40,17 @@ pub(crate) struct Board {
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
     pub(crate) messages: u64,
+    pub(crate) reads: u64,
     pub(crate) bytes: u64,
     pub(crate) delivered: u64,
     pub(crate) sent: u64,
 }
 
 impl Board {
-    pub(crate) fn add(&self, tally: Tally) {
-        let Tally { messages, bytes, delivered, sent } = tally;
+    pub(crate) fn add(&self, tally: &Tally) {
+        let Tally { messages, reads, bytes, delivered, sent } = *tally;
         add(&self.messages, messages);
+        add(&self.reads, reads);
         add(&self.bytes, bytes);
         add(&self.delivered, delivered);
         add(&self.sent, sent);

@@ -65,7 +65,8 @@ impl Wire {
                     let limits = Limits { message_bytes: MESSAGE_BYTES_MAX, fragments: 4096 };
                     Self::Socket(Decoder::new(Role::Client, limits, None))
                 }
-                Transport::Events => Self::Stream(Box::new(Stream::new(chunked))),
+                Transport::Events => Self::Stream(Box::new(Stream::new(chunked, b"\n\n"))),
+                Transport::Lines => Self::Stream(Box::new(Stream::new(chunked, b"\n"))),
             };
             on(Came::Head { status, retry_after });
             input = &mut input[end - had..];
@@ -85,6 +86,13 @@ fn messages(
     mut on: impl FnMut(Came<'_>),
 ) -> Result<(), Broken> {
     while !input.is_empty() {
+        if decoder.unfinished() == 0
+            && let Some((head, end)) = whole(input)
+        {
+            on(Came::Payload(&input[head..end], 1));
+            input = &mut input[end..];
+            continue;
+        }
         let (taken, event) = decoder.decode(input)?;
         match event {
             Some(Event::Text(text)) => on(Came::Payload(text.as_bytes(), 1)),
@@ -99,6 +107,19 @@ fn messages(
         input = &mut input[taken..];
     }
     Ok(())
+}
+
+/// Where the payload of a whole text message at the front begins and ends. Nearly everything is such a one, and is only
+/// counted, not decoded: those who receive share the machine with the server.
+fn whole(input: &[u8]) -> Option<(usize, usize)> {
+    /// A text, unmasked, uncompressed, in one frame.
+    const TEXT: u8 = 0x81;
+    let (head, length) = match *input {
+        [TEXT, length @ 0..=125, ..] => (2, usize::from(length)),
+        [TEXT, 126, high, low, ..] => (4, usize::from(u16::from_be_bytes([high, low]))),
+        _ => return None,
+    };
+    (input.len() >= head + length).then_some((head, head + length))
 }
 
 /// What is read of a response's head.
@@ -130,11 +151,13 @@ pub(crate) struct Stream {
     line: Vec<u8>,
     /// An event that is not complete.
     partial: Vec<u8>,
+    /// What an event ends with.
+    end: &'static [u8],
 }
 
 impl Stream {
-    fn new(chunked: bool) -> Self {
-        Self { chunk: chunked.then_some(0), line: Vec::new(), partial: Vec::new() }
+    fn new(chunked: bool, end: &'static [u8]) -> Self {
+        Self { chunk: chunked.then_some(0), line: Vec::new(), partial: Vec::new(), end }
     }
 
     fn feed(&mut self, mut input: &[u8], on: &mut impl FnMut(Came<'_>)) -> Result<(), Broken> {
@@ -179,13 +202,13 @@ impl Stream {
     }
 
     fn data(&mut self, data: &[u8], on: &mut impl FnMut(Came<'_>)) -> Result<(), Broken> {
-        if self.partial.is_empty() && data.ends_with(b"\n\n") {
-            on(Came::Payload(data, events(data)));
+        if self.partial.is_empty() && data.ends_with(self.end) {
+            on(Came::Payload(data, events(data, self.end)));
             return Ok(());
         }
         self.partial.extend_from_slice(data);
-        if let Some(end) = memchr::memmem::rfind(&self.partial, b"\n\n").map(|at| at + 2) {
-            on(Came::Payload(&self.partial[..end], events(&self.partial[..end])));
+        if let Some(end) = memchr::memmem::rfind(&self.partial, self.end).map(|at| at + self.end.len()) {
+            on(Came::Payload(&self.partial[..end], events(&self.partial[..end], self.end)));
             self.partial.drain(..end);
         }
         if self.partial.is_empty() {
@@ -195,19 +218,26 @@ impl Stream {
     }
 }
 
-fn events(bytes: &[u8]) -> u32 {
-    memchr::memmem::find_iter(bytes, b"\n\n").count() as u32
+fn events(bytes: &[u8], end: &[u8]) -> u32 {
+    memchr::memmem::find_iter(bytes, end).count() as u32
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn fed(pieces: &[&[u8]]) -> (Vec<(u16, Option<u64>)>, Vec<String>, bool) {
+    /// Heads, payloads, and whether it ended.
+    type Fed = (Vec<(u16, Option<u64>)>, Vec<String>, bool);
+
+    fn fed(pieces: &[&[u8]]) -> Fed {
+        fed_as(Transport::Events, pieces)
+    }
+
+    fn fed_as(transport: Transport, pieces: &[&[u8]]) -> Fed {
         let (mut wire, mut heads, mut payloads) = (Wire::new(), Vec::new(), Vec::new());
         let mut ended = false;
         for piece in pieces {
-            let fed = wire.feed(Transport::Events, &mut piece.to_vec(), &mut Vec::new(), |came| match came {
+            let fed = wire.feed(transport, &mut piece.to_vec(), &mut Vec::new(), |came| match came {
                 Came::Head { status, retry_after } => heads.push((status, retry_after)),
                 Came::Payload(bytes, _) => payloads.push(String::from_utf8_lossy(bytes).into_owned()),
             });
@@ -223,6 +253,23 @@ mod tests {
             let (heads, payloads, ended) = fed(&[&bytes[..cut], &bytes[cut..]]);
             assert_eq!((heads, ended), (vec![(200, None)], true), "cut at {cut}");
             assert_eq!(payloads.concat(), "data: a\n\ndata: b\n\ndata: c\n\n", "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn lines_and_messages_come_out_cut_anywhere() {
+        let lines = b"HTTP/1.1 200 OK\r\n\r\n{\"a\":1}\n{\"b\":2}\n";
+        let long = "x".repeat(130);
+        let mut messages =
+            b"HTTP/1.1 101 Switching Protocols\r\n\r\n\x81\x01a\x01\x01b\x80\x01c\x81\x7e\x00\x82".to_vec();
+        messages.extend_from_slice(long.as_bytes());
+        for cut in 0..lines.len() {
+            let (_, payloads, ended) = fed_as(Transport::Lines, &[&lines[..cut], &lines[cut..]]);
+            assert_eq!((payloads.concat().as_str(), ended), ("{\"a\":1}\n{\"b\":2}\n", false), "cut at {cut}");
+        }
+        for cut in 0..messages.len() {
+            let (_, payloads, ended) = fed_as(Transport::WebSocket, &[&messages[..cut], &messages[cut..]]);
+            assert_eq!((payloads, ended), (vec!["a".to_owned(), "bc".to_owned(), long.clone()], false), "cut at {cut}");
         }
     }
 

@@ -116,7 +116,7 @@ impl Engine {
                 swept = now;
                 self.sweep(now);
             }
-            self.board.add(std::mem::take(&mut self.tally));
+            self.board.add(&std::mem::take(&mut self.tally));
         }
     }
 
@@ -275,6 +275,7 @@ impl Engine {
         let Some(conn) = self.conns.get_mut(at).and_then(Option::as_mut) else { return false };
         let (plan, tally, samples, marks) = (&self.plan, &mut self.tally, &mut self.samples, &self.marks);
         let mut turn = Turn::default();
+        let before = tally.messages;
         let mut phase = conn.phase;
         let mut out = Vec::new();
         let fed = conn.wire.feed(plan.transport, input, &mut out, |came| match came {
@@ -306,6 +307,7 @@ impl Engine {
                 }
             }
         });
+        tally.reads += u64::from(tally.messages > before);
         if let Some(refusal) = turn.refused {
             self.refused(at, refusal);
             return false;

@@ -8,7 +8,7 @@
 //! options ─► modes ─► crowd (threads) ─► engine ─► connection ─► tidegate-ws
 //!              │        └─ board, samples ◄─┘ marks: when a message was sent
 //!              ├─ publish: sends by the clock, never waits before it sends the next
-//!              ├─ target: the server; bare: the loop of send() to compare with
+//!              ├─ target, started: the server; bare: the loop of send() to compare with
 //!              └─ report: a line, a table, JSON;  page: docs/benchmarks.md
 //! ```
 //!
@@ -34,6 +34,7 @@ mod proc;
 mod publish;
 mod report;
 mod socket;
+mod started;
 mod stats;
 mod target;
 
@@ -63,8 +64,11 @@ pub(crate) enum BenchError {
 }
 
 /// Measures, and says what came of it.
-pub(crate) fn run(mode: Mode) -> Result<(), BenchError> {
-    let common = match &mode {
+pub(crate) fn run(mode: &Mode) -> Result<(), BenchError> {
+    if !matches!(mode, Mode::BareServer) {
+        started::end_with_signals()?;
+    }
+    let common = match mode {
         Mode::BareServer => return bare::serve(),
         Mode::All(all) => return page::run(all),
         Mode::Idle(options) => options.common.clone(),
@@ -74,7 +78,7 @@ pub(crate) fn run(mode: Mode) -> Result<(), BenchError> {
         Mode::Storm(options) => options.common.clone(),
         Mode::Soak(options) => options.common.clone(),
     };
-    let report = measured(&mode)?;
+    let report = measured(mode)?;
     tell(&report, &common)?;
     report.failure.map_or(Ok(()), |failure| Err(BenchError::Failed(failure)))
 }
@@ -113,7 +117,7 @@ fn print(text: &str) -> Result<(), BenchError> {
 /// Descriptors for so many connections, or how many would fit.
 fn room_for(connections: usize) -> Result<(), BenchError> {
     /// Publishers, event loops, standard streams.
-    const OTHERS: u64 = 160;
+    const OTHERS: u64 = 256;
     let limit = proc::raise_descriptor_limit();
     if connections as u64 + OTHERS > limit {
         let fit = limit.saturating_sub(OTHERS);
@@ -123,8 +127,9 @@ fn room_for(connections: usize) -> Result<(), BenchError> {
     Ok(())
 }
 
+/// Half the cores, for the server is to have the rest: with more, receiving costs more and is no sooner.
 fn threads(common: &Common) -> usize {
-    common.threads.unwrap_or_else(proc::cores)
+    common.threads.unwrap_or_else(|| proc::cores().div_ceil(2))
 }
 
 fn patience(common: &Common) -> std::time::Duration {

@@ -9,13 +9,13 @@ use clap::{Args, Subcommand, ValueEnum};
 pub(crate) enum Mode {
     /// Memory of an idle connection, and how fast connections are opened
     #[command(after_help = "Examples:
-  tidegate bench idle --connections 10000
+  tidegate bench idle --connections 10000 --handshakes
   tidegate bench idle --connections 5000 --via live-sse
   tidegate bench idle --connections 1000 --url ws://127.0.0.1:9000/ --subscribe '{\"join\":\"room\"}' --ready joined")]
     Idle(Idle),
     /// One publication to many subscribers: latency of the first, median and last, and the server's time for a frame
     #[command(after_help = "Examples:
-  tidegate bench fanout --subscribers 1000 --rate 50 --seconds 10 --backlog 8 --raw-baseline
+  tidegate bench fanout --subscribers 1000 --rate 50 --seconds 10 --backlog 8,64 --raw-baseline
   tidegate bench fanout --url http://127.0.0.1:8470 --header 'Authorization: Bearer …'
   tidegate bench fanout --url ws://127.0.0.1:8080/sub/x --publish-url http://127.0.0.1:8080/pub/x
   tidegate bench fanout --url ws://127.0.0.1:9000/ --publish-message '{\"say\":\"{mark}{pad}\"}'
@@ -66,6 +66,8 @@ pub(crate) enum Protocol {
     Live,
     /// Tidegate, one live query over Server-Sent Events: /v1/live
     LiveSse,
+    /// The same as lines of JSON
+    LiveNdjson,
     /// Any WebSocket server
     Ws,
     /// Any server of Server-Sent Events
@@ -80,6 +82,9 @@ pub(crate) struct Common {
     /// The program to start as a server, instead of this one
     #[arg(long, value_name = "FILE", conflicts_with = "url")]
     pub(crate) server: Option<PathBuf>,
+    /// The configuration of the server that is started, instead of the bench's own
+    #[arg(long, value_name = "FILE", conflicts_with = "url")]
+    pub(crate) server_config: Option<PathBuf>,
     /// What to speak [default: events without a path, else ws or sse]
     #[arg(long)]
     pub(crate) via: Option<Protocol>,
@@ -113,7 +118,7 @@ pub(crate) struct Common {
     /// The path of that WebSocket [default: as subscribers]
     #[arg(long, value_name = "PATH", requires = "publish_message")]
     pub(crate) publish_path: Option<String>,
-    /// Threads that receive [default: one a core]
+    /// Threads that receive [default: half as many as cores]
     #[arg(long)]
     pub(crate) threads: Option<usize>,
     /// Most connections opened a second; 0 = as fast as they are accepted
@@ -136,6 +141,9 @@ pub(crate) struct Idle {
     /// Tidegate: connect only, to /ws
     #[arg(long)]
     pub(crate) unsubscribed: bool,
+    /// Then open as many once more without a subscription: handshakes a second
+    #[arg(long)]
+    pub(crate) handshakes: bool,
 }
 
 #[derive(Debug, Clone, Args)]
@@ -153,9 +161,9 @@ pub(crate) struct Fanout {
     /// Of the mark and padding that are published; what a protocol puts around them comes on top, and is told
     #[arg(long, default_value_t = 120)]
     pub(crate) bytes: usize,
-    /// Also measure publications in bursts of so many, at the same rate
-    #[arg(long, value_name = "B")]
-    pub(crate) backlog: Option<usize>,
+    /// Also measure publications in bursts of so many, at the same rate; several: 8,64
+    #[arg(long, value_name = "B", value_delimiter = ',', value_parser = burst)]
+    pub(crate) backlog: Vec<usize>,
     /// Also measure a bare loop of send(), with messages as long as the server's
     #[arg(long)]
     pub(crate) raw_baseline: bool,
@@ -220,6 +228,7 @@ pub(crate) struct Soak {
     pub(crate) common: Common,
     #[arg(long, default_value_t = 500)]
     pub(crate) connections: usize,
+    /// Without the pauses in which memory is read
     #[arg(long, default_value_t = 60)]
     pub(crate) seconds: u64,
     /// Most publications a second
@@ -252,6 +261,7 @@ impl Common {
         Self {
             url: None,
             server: None,
+            server_config: None,
             via: None,
             header: Vec::new(),
             pid: Vec::new(),
@@ -266,6 +276,12 @@ impl Common {
             ..self.clone()
         }
     }
+}
+
+/// Each of a burst has a connection of its own.
+fn burst(text: &str) -> Result<usize, String> {
+    let burst = text.trim().parse::<usize>().map_err(|error| error.to_string())?;
+    if (2..=128).contains(&burst) { Ok(burst) } else { Err("must be between 2 and 128".to_owned()) }
 }
 
 /// `20%` or `0.2`.

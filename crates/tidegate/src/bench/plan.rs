@@ -12,6 +12,8 @@ pub(crate) enum Transport {
     WebSocket,
     /// Server-Sent Events over HTTP/1.1.
     Events,
+    /// The same as lines.
+    Lines,
 }
 
 /// In texts `{i}` is the connection's number and `{group}` that number modulo `groups`.
@@ -22,7 +24,7 @@ pub(crate) struct Plan {
     pub(crate) path: String,
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) transport: Transport,
-    /// Sent as the body of a `POST`; without it the request is a `GET`. Server-Sent Events only.
+    /// Sent as the body of a `POST`; without it the request is a `GET`. Not for WebSockets.
     pub(crate) body: Option<String>,
     /// Sent after the handshake.
     pub(crate) hello: Option<String>,
@@ -46,7 +48,8 @@ impl Plan {
         }
         let body = self.body.as_ref().map(|body| self.fill(body, number));
         let method = if body.is_some() { "POST" } else { "GET" };
-        let mut request = format!("{method} {path} HTTP/1.1\r\nHost: {}\r\nAccept: text/event-stream\r\n", self.host);
+        let accept = if self.transport == Transport::Lines { "application/x-ndjson" } else { "text/event-stream" };
+        let mut request = format!("{method} {path} HTTP/1.1\r\nHost: {}\r\nAccept: {accept}\r\n", self.host);
         for (name, value) in &self.headers {
             request.push_str(&format!("{name}: {value}\r\n"));
         }

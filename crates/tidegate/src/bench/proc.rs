@@ -55,10 +55,11 @@ impl Processes {
         last
     }
 
-    /// Time on a core so far, user and system, of all threads. The system counts it in hundredths of a second.
+    /// Time on a core so far, user and system. The sum over the threads is in nanoseconds but lacks those that have
+    /// ended; the process's own lacks nothing and counts hundredths of a second: whichever is more.
     pub(crate) fn cpu(&self) -> Duration {
-        let ticks = self.sum(|id| cpu_ticks(&read(id, "stat")?));
-        Duration::from_secs_f64(ticks as f64 / clock_ticks_per_second() as f64)
+        let exact = Duration::from_nanos(self.sum(threads_nanos));
+        exact.max(ticks(self.sum(|id| cpu_ticks(&read(id, "stat")?))))
     }
 
     /// Open files and sockets.
@@ -69,6 +70,29 @@ impl Processes {
     fn sum(&self, of: impl Fn(u32) -> Option<u64>) -> u64 {
         self.0.iter().filter_map(|id| of(*id)).sum()
     }
+}
+
+/// Time on a core of the threads that live.
+fn threads_nanos(id: u32) -> Option<u64> {
+    let threads = fs::read_dir(format!("/proc/{id}/task")).ok()?.flatten();
+    let nanos = |schedstat: String| schedstat.split_ascii_whitespace().next()?.parse::<u64>().ok();
+    Some(threads.filter_map(|thread| nanos(fs::read_to_string(thread.path().join("schedstat")).ok()?)).sum())
+}
+
+fn ticks(count: u64) -> Duration {
+    Duration::from_secs_f64(count as f64 / clock_ticks_per_second() as f64)
+}
+
+/// Time that all processes of the machine were on its cores, and that its host took from it.
+pub(crate) fn machine_cpu() -> Duration {
+    ticks(fs::read_to_string("/proc/stat").ok().and_then(|stat| busy_ticks(&stat)).unwrap_or_default())
+}
+
+/// `user`, `nice`, `system` and `steal` of the first line of `/proc/stat`.
+fn busy_ticks(stat: &str) -> Option<u64> {
+    let fields = stat.lines().next()?.strip_prefix("cpu ")?.split_ascii_whitespace();
+    let fields: Vec<u64> = fields.map_while(|field| field.parse().ok()).collect();
+    Some(fields.get(..3)?.iter().sum::<u64>() + fields.get(7)?)
 }
 
 fn read(id: u32, name: &str) -> Option<String> {
@@ -145,6 +169,13 @@ mod tests {
         assert_eq!(cpu_ticks(stat), Some(267));
         assert_eq!(cpu_ticks("42 (short) S 1"), None);
         assert_eq!(cpu_ticks(""), None);
+    }
+
+    #[test]
+    fn the_machines_time_is_what_was_worked_or_taken_away() {
+        assert_eq!(busy_ticks("cpu  10 20 30 4000 5 6 7 8 9 10\ncpu0 1 1 1 1 1 1 1 1 1 1\n"), Some(68));
+        assert_eq!(busy_ticks("cpu 1 2"), None);
+        assert!(machine_cpu() > Duration::ZERO);
     }
 
     #[test]

@@ -1,14 +1,19 @@
-//! Whoever publishes: one loop over a few connections, which sends by the clock and never waits for an answer before it
-//! sends the next. So a slow server makes latencies grow, not the load shrink.
+//! Whoever publishes: one loop over a few connections that stay open, on a thread of its own. It sends by the clock and
+//! never waits for an answer before it sends the next. So a slow server makes latencies grow, not the load shrink.
+//!
+//! Few cores are shared by the server, those who receive, and this thread, which sleeps nearly always and must wake in
+//! time: it asks for a higher priority, which a system may deny; how late it was is told with every stretch.
 
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Read as _, Write as _};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-use mio::net::TcpStream;
-use mio::{Events, Interest, Poll, Token};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::process::setpriority_process;
+use rustix::time::{ClockId, clock_gettime};
 use tidegate_ws::{OpCode, write_masked};
 
 use super::BenchError;
@@ -22,6 +27,12 @@ use super::target::ROWS;
 const LANES: usize = 16;
 /// For the last answers.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// Between looks of who waits for the thread.
+const LOOK: Duration = Duration::from_millis(20);
+/// Its niceness.
+const NICE: i32 = -10;
+/// From the write that opens a burst to the burst: for that write to be in its commit.
+const PRIMER_LEAD: Duration = Duration::from_micros(100);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Way {
@@ -40,9 +51,28 @@ pub(crate) struct Publishing {
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) way: Way,
     pub(crate) body: String,
+    /// Sent just before a burst: while it is being committed the burst gathers behind it, and is then committed as one.
+    pub(crate) primer: Option<String>,
     /// Of mark and padding together.
     pub(crate) bytes: usize,
     pub(crate) groups: u32,
+}
+
+/// How publications are sent.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Pace {
+    /// Publications a second.
+    pub(crate) rate: f64,
+    /// That are sent together.
+    pub(crate) burst: usize,
+    pub(crate) seconds: f64,
+}
+
+impl Pace {
+    /// Publications, in whole bursts.
+    pub(crate) fn count(&self) -> usize {
+        ((self.rate * self.seconds / self.burst as f64).round() as usize).max(1) * self.burst
+    }
 }
 
 /// What was published, by number from the first of the schedule.
@@ -55,13 +85,26 @@ pub(crate) struct Published {
     /// How much later than planned each was sent.
     pub(crate) lag: Vec<u64>,
     pub(crate) refused: u64,
+    /// What sending them took of a core.
+    pub(crate) cpu: Duration,
+}
+
+impl Published {
+    /// Publications a second, as they were sent.
+    pub(crate) fn rate(&self, burst: usize) -> f64 {
+        let (Some(first), Some(last)) = (self.sent.first(), self.sent.get(self.sent.len().saturating_sub(burst)))
+        else {
+            return 0.0;
+        };
+        self.sent.len().saturating_sub(burst) as f64 * 1e9 / (last.saturating_sub(*first) as f64).max(1.0)
+    }
 }
 
 struct Lane {
     stream: TcpStream,
     wire: Option<Wire>,
-    /// Sent and not answered: places in `Published`.
-    waiting: VecDeque<usize>,
+    /// Sent and not answered: places in `Published`, and `None` for a primer.
+    waiting: VecDeque<Option<usize>>,
     answer: Vec<u8>,
 }
 
@@ -69,7 +112,6 @@ pub(crate) struct Publisher {
     publishing: Publishing,
     pad: String,
     lanes: Vec<Lane>,
-    poll: Poll,
     clock: Clock,
     next: u32,
     next_lane: usize,
@@ -78,43 +120,61 @@ pub(crate) struct Publisher {
 
 impl Publisher {
     pub(crate) fn connect(publishing: Publishing, burst: usize, clock: Clock) -> Result<Self, BenchError> {
-        let poll = Poll::new()?;
-        let lanes = if publishing.way == Way::Message { 1 } else { LANES.max(burst) };
-        let lane = |nth: usize| -> Result<Lane, BenchError> {
-            let mut stream = std::net::TcpStream::connect(publishing.address)?;
+        let lanes = if publishing.way == Way::Message { 1 } else { LANES.max(burst + 1) };
+        let lane = |_| -> Result<Lane, BenchError> {
+            let mut stream = TcpStream::connect(publishing.address)?;
             stream.set_nodelay(true)?;
             let wire = (publishing.way == Way::Message).then(|| upgrade(&mut stream, &publishing)).transpose()?;
             stream.set_nonblocking(true)?;
-            let mut stream = TcpStream::from_std(stream);
-            poll.registry().register(&mut stream, Token(nth), Interest::READABLE)?;
             Ok(Lane { stream, wire, waiting: VecDeque::new(), answer: Vec::new() })
         };
         let lanes = (0..lanes).map(lane).collect::<Result<_, _>>()?;
         let pad = "x".repeat(publishing.bytes.saturating_sub(MARK_BYTES));
-        Ok(Self { publishing, pad, lanes, poll, clock, next: 0, next_lane: 0, trouble: None })
+        Ok(Self { publishing, pad, lanes, clock, next: 0, next_lane: 0, trouble: None })
     }
 
-    /// Publishes `count` times, `rate` a second, in bursts of `burst`, and waits for the answers.
+    /// Publishes at this pace, on a thread of its own, and waits for the answers; `meanwhile` is called now and then.
     pub(crate) fn run(
         &mut self,
-        rate: f64,
-        burst: usize,
-        count: usize,
+        pace: Pace,
         board: Option<&Board>,
+        mut meanwhile: impl FnMut(),
     ) -> Result<Published, BenchError> {
+        std::thread::scope(|scope| {
+            let thread = std::thread::Builder::new().name("bench-publisher".to_owned());
+            let thread = thread.spawn_scoped(scope, || {
+                // Of this thread alone, as Linux has it. Who may not simply has none.
+                let _ = setpriority_process(None, NICE);
+                let published = self.publish(pace, board);
+                let spent = clock_gettime(ClockId::ThreadCPUTime);
+                let cpu = Duration::new(spent.tv_sec as u64, spent.tv_nsec as u32);
+                published.map(|published| Published { cpu, ..published })
+            })?;
+            while !thread.is_finished() {
+                meanwhile();
+                std::thread::sleep(LOOK);
+            }
+            let panicked = || BenchError::Publisher("its thread panicked".to_owned());
+            thread.join().map_err(|_| panicked())?
+        })
+    }
+
+    fn publish(&mut self, pace: Pace, board: Option<&Board>) -> Result<Published, BenchError> {
+        let Pace { rate, burst, .. } = pace;
+        let count = pace.count();
         if u64::from(self.next) + count as u64 > NUMBER_MAX {
             return Err(BenchError::Usage(format!("more than {NUMBER_MAX} publications")));
         }
         let mut done = Published { first: self.next, ..Published::default() };
         let (began, step) = (self.clock.nanos(), burst as f64 * 1e9 / rate);
-        let mut events = Events::with_capacity(256);
         let mut last = Instant::now();
         loop {
             let due = began + (step * (done.sent.len() / burst) as f64) as u64;
             let now = self.clock.nanos();
             if done.sent.len() < count && now >= due {
-                for _ in 0..burst.min(count - done.sent.len()) {
-                    self.send(&mut done, due, board)?;
+                let led = self.prime(burst)?.as_nanos() as u64;
+                for _ in 0..burst {
+                    self.send(&mut done, due + led, board)?;
                 }
                 last = Instant::now();
                 continue;
@@ -123,15 +183,44 @@ impl Publisher {
             if done.sent.len() == count && (!is_waiting || last.elapsed() > PATIENCE) {
                 return Ok(done);
             }
-            let pause = if done.sent.len() < count { due.saturating_sub(now) } else { 10_000_000 };
-            match self.poll.poll(&mut events, Some(Duration::from_nanos(pause.min(10_000_000)))) {
-                Err(error) if error.kind() != ErrorKind::Interrupted => return Err(error.into()),
-                _ => {}
-            }
-            for event in &events {
-                self.receive(event.token().0, &mut done)?;
+            let pause = if done.sent.len() < count { due.saturating_sub(now) } else { u64::MAX };
+            for nth in self.readable(pause)? {
+                self.receive(nth, &mut done)?;
             }
         }
+    }
+
+    /// The lanes that something came on, within this time (at most 10 ms).
+    fn readable(&self, nanos: u64) -> Result<Vec<usize>, BenchError> {
+        let lanes = self.lanes.iter();
+        let mut polled: Vec<PollFd<'_>> = lanes.map(|lane| PollFd::new(&lane.stream, PollFlags::IN)).collect();
+        let pause = Timespec { tv_sec: 0, tv_nsec: nanos.min(10_000_000) as i64 };
+        match poll(&mut polled, Some(&pause)) {
+            Err(error) if error != Errno::INTR => Err(std::io::Error::from(error).into()),
+            Err(_) => Ok(Vec::new()),
+            Ok(_) => {
+                let came = polled.iter().enumerate().filter(|(_, polled)| !polled.revents().is_empty());
+                Ok(came.map(|(nth, _)| nth).collect())
+            }
+        }
+    }
+
+    /// Sends what makes a burst gather, where there is such a thing. How long that took.
+    fn prime(&mut self, burst: usize) -> Result<Duration, BenchError> {
+        let Some(primer) = self.publishing.primer.as_ref().filter(|_| burst > 1) else { return Ok(Duration::ZERO) };
+        let began = Instant::now();
+        let bytes = request(&self.publishing, primer);
+        let lane = self.lane();
+        lane.waiting.push_back(None);
+        write_all(&mut lane.stream, &bytes)?;
+        std::thread::sleep(PRIMER_LEAD);
+        Ok(began.elapsed())
+    }
+
+    fn lane(&mut self) -> &mut Lane {
+        let nth = self.next_lane % self.lanes.len();
+        self.next_lane += 1;
+        &mut self.lanes[nth]
     }
 
     /// What the server said to the first that it refused.
@@ -147,19 +236,18 @@ impl Publisher {
         if let Some(board) = board {
             board.published.store(u64::from(self.next), Relaxed);
         }
-        let nth = self.next_lane % self.lanes.len();
-        self.next_lane += 1;
         let sent = self.clock.nanos();
         let body = self.publishing.body.replace("{mark}", &Mark { number, sent }.text()).replace("{pad}", &self.pad);
         let body = body.replace("{row}", &row.to_string()).replace("{group}", &group.to_string());
-        let lane = &mut self.lanes[nth];
-        let bytes = if lane.wire.is_some() {
+        let request = (self.publishing.way == Way::Post).then(|| request(&self.publishing, &body));
+        let lane = self.lane();
+        let bytes = if let Some(request) = request {
+            lane.waiting.push_back(Some(done.sent.len()));
+            request
+        } else {
             let mut frame = Vec::new();
             write_masked(OpCode::Text, body.as_bytes(), MASK, &mut frame);
             frame
-        } else {
-            lane.waiting.push_back(done.sent.len());
-            request(&self.publishing, &body)
         };
         done.sent.push(sent);
         done.answered.push(0);
@@ -188,7 +276,7 @@ impl Publisher {
             lane.answer.extend_from_slice(&buffer[..read]);
             while let Some((status, length)) = answer(&lane.answer) {
                 let now = self.clock.nanos();
-                if let Some(place) = lane.waiting.pop_front() {
+                if let Some(Some(place)) = lane.waiting.pop_front() {
                     done.answered[place] = now;
                 }
                 if !(200..300).contains(&status) {
@@ -241,7 +329,7 @@ fn write_all(stream: &mut TcpStream, mut bytes: &[u8]) -> Result<(), BenchError>
         match stream.write(bytes) {
             Ok(written) => bytes = &bytes[written..],
             Err(error) if error.kind() == ErrorKind::WouldBlock && began.elapsed() < PATIENCE => {
-                std::thread::yield_now()
+                std::thread::yield_now();
             }
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) => return Err(error.into()),
@@ -251,7 +339,7 @@ fn write_all(stream: &mut TcpStream, mut bytes: &[u8]) -> Result<(), BenchError>
 }
 
 /// The handshake of the one that publishes by messages.
-fn upgrade(stream: &mut std::net::TcpStream, publishing: &Publishing) -> Result<Wire, BenchError> {
+fn upgrade(stream: &mut TcpStream, publishing: &Publishing) -> Result<Wire, BenchError> {
     let Publishing { address, host, path, headers, .. } = publishing.clone();
     let transport = Transport::WebSocket;
     let (body, hello, ready, echo) = (None, None, None, None);

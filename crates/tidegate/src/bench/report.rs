@@ -120,6 +120,11 @@ impl Report {
     pub(crate) fn table(&self) -> String {
         let mut table = comfy_table::Table::new();
         table.load_preset(comfy_table::presets::UTF8_HORIZONTAL_ONLY);
+        // A line below the heads and none between the rows.
+        table.remove_style(comfy_table::TableComponent::HorizontalLines);
+        table.remove_style(comfy_table::TableComponent::MiddleIntersections);
+        table.remove_style(comfy_table::TableComponent::LeftBorderIntersections);
+        table.remove_style(comfy_table::TableComponent::RightBorderIntersections);
         table.set_header(["", "value, or p50", "p90", "p99", "max"]);
         for Row { label, cells } in &self.rows {
             let [a, b, c, d] = cells;

@@ -1,9 +1,7 @@
 //! The server that is measured: where it is, how one subscribes to it, and which processes it is.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs as _};
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use super::BenchError;
@@ -12,9 +10,9 @@ use super::options::{Common, Protocol};
 use super::plan::{Plan, Transport};
 use super::proc::Processes;
 use super::publish::{Publishing, Way};
+pub(crate) use super::started::Bounds;
+use super::started::Started;
 
-/// Of the server that is started: open, one entity, and no bound that a measurement would run into.
-const CONFIG: &str = include_str!("bench.toml");
 /// For an answer.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -32,17 +30,10 @@ pub(crate) struct Target {
     _started: Option<Started>,
 }
 
-/// A server of our own, with a directory that goes with it. Killed when dropped.
-pub(crate) struct Started {
-    child: Child,
-    pub(crate) address: SocketAddr,
-    directory: PathBuf,
-}
-
 impl Target {
-    /// Finds the server, or starts one.
-    pub(crate) fn open(common: &Common) -> Result<Self, BenchError> {
-        let started = if common.url.is_none() { Some(Started::gateway(common)?) } else { None };
+    /// Finds the server, or starts one with these bounds.
+    pub(crate) fn open(common: &Common, bounds: Bounds) -> Result<Self, BenchError> {
+        let started = if common.url.is_none() { Some(Started::gateway(common, bounds)?) } else { None };
         let url = match (&common.url, &started) {
             (Some(url), _) => url.clone(),
             (None, Some(started)) => format!("http://{}", started.address),
@@ -50,7 +41,7 @@ impl Target {
         };
         let mut target = Self::at(common, &url)?;
         if let Some(started) = started {
-            target.processes = Processes(vec![started.child.id()]);
+            target.processes = Processes(vec![started.id()]);
             target._started = Some(started);
         }
         Ok(target)
@@ -122,9 +113,11 @@ impl Target {
                 let hello = Some(format!(r#"{{"action":"subscribe","query":{query}}}"#));
                 Plan { path: self.or("/v1/live/ws"), hello, ready: plan.ready.or(ready), ..plan }
             }
-            Protocol::LiveSse => {
+            Protocol::LiveSse | Protocol::LiveNdjson => {
                 let (path, ready) = (self.or("/v1/live"), plan.ready.or(ready));
-                Plan { path, ready, body: Some(query), hello: None, transport: Transport::Events, ..plan }
+                let as_lines = self.protocol == Protocol::LiveNdjson;
+                let transport = if as_lines { Transport::Lines } else { Transport::Events };
+                Plan { path, ready, body: Some(query), hello: None, transport, ..plan }
             }
         }
     }
@@ -147,6 +140,7 @@ impl Target {
             headers: self.headers.clone(),
             way: Way::Post,
             body: String::new(),
+            primer: None,
             bytes,
             groups,
         };
@@ -165,7 +159,9 @@ impl Target {
         }
         let path = format!("/v1/entities/{}/changes", common.entity);
         let body = r#"{"changes":[{"upsert":{"id":{row},"group":{group},"mark":"{mark}","pad":"{pad}"}}]}"#.to_owned();
-        Ok(Publishing { path, body, ..base })
+        // A group that nobody asks for.
+        let primer = r#"{"changes":[{"upsert":{"id":-1,"group":-1,"mark":"","pad":""}}]}"#.to_owned();
+        Ok(Publishing { path, body, primer: Some(primer), ..base })
     }
 
     /// Fills the bench's entity, so that every query has its rows.
@@ -203,56 +199,4 @@ impl Target {
             _ => Err(BenchError::Seed(String::from_utf8_lossy(&answer).into_owned())),
         }
     }
-}
-
-impl Started {
-    /// `serve` of this program, or of the one that is named, on a free port.
-    fn gateway(common: &Common) -> Result<Self, BenchError> {
-        let directory = scratch()?;
-        let program = common.server.clone().map_or_else(std::env::current_exe, Ok)?;
-        let config = directory.join("tidegate.toml");
-        std::fs::write(&config, CONFIG)?;
-        let mut command = Command::new(program);
-        command.args(["serve", "--listen", "127.0.0.1:0", "--config"]).arg(config);
-        command.arg("--data-dir").arg(directory.join("data"));
-        Self::start(command, directory)
-    }
-
-    /// The loop of `send()`.
-    pub(crate) fn bare() -> Result<Self, BenchError> {
-        let mut command = Command::new(std::env::current_exe()?);
-        command.args(["bench", "bare-server"]);
-        Self::start(command, scratch()?)
-    }
-
-    fn start(mut command: Command, directory: PathBuf) -> Result<Self, BenchError> {
-        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
-        let mut line = String::new();
-        if let Some(stdout) = child.stdout.take() {
-            BufReader::new(stdout).read_line(&mut line)?;
-        }
-        let address = line.trim().strip_prefix("listening on http://").and_then(|address| address.parse().ok());
-        // Where it does not serve it has said why on standard error; the drop ends what is left of it.
-        let mut started = Self { child, address: SocketAddr::from(([127, 0, 0, 1], 0)), directory };
-        started.address = address.ok_or(BenchError::NotServing)?;
-        Ok(started)
-    }
-}
-
-impl Drop for Started {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        let _ = std::fs::remove_dir_all(&self.directory);
-    }
-}
-
-/// A new directory that nobody else has.
-fn scratch() -> std::io::Result<PathBuf> {
-    use std::sync::atomic::{AtomicU32, Ordering};
-    static NTH: AtomicU32 = AtomicU32::new(0);
-    let nth = NTH.fetch_add(1, Ordering::Relaxed);
-    let path = std::env::temp_dir().join(format!("tidegate-bench-{}-{nth}", std::process::id()));
-    std::fs::create_dir(&path)?;
-    Ok(path)
 }

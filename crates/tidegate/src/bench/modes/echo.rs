@@ -10,7 +10,7 @@ use crate::bench::options::{Echo, Protocol};
 use crate::bench::plan::Plan;
 use crate::bench::report::{Progress, Report};
 use crate::bench::stats::Summary;
-use crate::bench::target::Target;
+use crate::bench::target::{Bounds, Target};
 use crate::bench::{BenchError, patience, room_for, threads};
 
 /// An event that nobody handles: its reply has the `id`.
@@ -22,12 +22,12 @@ const LAST: Duration = Duration::from_millis(500);
 pub(crate) fn run(options: &Echo) -> Result<Report, BenchError> {
     let (common, count) = (&options.common, options.connections);
     room_for(count)?;
-    let target = Target::open(common)?;
+    let target = Target::open(common, Bounds::Wide)?;
     let progress = Progress::new("echo");
     let default = match target.protocol {
         Protocol::Events => EVENT,
         Protocol::Ws => "{mark}",
-        Protocol::Live | Protocol::LiveSse | Protocol::Sse => {
+        Protocol::Live | Protocol::LiveSse | Protocol::LiveNdjson | Protocol::Sse => {
             return Err(BenchError::Usage("nothing comes back there; use --via events or a ws:// server".to_owned()));
         }
     };

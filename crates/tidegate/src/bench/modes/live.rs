@@ -2,12 +2,12 @@
 
 use crate::bench::crowd::Crowd;
 use crate::bench::marker::{Clock, MARK_BYTES};
-use crate::bench::measure::{Pace, phase};
+use crate::bench::measure::{Phase, phase, unheard};
 use crate::bench::options::Live;
-use crate::bench::publish::Publisher;
+use crate::bench::publish::{Pace, Publisher};
 use crate::bench::report::{Progress, Report};
 use crate::bench::stats::{Spread, Summary};
-use crate::bench::target::{ROWS, Target};
+use crate::bench::target::{Bounds, ROWS, Target};
 use crate::bench::{BenchError, patience, room_for, threads};
 
 const WARM_UP_SECONDS: f64 = 1.0;
@@ -18,27 +18,29 @@ pub(crate) fn run(options: &Live) -> Result<Report, BenchError> {
     let subscribers = options.subscribers.unwrap_or(queries as usize);
     room_for(subscribers)?;
     let progress = Progress::new("live");
-    let target = Target::open(common)?;
+    let target = Target::open(common, Bounds::Wide)?;
     if !target.is_tidegate() {
         return Err(BenchError::Usage("live queries are Tidegate's".to_owned()));
     }
     progress.say(|| "the first rows".to_owned());
     target.seed(queries)?;
     let clock = Clock::start();
+    let pace = Pace { rate: *rate, burst: 1, seconds: *seconds };
+    let mut publisher = Publisher::connect(target.publishing((*bytes).max(MARK_BYTES), queries)?, 1, clock)?;
+    let unheard = unheard(&mut publisher, &target.processes, pace, &progress)?;
     let mut crowd = Crowd::start(target.plan(queries, true), threads(common), clock)?;
     crowd.fill(subscribers, common.open_rate, patience(common), &progress)?;
     let opening = crowd.take();
-    let mut publisher = Publisher::connect(target.publishing((*bytes).max(MARK_BYTES), queries)?, 1, clock)?;
     // Connection i has query i mod queries, and publication p concerns query p mod queries.
     let (all, queries64) = (subscribers as u64, u64::from(queries));
     let receivers = |number: u32| {
         let group = u64::from(number) % queries64;
         (all + queries64 - 1 - group) / queries64
     };
-    let warm_up = Pace { rate: *rate, burst: 1, seconds: WARM_UP_SECONDS };
+    let warm_up = Pace { seconds: WARM_UP_SECONDS, ..pace };
     phase(&crowd, &mut publisher, &target.processes, warm_up, receivers, &progress)?;
-    let pace = Pace { seconds: *seconds, ..warm_up };
-    let mut stretch = phase(&crowd, &mut publisher, &target.processes, pace, receivers, &progress)?;
+    let measured = phase(&crowd, &mut publisher, &target.processes, pace, receivers, &progress)?;
+    let mut stretch = Phase { unheard, ..measured };
     if let Some(trouble) = publisher.trouble() {
         return Err(BenchError::Publisher(trouble.to_owned()));
     }

@@ -9,7 +9,7 @@ use crate::bench::measure::Meter;
 use crate::bench::options::Storm;
 use crate::bench::report::{Progress, Report};
 use crate::bench::stats::Summary;
-use crate::bench::target::Target;
+use crate::bench::target::{Bounds, Target};
 use crate::bench::{BenchError, patience, room_for, threads};
 
 /// Probes before the storm, for comparison.
@@ -23,7 +23,7 @@ const LOOK: Duration = Duration::from_millis(5);
 pub(crate) fn run(options: &Storm) -> Result<Report, BenchError> {
     let (common, count) = (&options.common, options.connections);
     room_for(count + PROBES_MAX)?;
-    let target = Target::open(common)?;
+    let target = Target::open(common, Bounds::Products)?;
     target.seed(1)?;
     let progress = Progress::new("storm");
     let plan = target.plan(1, false);
