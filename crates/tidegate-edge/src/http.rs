@@ -27,12 +27,13 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use crate::admitted::{Link, Seat};
+use crate::client::Stranger;
 use crate::config::unless_zero;
 use crate::io::Timed;
 use crate::serve::Outside;
 use crate::stream::Payload;
 use crate::wire::Wire;
-use crate::worker::{Stranger, Worker};
+use crate::worker::Worker;
 use crate::{ApiError, Refused, embedded, events, live_ws, origin, position, subscribe};
 
 /// How HTTP/2 begins, as far as is needed to tell it from any method of HTTP/1.

@@ -33,6 +33,7 @@
 mod admission;
 mod admitted;
 mod cap;
+mod client;
 mod commands;
 mod config;
 mod credentials;

@@ -15,11 +15,12 @@ use tokio::time::Instant;
 
 use crate::ApiError;
 use crate::admitted::Admitted;
+use crate::client::{Carrier, Client};
 use crate::config::unless_zero;
 use crate::frames::{self, put};
 use crate::metrics::Transport;
 use crate::socket::Life;
-use crate::worker::{Carrier, Client, Worker};
+use crate::worker::Worker;
 
 /// Bytes taken from a session each time the body is asked: what hyper writes at once.
 const TURN_BYTES: usize = 32 << 10;

@@ -18,10 +18,10 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::admitted::{Admitted, Link};
 use crate::cap::Place;
+use crate::client::Carrier;
 use crate::http::{Site, trace_parent};
 use crate::pace::Pace;
 use crate::stream::{Format, Payload, Stream, StreamBody};
-use crate::worker::Carrier;
 use crate::{ApiError, EdgeConfig};
 
 #[derive(Deserialize, Default)]

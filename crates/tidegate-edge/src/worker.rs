@@ -13,42 +13,35 @@
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::rc::{Rc, Weak};
+use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::task::{Context, Poll, Waker};
-use std::time::Duration;
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use futures_util::task::noop_waker_ref;
 use slab::Slab;
 use tidegate_live::{ClientId, Parcel, Sink};
-use tidegate_session::{CloseReason, Room, Session};
+use tidegate_session::{Room, Session};
 use tidegate_ws::Decoder;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::{spawn_local, yield_now};
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 use tokio_util::time::DelayQueue;
-use tokio_util::time::delay_queue::Key;
 
+use crate::Edge;
 use crate::admitted::Admitted;
-use crate::metrics::count;
+use crate::client::{Carrier, Client, Stranger, slot_of};
 use crate::protocol::Protocol;
 use crate::socket::{Life, Scratch, Socket};
-use crate::strangers::{StrangerId, Strangers};
-use crate::stream::Stream;
+use crate::strangers::Strangers;
 use crate::wire::Wire;
-use crate::{Edge, Refused};
+
+mod guests;
+mod time;
 
 /// Turns of live workers that wait for a worker. Past it the live workers wait.
 pub(crate) const DELIVERIES_MAX: usize = 256;
 /// Clients written to before sockets are looked at again.
 const FLUSHES: usize = 128;
-/// From this long an interval on pings are sent at whole seconds, many at once.
-const COARSE: Duration = Duration::from_secs(5);
-/// The longest that the timer is set for.
-const FAR: Duration = Duration::from_secs(24 * 3600);
 
 /// How live workers reach a worker.
 pub(crate) struct Port {
@@ -68,34 +61,6 @@ impl Sink for Port {
 pub(crate) fn port() -> (Arc<Port>, mpsc::Receiver<Vec<Parcel>>) {
     let (deliveries, inbox) = mpsc::channel(DELIVERIES_MAX);
     (Arc::new(Port { deliveries }), inbox)
-}
-
-/// What a client's frames travel on.
-pub(crate) enum Carrier {
-    Socket(Socket),
-    Stream(Stream),
-    /// It has ended, and its place is free, though hyper may still hold its body.
-    Gone,
-}
-
-/// Someone who has not said yet who that is.
-pub(crate) enum Stranger {
-    /// A socket without a request; cancelling cuts it.
-    Socket(CancellationToken),
-    /// A WebSocket without credentials.
-    Client(Weak<Client>),
-}
-
-/// One live connection.
-pub(crate) struct Client {
-    id: ClientId,
-    pub(crate) carrier: RefCell<Carrier>,
-    /// Of the task that moves its bytes.
-    waker: RefCell<Waker>,
-    is_dirty: Cell<bool>,
-    /// Its entry in the timer, and what is due then.
-    timer: RefCell<Option<(Key, Instant)>>,
-    stranger: Cell<Option<StrangerId>>,
 }
 
 /// One worker's state. Shared by the tasks of its thread; no borrow lives across an await.
@@ -136,15 +101,7 @@ impl Worker {
         let slot = self.clients.borrow().vacant_key();
         // A delivery that is under way must not reach whoever has the slot next.
         let id = ClientId(u64::from(self.generation.get()) << 32 | slot as u64);
-        let carrier = RefCell::new(make(Session::new(self.room.clone(), id))?);
-        let client = Rc::new(Client {
-            id,
-            carrier,
-            waker: RefCell::new(noop_waker_ref().clone()),
-            is_dirty: Cell::new(false),
-            timer: RefCell::default(),
-            stranger: Cell::new(None),
-        });
+        let client = Rc::new(Client::new(id, make(Session::new(self.room.clone(), id))?));
         self.clients.borrow_mut().insert(client.clone());
         self.set_timer(&client);
         Ok(client)
@@ -231,65 +188,6 @@ impl Worker {
         self.clients.borrow().get(slot_of(id)).filter(|client| client.id == id).cloned()
     }
 
-    /// Someone who has yet to say who that is comes in; whoever has waited longest may have to go for it.
-    pub(crate) fn meet(&self, stranger: Stranger) -> StrangerId {
-        let (id, cut) = self.strangers.borrow_mut().enter(stranger);
-        let metrics = self.edge.metrics();
-        count(&metrics.strangers);
-        match cut {
-            None => return id,
-            Some(Stranger::Socket(cut)) => cut.cancel(),
-            Some(Stranger::Client(client)) => {
-                if let Some(client) = client.upgrade() {
-                    client.stranger.take();
-                    self.close(&client, CloseReason::Overloaded);
-                }
-            }
-        }
-        metrics.strangers.fetch_sub(1, Ordering::Relaxed);
-        metrics.refuse(Refused::Strangers);
-        id
-    }
-
-    /// A stranger has said enough, or is gone.
-    pub(crate) fn know(&self, stranger: StrangerId) {
-        if self.strangers.borrow_mut().leave(stranger).is_some() {
-            self.edge.metrics().strangers.fetch_sub(1, Ordering::Relaxed);
-        }
-    }
-
-    /// Cuts sockets that have not said anything.
-    pub(crate) fn cut_silent(&self) {
-        self.strangers.borrow().iter().for_each(|stranger| {
-            if let Stranger::Socket(cut) = stranger {
-                cut.cancel();
-            }
-        });
-    }
-
-    /// Waits until there is no client.
-    pub(crate) async fn emptied(&self) {
-        while self.clients() > 0 {
-            self.emptied.notified().await;
-        }
-    }
-
-    /// Clients that have not been told to go.
-    pub(crate) fn staying(&self) -> Vec<Rc<Client>> {
-        let clients = self.clients.borrow();
-        clients
-            .iter()
-            .map(|(_, client)| client)
-            .filter(|client| client.carrier.borrow().is_staying())
-            .cloned()
-            .collect()
-    }
-
-    /// How many clients there are.
-    pub(crate) fn clients(&self) -> usize {
-        self.clients.borrow().len()
-    }
-
     /// Takes deliveries for as long as the engine lives.
     pub(crate) async fn take_turns(self: Rc<Self>) {
         let mut gathered = Vec::new();
@@ -345,159 +243,6 @@ impl Worker {
         if wake == Some(true) {
             waker.wake_by_ref();
             self.set_timer(client);
-        }
-    }
-
-    /// Does what is due, for as long as the worker lives.
-    pub(crate) async fn keep_time(self: Rc<Self>) {
-        for count in 1.. {
-            let expired = poll_fn(|cx| match self.timers.borrow_mut().poll_expired(cx) {
-                Poll::Ready(Some(expired)) => Poll::Ready(expired.into_inner()),
-                // An empty queue wakes whoever looked when something is put in.
-                Poll::Ready(None) | Poll::Pending => Poll::Pending,
-            });
-            let id = expired.await;
-            self.tick(id);
-            // Thousands may be due at one second.
-            if count % FLUSHES == 0 {
-                yield_now().await;
-            }
-        }
-    }
-
-    fn tick(&self, id: ClientId) {
-        let Some(client) = self.client(id) else { return };
-        client.timer.borrow_mut().take();
-        // The position is read first, and then everything taken that was delivered: up to there a client that has been
-        // handed all that waits for it misses nothing.
-        let position = self.edge.live().position();
-        self.take_delivered();
-        let now = Instant::now();
-        let waker = client.waker.borrow().clone();
-        let ticked = self.run(&client, |carrier, scratch| match carrier {
-            Carrier::Socket(socket) => socket.tick(&mut Context::from_waker(&waker), scratch, position, now),
-            Carrier::Stream(stream) => stream.tick(now),
-            Carrier::Gone => (false, Life::Over),
-        });
-        let (wake, life) = ticked.unwrap_or((true, Life::Over));
-        self.after(&client, &waker, wake, life);
-        while self.flush() {}
-    }
-
-    fn after(&self, client: &Rc<Client>, waker: &Waker, wake: bool, life: Life) {
-        if life == Life::Over {
-            self.leave(client);
-        } else {
-            self.set_timer(client);
-        }
-        if wake || life == Life::Over {
-            waker.wake_by_ref();
-        }
-    }
-
-    fn take_delivered(&self) {
-        loop {
-            let Ok(parcels) = self.inbox.borrow_mut().try_recv() else { return };
-            self.hand_over(parcels);
-        }
-    }
-
-    fn set_timer(&self, client: &Rc<Client>) {
-        let due = client.carrier.borrow().due();
-        let mut timer = client.timer.borrow_mut();
-        match (&*timer, due) {
-            // Later than what is set is soon enough: when that comes it is set anew.
-            (Some((_, set)), Some(due)) if *set <= due => {}
-            (Some((key, _)), Some(due)) => {
-                let key = *key;
-                self.timers.borrow_mut().reset_at(&key, self.coarse(due));
-                *timer = Some((key, due));
-            }
-            (None, Some(due)) => {
-                let key = self.timers.borrow_mut().insert_at(client.id, self.coarse(due));
-                *timer = Some((key, due));
-            }
-            (_, None) => {}
-        }
-    }
-
-    /// What is far off is moved up to a whole second, so that a thousand idle clients are one wake-up.
-    fn coarse(&self, due: Instant) -> Instant {
-        let now = Instant::now();
-        if due.saturating_duration_since(now) < COARSE {
-            return due;
-        }
-        // The queue takes no time that is years away; what comes early is set anew.
-        let since = due.min(now + FAR) - self.epoch;
-        self.epoch + Duration::from_secs(since.as_secs() + 1)
-    }
-
-    /// Asks a client to go, with a hint when to come back.
-    pub(crate) fn dismiss(&self, client: &Rc<Client>, reconnect_after_ms: u64) {
-        let waker = client.waker.borrow().clone();
-        let life = self.run(client, |carrier, scratch| match carrier {
-            Carrier::Socket(socket) => {
-                let text = format!("going_away; reconnect_after_ms={reconnect_after_ms}");
-                socket.close_saying(CloseReason::GoingAway, &text, scratch)
-            }
-            Carrier::Stream(stream) => {
-                stream.leave(reconnect_after_ms);
-                Life::Goes
-            }
-            Carrier::Gone => Life::Goes,
-        });
-        self.after(client, &waker, true, life.unwrap_or(Life::Over));
-    }
-
-    fn close(&self, client: &Rc<Client>, reason: CloseReason) {
-        let waker = client.waker.borrow().clone();
-        let life = self.run(client, |carrier, scratch| match carrier {
-            Carrier::Socket(socket) => socket.close(reason, scratch),
-            Carrier::Stream(_) | Carrier::Gone => Life::Goes,
-        });
-        self.after(client, &waker, true, life.unwrap_or(Life::Over));
-    }
-}
-
-impl Client {
-    fn slot(&self) -> usize {
-        slot_of(self.id)
-    }
-
-    pub(crate) fn set_waker(&self, waker: &Waker) {
-        if !self.waker.borrow().will_wake(waker) {
-            *self.waker.borrow_mut() = waker.clone();
-        }
-    }
-}
-
-fn slot_of(id: ClientId) -> usize {
-    (id.0 & u64::from(u32::MAX)) as usize
-}
-
-impl Carrier {
-    fn session(&mut self) -> Option<&mut Session> {
-        match self {
-            Carrier::Socket(socket) => Some(&mut socket.session),
-            Carrier::Stream(stream) => Some(&mut stream.session),
-            Carrier::Gone => None,
-        }
-    }
-
-    /// Whether it has not been told to go.
-    fn is_staying(&self) -> bool {
-        match self {
-            Carrier::Socket(socket) => socket.is_open(),
-            Carrier::Stream(stream) => stream.is_staying(),
-            Carrier::Gone => false,
-        }
-    }
-
-    fn due(&self) -> Option<Instant> {
-        match self {
-            Carrier::Socket(socket) => socket.due(),
-            Carrier::Stream(stream) => Some(stream.due()),
-            Carrier::Gone => None,
         }
     }
 }
