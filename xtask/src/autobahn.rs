@@ -24,6 +24,9 @@ pub(crate) struct Autobahn {
     /// A server that runs already, ws://… [default: our echo examples, each on a port of its own]
     #[arg(long)]
     url: Option<String>,
+    /// Only the edge's echo example: the sockets that clients of a gateway meet
+    #[arg(long, conflicts_with = "url")]
+    edge: bool,
     /// The server offers permessage-deflate, so that 12.* and 13.* must pass
     #[arg(long)]
     deflate: bool,
@@ -41,16 +44,15 @@ impl Autobahn {
         if let Some(url) = &self.url {
             return self.judge(&wstest, "given", url);
         }
+        let packages: &[&str] = if self.edge { &["tidegate-edge"] } else { &["tidegate-ws", "tidegate-edge"] };
         let mut outcome = Ok(());
-        for (package, path) in [("tidegate-ws", "/"), ("tidegate-edge", "/")] {
-            if tools::root().join("crates").join(package).join("examples/echo.rs").is_file() {
-                outcome = outcome.and(self.example(&wstest, package, path));
-            }
+        for package in packages {
+            outcome = outcome.and(self.example(&wstest, package));
         }
         outcome
     }
 
-    fn example(&self, wstest: &Path, package: &str, path: &str) -> Outcome {
+    fn example(&self, wstest: &Path, package: &str) -> Outcome {
         run(
             &format!("the echo example of {package}"),
             cargo(&["build", "--release", "--locked", "--package", package, "--example", "echo"]),
@@ -63,7 +65,7 @@ impl Autobahn {
         }
         let log = suite::folder(package)?.join("server.log");
         let mut server = Server::start(package, server, address, &log)?;
-        let outcome = self.judge(wstest, package, &format!("ws://{address}{path}"));
+        let outcome = self.judge(wstest, package, &format!("ws://{address}/"));
         server.running().and(outcome)
     }
 

@@ -6,6 +6,9 @@ use tidegate_session::Limits;
 
 use crate::Tls;
 
+/// Replies as long as the longest message that may wait for one client.
+const LONGEST_REPLIES: usize = 4;
+
 /// Settings of the edge. A duration of zero turns the timeout off where its line says so.
 #[derive(Debug, Clone)]
 pub struct EdgeConfig {
@@ -33,7 +36,8 @@ pub struct EdgeConfig {
     pub max_memory_bytes: u64,
     /// Subscriptions of one connection. Default 256.
     pub max_subscriptions: usize,
-    /// Longest message, and longest body of a live query, from a client. Default 64 KiB, as for a query.
+    /// Longest message, and longest body of a live query, from a client. Four of the longest may wait as replies, but at
+    /// least 256 KiB; reading pauses at half of that. Default 64 KiB, as for a query.
     pub max_message_bytes: usize,
     /// Fragments of one message. Each costs work however small it is, and none is needed for messages of 64 KiB. Default 256.
     pub max_fragments: u32,
@@ -132,11 +136,13 @@ impl Default for EdgeConfig {
 
 impl EdgeConfig {
     pub(crate) fn limits(&self) -> Limits {
+        let limits = Limits::default();
         Limits {
+            // A protocol of the embedder's may answer a message with one as long.
+            reply_bytes: limits.reply_bytes.max(self.max_message_bytes.saturating_mul(LONGEST_REPLIES)),
             outbox_bytes: self.outbox_bytes,
             outbox_frames: self.outbox_frames,
             subscriptions: self.max_subscriptions,
-            ..Limits::default()
         }
     }
 }

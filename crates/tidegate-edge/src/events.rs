@@ -17,7 +17,7 @@ use std::sync::Arc;
 use axum::http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 use tidegate_live::{SubscriptionId, View};
-use tidegate_model::{Position, Query};
+use tidegate_model::{Part, Position, Query};
 use tidegate_session::{CloseReason, Credential, Item, Principal, Session, Started};
 use tokio::time::Instant;
 
@@ -232,15 +232,13 @@ impl Protocol for Events {
             Item::Frames { subscription, seq, view, batch, from } => {
                 let Some(watched) = self.watched(subscription) else { return Ok(()) };
                 watched.share(&view);
-                let body = batch.body(|batch| frames::encode(&view, batch));
-                let (lead, range) = frames::array(body, from);
-                let (head, sub) = (out.head(), &watched.name);
+                batch.body(|batch| frames::encode(&view, batch));
+                let sub = &watched.name;
                 put(
-                    head,
+                    out.head(),
                     format_args!("{{\"event\":\"live.delta\",\"data\":{{\"sub\":{sub},\"seq\":{seq},\"deltas\":"),
                 );
-                head.extend_from_slice(lead);
-                out.send_shared(&batch, range);
+                out.send_shared(&batch, Part::From(from));
             }
             Item::Synced { subscription, position } => {
                 let Some(Watched { name, .. }) = self.watched(subscription) else { return Ok(()) };

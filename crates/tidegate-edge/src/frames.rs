@@ -8,7 +8,7 @@ use std::io::Write as _;
 use std::ops::Range;
 
 use tidegate_live::View;
-use tidegate_model::{Batch, Body, Delta, json};
+use tidegate_model::{Batch, Body, Delta, Part, json};
 
 /// What closes the array, its `data` and the message.
 const END: &[u8] = b"]}}";
@@ -59,11 +59,13 @@ pub(crate) fn frame(body: &Body, index: usize) -> Range<usize> {
     start..end
 }
 
-/// Where the bytes of the frames `from ..` as an array, and the end of the message, are; and what has to precede them.
-pub(crate) fn array(body: &Body, from: usize) -> (&'static [u8], Range<usize>) {
-    match from {
-        0 => (b"", 0..body.bytes.len()),
-        from => (b"[{", frame(body, from).start..body.bytes.len()),
+/// Where the bytes of a part are, and what has to precede them: for frames from one on these are an array and the end of
+/// the message.
+pub(crate) fn part(body: &Body, part: Part) -> (&'static [u8], Range<usize>) {
+    match part {
+        Part::Frame(index) => (b"", frame(body, index)),
+        Part::From(0) => (b"", 0..body.bytes.len()),
+        Part::From(from) => (b"[{", frame(body, from).start..body.bytes.len()),
     }
 }
 

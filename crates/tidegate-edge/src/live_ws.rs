@@ -9,7 +9,7 @@ use std::sync::Arc;
 use axum::http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 use tidegate_live::SubscriptionId;
-use tidegate_model::Query;
+use tidegate_model::{Part, Query};
 use tidegate_session::{CloseReason, Item, Principal, Session};
 use tokio::time::Instant;
 
@@ -116,7 +116,7 @@ impl Protocol for LiveWs {
                 let body = batch.body(|batch| frames::encode(&view, batch));
                 for (index, seq) in (from..body.starts.len()).zip(seq..) {
                     frames::write_number(seq, out.head());
-                    out.send_shared(&batch, frames::frame(body, index));
+                    out.send_shared(&batch, Part::Frame(index));
                 }
             }
             Item::Synced { position, .. } => {

@@ -165,6 +165,12 @@ impl EdgeMetrics {
         self.messages_out.fetch_add(messages as u64, Ordering::Relaxed);
         self.bytes_out.fetch_add(bytes as u64, Ordering::Relaxed);
     }
+
+    pub(crate) fn compress(&self, messages: usize) {
+        if messages > 0 {
+            self.compressed.fetch_add(messages as u64, Ordering::Relaxed);
+        }
+    }
 }
 
 pub(crate) fn count(counter: &AtomicU64) {

@@ -3,6 +3,9 @@
 //! A worker has one [`Out`] and uses it for each connection in turn: small things are copied one behind the other, large
 //! shared bodies are only pointed at, and all of it goes out in one call. What the socket does not take becomes the
 //! connection's [`Unsent`], and only then has that connection memory of its own for it.
+//!
+//! Where a client agreed to compression, a message that is long enough is compressed; a shared body only by the first
+//! worker that sends it. What differs between clients precedes it as a stored block.
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
@@ -11,9 +14,12 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use tidegate_model::Batch;
+use tidegate_model::{Batch, Part};
 use tidegate_ws::OpCode;
+use tidegate_ws::deflate::{WINDOW_BITS_MAX, compress, write_compressed};
 use tokio::io::AsyncWrite;
+
+use crate::frames;
 
 /// Shared bytes from here on are pointed at; fewer are cheaper to copy.
 const SHARED_MIN: usize = 16 << 10;
@@ -21,6 +27,17 @@ const SHARED_MIN: usize = 16 << 10;
 const SLICES_MAX: usize = 16;
 /// Room kept between turns.
 const KEPT: usize = 256 << 10;
+/// The block that a shared compressed part follows in: its header.
+const STORED_BYTES: usize = 5;
+
+/// Which of a client's messages are compressed, and how.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Compression {
+    /// Logarithm of the window that the client asked for.
+    pub(crate) window_bits: u8,
+    /// Shorter messages are sent as they are.
+    pub(crate) min_bytes: usize,
+}
 
 /// Messages on their way to one client. See the module.
 #[derive(Debug, Default)]
@@ -29,20 +46,38 @@ pub struct Out {
     /// Shared pieces, each with the length of `bytes` in front of it.
     shared: Vec<(usize, Piece)>,
     head: Vec<u8>,
+    /// A payload in its compressed form.
+    packed: Vec<u8>,
+    compression: Option<Compression>,
     messages: usize,
+    compressed: usize,
 }
 
-/// A part of a batch's encoded form.
+/// What [`Out`] has for one client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Size {
+    pub(crate) messages: usize,
+    pub(crate) bytes: usize,
+    /// Payloads that were compressed for it, and not found so.
+    pub(crate) compressed: usize,
+}
+
+/// A part of a batch's encoded form, or of that part's compressed form.
 #[derive(Debug)]
 struct Piece {
     batch: Arc<Batch>,
+    compressed: Option<Part>,
     range: Range<usize>,
 }
 
 impl Piece {
     fn bytes(&self) -> &[u8] {
-        // A piece is made of a body only.
-        self.batch.encoded().and_then(|body| body.bytes.get(self.range.clone())).unwrap_or_default()
+        let whole = match self.compressed {
+            None => self.batch.encoded().map(|body| &*body.bytes),
+            // It is there: the piece was made of it.
+            Some(part) => self.batch.compressed(part, Vec::new),
+        };
+        whole.and_then(|bytes| bytes.get(self.range.clone())).unwrap_or_default()
     }
 }
 
@@ -55,16 +90,48 @@ impl Out {
 
     /// A text message of the head alone.
     pub fn send(&mut self) {
-        tidegate_ws::write_frame(OpCode::Text, &self.head, &mut self.bytes);
-        self.messages += 1;
+        let head = std::mem::take(&mut self.head);
+        self.text(&head);
+        self.head = head;
     }
 
-    /// A text message of the head and a part of a batch's encoded form.
-    pub fn send_shared(&mut self, batch: &Arc<Batch>, range: Range<usize>) {
-        let piece = Piece { batch: batch.clone(), range };
+    /// A text message of the head and a part of a batch's encoded form. That part is compressed once for all clients.
+    pub fn send_shared(&mut self, batch: &Arc<Batch>, part: Part) {
+        let Some(body) = batch.encoded() else { return };
+        let (lead, range) = frames::part(body, part);
+        self.head.extend_from_slice(lead);
+        let plain = body.bytes.get(range.clone()).unwrap_or_default();
+        let compression = self.compression.filter(|it| self.head.len() + plain.len() >= it.min_bytes);
+        let Some(Compression { window_bits, .. }) = compression else { return self.send_piece(batch, None, range) };
+        let shared = match window_bits {
+            WINDOW_BITS_MAX => batch.compressed(part, || pack(plain, &mut self.compressed)),
+            // A client that keeps less could not read what the others share.
+            _ => None,
+        };
+        match shared {
+            Some([]) => self.send_piece(batch, None, range),
+            Some(shared) => self.send_piece(batch, Some(part), 0..shared.len()),
+            None => {
+                self.head.extend_from_slice(plain);
+                self.send();
+            }
+        }
+    }
+
+    fn send_piece(&mut self, batch: &Arc<Batch>, compressed: Option<Part>, range: Range<usize>) {
+        let piece = Piece { batch: batch.clone(), compressed, range };
         let body = piece.bytes();
-        self.bytes.extend_from_slice(&tidegate_ws::header(OpCode::Text, false, self.head.len() + body.len()));
-        self.bytes.extend_from_slice(&self.head);
+        let head = match compressed {
+            None => &self.head,
+            Some(_) => {
+                self.packed.clear();
+                write_compressed(&self.head, &[], &mut self.packed);
+                &self.packed
+            }
+        };
+        let header = tidegate_ws::header(OpCode::Text, compressed.is_some(), head.len() + body.len());
+        self.bytes.extend_from_slice(&header);
+        self.bytes.extend_from_slice(head);
         if body.len() < SHARED_MIN {
             self.bytes.extend_from_slice(body);
         } else {
@@ -75,14 +142,26 @@ impl Out {
 
     /// A text message that is complete.
     pub fn text(&mut self, message: &[u8]) {
-        tidegate_ws::write_frame(OpCode::Text, message, &mut self.bytes);
-        self.messages += 1;
+        self.message(OpCode::Text, message);
     }
 
     /// A binary message that is complete.
     pub fn binary(&mut self, message: &[u8]) {
-        tidegate_ws::write_frame(OpCode::Binary, message, &mut self.bytes);
+        self.message(OpCode::Binary, message);
+    }
+
+    fn message(&mut self, op: OpCode, payload: &[u8]) {
         self.messages += 1;
+        if let Some(Compression { window_bits, .. }) = self.compression.filter(|it| payload.len() >= it.min_bytes) {
+            self.packed.clear();
+            compress(payload, window_bits, &mut self.packed);
+            if self.packed.len() < payload.len() {
+                self.compressed += 1;
+                self.bytes.extend_from_slice(&tidegate_ws::header(op, true, self.packed.len()));
+                return self.bytes.extend_from_slice(&self.packed);
+            }
+        }
+        tidegate_ws::write_frame(op, payload, &mut self.bytes);
     }
 
     /// Frames that are complete already: pings, pongs, a close.
@@ -94,17 +173,21 @@ impl Out {
         self.bytes.is_empty()
     }
 
-    /// Messages, and bytes in all.
-    pub(crate) fn size(&self) -> (usize, usize) {
-        (self.messages, self.bytes.len() + self.shared.iter().map(|(_, piece)| piece.range.len()).sum::<usize>())
+    pub(crate) fn size(&self) -> Size {
+        let shared = self.shared.iter().map(|(_, piece)| piece.range.len()).sum::<usize>();
+        Size { messages: self.messages, bytes: self.bytes.len() + shared, compressed: self.compressed }
     }
 
     /// Empties it for the next client.
-    pub(crate) fn clear(&mut self) {
+    pub(crate) fn begin(&mut self, compression: Option<Compression>) {
         self.bytes.clear();
         self.bytes.shrink_to(KEPT);
+        self.packed.clear();
+        self.packed.shrink_to(KEPT);
         self.shared.clear();
+        self.compression = compression;
         self.messages = 0;
+        self.compressed = 0;
     }
 
     /// Writes until the socket takes no more; the rest moves to `unsent`, which must be empty.
@@ -224,4 +307,15 @@ impl Unsent {
         self.0 = VecDeque::new();
         Poll::Ready(Ok(()))
     }
+}
+
+/// The form of a part for all who keep the largest window; empty if it would be no shorter.
+fn pack(plain: &[u8], compressed: &mut usize) -> Vec<u8> {
+    let mut packed = Vec::new();
+    compress(plain, WINDOW_BITS_MAX, &mut packed);
+    if packed.len() + STORED_BYTES >= plain.len() {
+        return Vec::new();
+    }
+    *compressed += 1;
+    packed
 }

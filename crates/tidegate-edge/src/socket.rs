@@ -20,7 +20,7 @@ use tokio::time::Instant;
 use crate::admitted::Admitted;
 use crate::config::unless_zero;
 use crate::metrics::{Paused, count};
-use crate::out::{Out, Unsent};
+use crate::out::{Compression, Out, Size, Unsent};
 use crate::pace::Pace;
 use crate::protocol::Protocol;
 use crate::rate::Bucket;
@@ -215,8 +215,10 @@ impl Socket {
     }
 
     fn pass(&mut self, cx: &mut Context<'_>, out: &mut Out) -> io::Result<()> {
-        let (messages, bytes) = out.size();
-        self.admitted.edge.metrics().sent(messages, bytes);
+        let Size { messages, bytes, compressed } = out.size();
+        let metrics = self.admitted.edge.metrics();
+        metrics.sent(messages, bytes);
+        metrics.compress(compressed);
         self.needs_flush = !matches!(self.wire, Wire::Plain(_));
         out.write(cx, &mut self.wire, &mut self.unsent)
     }
@@ -224,7 +226,7 @@ impl Socket {
     /// Takes a turn's worth from the session. `Err` closes after what was encoded.
     fn encode(&mut self, scratch: &mut Scratch) -> Result<(), CloseReason> {
         let Scratch { out, items, .. } = scratch;
-        out.clear();
+        out.begin(self.compression());
         out.frames(&std::mem::take(&mut self.control));
         items.clear();
         let closed = self.session.drain(TURN_BYTES, items);
@@ -232,6 +234,11 @@ impl Socket {
             self.protocol.item(item, out)?;
         }
         closed.map_or(Ok(()), Err)
+    }
+
+    fn compression(&self) -> Option<Compression> {
+        let window_bits = self.decoder.deflate()?.server_window_bits;
+        Some(Compression { window_bits, min_bytes: self.admitted.edge.config().compression_min_bytes })
     }
 
     /// Reads once and takes what came, or what had been held back.
@@ -425,7 +432,7 @@ impl Socket {
 
     /// A client whose rows do not change learns that it is connected, and that it misses nothing.
     fn ping(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch, position: Position) -> Result<(), CloseReason> {
-        scratch.out.clear();
+        scratch.out.begin(self.compression());
         scratch.out.frames(&tidegate_ws::header(OpCode::Ping, false, 0));
         if self.session.is_caught_up() {
             self.protocol.synced(position, &mut scratch.out);

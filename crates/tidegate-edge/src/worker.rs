@@ -11,6 +11,7 @@
 //! too much to do, and nobody else does.
 
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
@@ -69,7 +70,8 @@ pub(crate) struct Worker {
     room: Arc<Room>,
     clients: RefCell<Slab<Rc<Client>>>,
     generation: Cell<u32>,
-    dirty: RefCell<Vec<Rc<Client>>>,
+    /// Clients to be written to.
+    dirty: RefCell<VecDeque<Rc<Client>>>,
     scratch: RefCell<Scratch>,
     timers: RefCell<DelayQueue<ClientId>>,
     inbox: RefCell<mpsc::Receiver<Vec<Parcel>>>,
@@ -199,6 +201,8 @@ impl Worker {
             gathered.drain(..).for_each(|parcels| self.hand_over(parcels));
             while self.flush() {
                 yield_now().await;
+                // What has come meanwhile goes out with what those who are still to be written to have waiting.
+                self.take_delivered();
             }
         }
     }
@@ -214,7 +218,7 @@ impl Worker {
                 let Some(session) = carrier.session() else { continue };
                 session.deliver(address.subscription, delivery.clone());
                 if !client.is_dirty.replace(true) {
-                    dirty.push(client.clone());
+                    dirty.push_back(client.clone());
                 }
             }
         }
@@ -223,7 +227,7 @@ impl Worker {
     /// Writes to some of the clients that something was delivered to; whether there are more.
     fn flush(&self) -> bool {
         for _ in 0..FLUSHES {
-            let Some(client) = self.dirty.borrow_mut().pop() else { return false };
+            let Some(client) = self.dirty.borrow_mut().pop_front() else { return false };
             client.is_dirty.set(false);
             self.flush_client(&client);
         }

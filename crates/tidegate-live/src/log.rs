@@ -22,7 +22,8 @@ pub(crate) struct Log {
 
 #[derive(Debug, Default)]
 struct Kept {
-    batches: VecDeque<Arc<Batch>>,
+    /// Each with what it was counted as.
+    batches: VecDeque<(Arc<Batch>, usize)>,
     bytes: usize,
 }
 
@@ -35,12 +36,18 @@ impl Log {
     /// Takes a batch in and lets the oldest go where a bound is passed.
     pub(crate) fn push(&mut self, batch: Arc<Batch>, bounds: Bounds) {
         let kept = self.kept.get_or_insert_default();
-        debug_assert!(kept.batches.back().is_none_or(|last| last.position < batch.position));
-        kept.bytes += weight(&batch);
-        kept.batches.push_back(batch);
+        debug_assert!(kept.batches.back().is_none_or(|(last, _)| last.position < batch.position));
+        // By now the one before has most likely been encoded, and is known to be as large as it is.
+        if let Some((last, counted)) = kept.batches.back_mut() {
+            kept.bytes -= std::mem::replace(counted, weight(last));
+            kept.bytes += *counted;
+        }
+        let counted = weight(&batch);
+        kept.bytes += counted;
+        kept.batches.push_back((batch, counted));
         while kept.batches.len() > bounds.batches || kept.bytes > bounds.bytes {
-            let Some(oldest) = kept.batches.pop_front() else { break };
-            kept.bytes -= weight(&oldest);
+            let Some((oldest, counted)) = kept.batches.pop_front() else { break };
+            kept.bytes -= counted;
             self.floor = oldest.position;
         }
     }
@@ -48,8 +55,8 @@ impl Log {
     /// The batches after `position`, if every one of them is still here.
     pub(crate) fn after(&self, position: Position) -> Option<impl DoubleEndedIterator<Item = &Arc<Batch>>> {
         let batches = self.kept.as_deref().into_iter().flat_map(move |kept| {
-            let from = kept.batches.partition_point(|batch| batch.position <= position);
-            kept.batches.range(from..)
+            let from = kept.batches.partition_point(|(batch, _)| batch.position <= position);
+            kept.batches.range(from..).map(|(batch, _)| batch)
         });
         (position >= self.floor).then_some(batches)
     }
@@ -63,9 +70,9 @@ impl Log {
             return None;
         }
         let batches = &self.kept.as_deref()?.batches;
-        let at = batches.binary_search_by_key(&token.position, |batch| batch.position).ok()?;
-        let applied = usize::try_from(frame).ok().filter(|frame| *frame < batches[at].deltas.len())?;
-        Some((batches.range(at..).cloned().collect(), applied))
+        let at = batches.binary_search_by_key(&token.position, |(batch, _)| batch.position).ok()?;
+        let applied = usize::try_from(frame).ok().filter(|frame| *frame < batches[at].0.deltas.len())?;
+        Some((batches.range(at..).map(|(batch, _)| batch.clone()).collect(), applied))
     }
 
     /// Bytes held, rows included: an evicted row may live on in the log alone.
@@ -74,9 +81,10 @@ impl Log {
     }
 }
 
-/// Each row counts twice: the batch's encoded body, made when the first subscriber is handed it, is about as long.
+/// Each row counts twice, or more where more is known: the batch's encoded body, made when the first subscriber is handed it,
+/// is about as long, and there may be compressed forms of it. Never becomes less.
 fn weight(batch: &Batch) -> usize {
-    2 * batch.deltas.iter().filter_map(|delta| delta.row.as_ref()).map(|row| row.size()).sum::<usize>()
-        + size_of::<Batch>()
-        + batch.deltas.len() * size_of::<tidegate_model::Delta>()
+    let rows = batch.deltas.iter().filter_map(|delta| delta.row.as_ref()).map(|row| row.size()).sum::<usize>();
+    let deltas = batch.deltas.len() * size_of::<tidegate_model::Delta>();
+    rows + batch.size().max(size_of::<Batch>() + deltas + rows)
 }

@@ -77,5 +77,5 @@ pub use query::{Mode, Query, QueryError};
 pub use row::Row;
 pub use scan::{Page, RowSource, ScanError, ScanReply, ScanRequest};
 pub use token::{Token, TokenError};
-pub use transaction::{Batch, BatchKind, Body, Change, Delta, Op, Position, Transaction};
+pub use transaction::{Batch, BatchKind, Body, Change, Delta, Op, Part, Position, Transaction};
 pub use value::{Json, Label, Value, ValueError};

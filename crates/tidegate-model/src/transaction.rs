@@ -123,7 +123,20 @@ pub struct Body {
     pub starts: Vec<u32>,
 }
 
-/// All deltas of one view at one position. Encoded at most once per codec, by whoever asks first.
+/// What of a [`Body`] goes into one message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// One frame.
+    Frame(usize),
+    /// All frames from one on.
+    From(usize),
+}
+
+/// Bytes made by whoever asks first.
+type Shared = OnceLock<Box<[u8]>>;
+
+/// All deltas of one view at one position. Encoded at most once per codec, and each part compressed at most once, by
+/// whoever asks first.
 #[derive(Debug)]
 pub struct Batch {
     /// The position that the list is at after the last delta.
@@ -133,13 +146,15 @@ pub struct Batch {
     /// In order of application.
     pub deltas: SmallVec<[Delta; 1]>,
     body: OnceLock<Box<Body>>,
+    /// The compressed forms of the whole body and of each frame.
+    compressed: OnceLock<Box<[Shared]>>,
 }
 
 impl Batch {
     /// A batch of `deltas`.
     #[must_use]
     pub fn new(position: Position, kind: BatchKind, deltas: SmallVec<[Delta; 1]>) -> Self {
-        Self { position, kind, deltas, body: OnceLock::new() }
+        Self { position, kind, deltas, body: OnceLock::new(), compressed: OnceLock::new() }
     }
 
     /// The encoded form, made by `encode` the first time.
@@ -153,10 +168,45 @@ impl Batch {
         self.body.get().map(|body| &**body)
     }
 
+    /// The compressed form of a part, made by `compress` the first time. `None` for the frames from a later one on: too few
+    /// ask for the same to keep it.
+    pub fn compressed(&self, part: Part, compress: impl FnOnce() -> Vec<u8>) -> Option<&[u8]> {
+        let slot = match part {
+            Part::From(0) => 0,
+            Part::From(_) => return None,
+            Part::Frame(index) => index + 1,
+        };
+        let slots = self.compressed.get_or_init(|| (0..=self.deltas.len()).map(|_| Shared::new()).collect());
+        Some(slots.get(slot)?.get_or_init(|| compress().into()))
+    }
+
     /// Bytes in memory beside the rows, for the bounds of a view's log.
     #[must_use]
     pub fn size(&self) -> usize {
         let body = self.body.get().map_or(0, |body| body.bytes.len() + body.starts.len() * 4);
-        size_of::<Self>() + self.deltas.len() * size_of::<Delta>() + body
+        let slots = self.compressed.get().map_or(&[][..], |slots| slots);
+        let compressed: usize = slots.iter().filter_map(OnceLock::get).map(|bytes| bytes.len()).sum();
+        size_of::<Self>() + self.deltas.len() * size_of::<Delta>() + body + size_of_val(slots) + compressed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use smallvec::smallvec;
+
+    use super::*;
+
+    #[test]
+    fn a_part_is_compressed_once_and_counts() {
+        let delta = Delta { op: Op::Ready, old_index: -1, new_index: -1, version: 0, row: None };
+        let batch = Batch::new(Position(1), BatchKind::Logged, smallvec![delta.clone(), delta]);
+        let bare = batch.size();
+        for part in [Part::From(0), Part::Frame(0), Part::Frame(1)] {
+            assert_eq!(batch.compressed(part, || vec![7; 1000]), Some(&[7; 1000][..]));
+            assert_eq!(batch.compressed(part, || panic!("twice")), Some(&[7; 1000][..]));
+        }
+        assert_eq!(batch.compressed(Part::From(1), Vec::new), None);
+        assert_eq!(batch.compressed(Part::Frame(2), Vec::new), None);
+        assert_eq!(batch.size() - bare, 3 * (1000 + size_of::<Shared>()));
     }
 }

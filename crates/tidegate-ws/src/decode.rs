@@ -62,6 +62,12 @@ impl Decoder {
         Self { role, deflate, limits, partial: None }
     }
 
+    /// What the handshake agreed on.
+    #[must_use]
+    pub fn deflate(&self) -> Option<Deflate> {
+        self.deflate
+    }
+
     /// Takes bytes from the front of `input` until one event is complete or the input is used up: how many, and the
     /// event. The bytes taken are unmasked in place.
     ///

@@ -21,8 +21,10 @@ pub struct Deflate {
     pub client_window_bits: u8,
 }
 
+/// Logarithm of the largest window: what is compressed with it, everybody can read who did not ask for a smaller one.
+pub const WINDOW_BITS_MAX: u8 = 15;
 /// Windows that messages can be compressed with. zlib has none of 8 bits for raw DEFLATE.
-const WINDOW_BITS: std::ops::RangeInclusive<u8> = 9..=15;
+const WINDOW_BITS: std::ops::RangeInclusive<u8> = 9..=WINDOW_BITS_MAX;
 /// What an empty stored block leaves at the end of a flush; RFC 7692 7.2.1 cuts it.
 const FLUSHED: [u8; 4] = [0, 0, 0xff, 0xff];
 /// What was cut, and a last empty block: a message that ends inside a block then has no end of its stream.

@@ -68,7 +68,7 @@ impl Worker {
         }
     }
 
-    fn take_delivered(&self) {
+    pub(super) fn take_delivered(&self) {
         loop {
             let Ok(parcels) = self.inbox.borrow_mut().try_recv() else { return };
             self.hand_over(parcels);
