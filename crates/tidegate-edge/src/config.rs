@@ -51,7 +51,8 @@ pub struct EdgeConfig {
     /// 16 of the longest messages.
     pub bytes_per_second: u64,
     /// Whether a WebSocket may have its messages compressed (permessage-deflate, without context takeover). A message is
-    /// compressed once however many get it; at 100 MB a second of a core that is 10 microseconds a kilobyte. Default off: small
+    /// compressed once however many get it; at 100 MB a second of a core that is 10 microseconds a kilobyte. Only a client
+    /// that asks for a window below 15 bits costs that for each of its messages. Default off: small
     /// messages gain little.
     pub compression: bool,
     /// Shorter messages are sent as they are: deflate's own tables eat what it would save. Default 256.

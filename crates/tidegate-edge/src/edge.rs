@@ -77,7 +77,7 @@ impl Edge {
 
     /// Serves a WebSocket protocol of the embedder's own at `path`, over the same workers and with the same bounds. `make` is
     /// called for each connection, once that one is let in. To be called before the edge is served; a path that is taken
-    /// already keeps what it has.
+    /// already keeps what it has. `examples/echo.rs` is such a protocol, over an edge without data.
     #[must_use]
     pub fn socket(
         mut self,

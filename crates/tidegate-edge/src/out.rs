@@ -182,6 +182,9 @@ impl Out {
     pub(crate) fn begin(&mut self, compression: Option<Compression>) {
         self.bytes.clear();
         self.bytes.shrink_to(KEPT);
+        // These two hold a whole body where a client gets its own compressed form of it.
+        self.head.clear();
+        self.head.shrink_to(KEPT);
         self.packed.clear();
         self.packed.shrink_to(KEPT);
         self.shared.clear();
