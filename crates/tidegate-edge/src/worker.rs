@@ -41,6 +41,8 @@ mod time;
 
 /// Turns of live workers that wait for a worker. Past it the live workers wait.
 pub(crate) const DELIVERIES_MAX: usize = 256;
+/// Clients written to before the inbox is looked at again.
+const LOOKS: usize = 16;
 /// Clients written to before sockets are looked at again.
 const FLUSHES: usize = 128;
 
@@ -201,8 +203,6 @@ impl Worker {
             gathered.drain(..).for_each(|parcels| self.hand_over(parcels));
             while self.flush() {
                 yield_now().await;
-                // What has come meanwhile goes out with what those who are still to be written to have waiting.
-                self.take_delivered();
             }
         }
     }
@@ -224,12 +224,16 @@ impl Worker {
         }
     }
 
-    /// Writes to some of the clients that something was delivered to; whether there are more.
+    /// Writes to some of the clients that something was delivered to; whether there are more. What comes meanwhile goes out
+    /// with what those who are still to be written to have waiting.
     fn flush(&self) -> bool {
-        for _ in 0..FLUSHES {
+        for count in 1..=FLUSHES {
             let Some(client) = self.dirty.borrow_mut().pop_front() else { return false };
             client.is_dirty.set(false);
             self.flush_client(&client);
+            if count % LOOKS == 0 {
+                self.take_delivered();
+            }
         }
         true
     }
