@@ -24,6 +24,7 @@ use crate::admitted::Seat;
 use crate::cap::Place;
 use crate::drain::{self, Drain};
 use crate::http::Site;
+use crate::metrics::count;
 use crate::worker::{Port, Worker};
 use crate::{Edge, Refused, frames, http, memory, worker};
 
@@ -149,7 +150,7 @@ fn start(number: usize, edge: Edge, outside: Arc<Outside>) -> io::Result<(Hand, 
 
 /// A worker's life: sockets are taken in until no more can come, and then its clients are let go.
 async fn work(edge: Edge, outside: Arc<Outside>, mut sockets: mpsc::Receiver<Accepted>, load: Arc<AtomicUsize>) {
-    let (port, inbox) = worker::port();
+    let (port, inbox) = worker::port(edge.metrics().clone());
     let room = room(&edge, port);
     let strangers_max = edge.config().max_unauthenticated / workers(&edge);
     let worker = Worker::new(edge, room, inbox, strangers_max);
@@ -160,6 +161,7 @@ async fn work(edge: Edge, outside: Arc<Outside>, mut sockets: mpsc::Receiver<Acc
     let site = Rc::new(Site { worker: worker.clone(), outside: outside.clone(), open: open.clone() });
     let serving = async {
         while let Some(Accepted { socket, peer, place }) = sockets.recv().await {
+            worker.edge.metrics().queued.fetch_sub(1, Ordering::Relaxed);
             http::take(&site, socket, peer, Seat { place, load: load.clone() });
         }
         open.close();
@@ -253,7 +255,9 @@ impl Door {
         let hands = self.hands.iter().filter(|hand| !hand.intake.is_closed());
         let hand = hands.min_by_key(|hand| hand.load.load(Ordering::Relaxed))?;
         hand.load.fetch_add(1, Ordering::Relaxed);
+        count(&self.edge.metrics().queued);
         let back = hand.intake.try_send(accepted).err()?.into_inner();
+        self.edge.metrics().queued.fetch_sub(1, Ordering::Relaxed);
         hand.load.fetch_sub(1, Ordering::Relaxed);
         Some((back.socket, Refused::Sockets))
     }

@@ -16,6 +16,7 @@ use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -28,13 +29,14 @@ use tokio::task::{spawn_local, yield_now};
 use tokio::time::Instant;
 use tokio_util::time::DelayQueue;
 
-use crate::Edge;
 use crate::admitted::Admitted;
 use crate::client::{Carrier, Client, Stranger, slot_of};
+use crate::metrics::count;
 use crate::protocol::Protocol;
 use crate::socket::{Life, Scratch, Socket};
 use crate::strangers::Strangers;
 use crate::wire::Wire;
+use crate::{Edge, EdgeMetrics};
 
 mod guests;
 mod time;
@@ -49,10 +51,12 @@ const FLUSHES: usize = 128;
 /// How live workers reach a worker.
 pub(crate) struct Port {
     deliveries: mpsc::Sender<Vec<Parcel>>,
+    metrics: Arc<EdgeMetrics>,
 }
 
 impl Sink for Port {
     fn deliver(&self, parcels: Vec<Parcel>) {
+        count(&self.metrics.queued);
         // Fails only where the worker has ended, and its clients with it.
         if let Err(mpsc::error::TrySendError::Full(parcels)) = self.deliveries.try_send(parcels) {
             let _ = self.deliveries.blocking_send(parcels);
@@ -61,9 +65,9 @@ impl Sink for Port {
 }
 
 /// A way in for what live workers deliver, and its other end.
-pub(crate) fn port() -> (Arc<Port>, mpsc::Receiver<Vec<Parcel>>) {
+pub(crate) fn port(metrics: Arc<EdgeMetrics>) -> (Arc<Port>, mpsc::Receiver<Vec<Parcel>>) {
     let (deliveries, inbox) = mpsc::channel(DELIVERIES_MAX);
-    (Arc::new(Port { deliveries }), inbox)
+    (Arc::new(Port { deliveries, metrics }), inbox)
 }
 
 /// One worker's state. Shared by the tasks of its thread; no borrow lives across an await.
@@ -208,6 +212,7 @@ impl Worker {
     }
 
     fn hand_over(&self, parcels: Vec<Parcel>) {
+        self.edge.metrics().queued.fetch_sub(1, Ordering::Relaxed);
         let clients = self.clients.borrow();
         let mut dirty = self.dirty.borrow_mut();
         for Parcel { to, delivery } in parcels {
