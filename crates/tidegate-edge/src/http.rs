@@ -34,13 +34,13 @@ use crate::serve::Outside;
 use crate::stream::Payload;
 use crate::wire::Wire;
 use crate::worker::Worker;
-use crate::{ApiError, Refused, embedded, events, live_ws, origin, position, subscribe};
+use crate::{ApiError, Refused, drain, embedded, events, live_ws, origin, position, subscribe};
 
 /// How HTTP/2 begins, as far as is needed to tell it from any method of HTTP/1.
 const PREFACE: &[u8] = b"PRI";
 
 /// For the last frames of a connection that has been idle.
-const GOODBYE_TIME: Duration = Duration::from_secs(2);
+const GOODBYE_TIME: Duration = Duration::from_secs(1);
 /// A WebSocket is opened by GET over HTTP/1.1 and by CONNECT over HTTP/2.
 const SOCKET_METHODS: [Method; 2] = [Method::GET, Method::CONNECT];
 
@@ -125,7 +125,7 @@ async fn http1(site: &Rc<Site>, link: &Rc<Link>, wire: Wire) -> hyper::Result<()
 
 async fn http2(site: &Rc<Site>, link: &Rc<Link>, wire: Wire) -> hyper::Result<()> {
     let config = site.worker.edge.config();
-    let (serving, on, drain) = (site.clone(), link.clone(), site.outside.drain.clone());
+    let (serving, on, stop) = (site.clone(), link.clone(), site.outside.drain.clone());
     let service = service_fn(move |request| answer(serving.clone(), on.clone(), request));
     let own = Rc::strong_count(link);
     let mut builder = http2::Builder::new(OnWorker);
@@ -144,13 +144,16 @@ async fn http2(site: &Rc<Site>, link: &Rc<Link>, wire: Wire) -> hyper::Result<()
     let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(wire), service));
     tokio::select! {
         served = connection.as_mut() => return served,
-        () = drain.cancelled() => {
+        () = stop.cancelled() => {
             connection.as_mut().graceful_shutdown();
-            return connection.await;
+            tokio::select! {
+                served = connection.as_mut() => return served,
+                () = idle(link, own, drain::TICK) => {}
+            }
         }
         () = idle(link, own, config.header_timeout) => connection.as_mut().graceful_shutdown(),
     }
-    // A peer that is not there any more does not say goodbye.
+    // A peer that is not listening does not say goodbye.
     timeout(GOODBYE_TIME, connection).await.unwrap_or(Ok(()))
 }
 

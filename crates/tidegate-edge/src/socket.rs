@@ -74,6 +74,8 @@ pub(crate) struct Socket {
     ping_at: Option<Instant>,
     heard_at: Instant,
     admit_by: Option<Instant>,
+    /// What the peer closed with: it gets the same back.
+    peer_code: Option<u16>,
     closing: Option<Closing>,
 }
 
@@ -114,6 +116,7 @@ impl Socket {
             ping_at: unless_zero(config.ping_interval).map(|interval| now + interval),
             heard_at: now,
             admit_by: Some(now + config.auth_timeout),
+            peer_code: None,
             closing: None,
             admitted,
         }
@@ -290,7 +293,10 @@ impl Socket {
                 }
                 Event::Ping(payload) => tidegate_ws::write_frame(OpCode::Pong, payload, &mut self.control),
                 Event::Pong(_) => {}
-                Event::Close(_) => return Err(CloseReason::Normal),
+                Event::Close(close) => {
+                    self.peer_code = close.map(|(code, _)| code);
+                    return Err(CloseReason::Normal);
+                }
             }
         }
         // Control frames between its fragments bring a message no further.

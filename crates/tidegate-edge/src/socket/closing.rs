@@ -43,7 +43,7 @@ impl Socket {
         // What was encoded when the reason came up has been passed on; replies may have come since.
         let _ = self.encode(scratch);
         let mut close = Vec::new();
-        tidegate_ws::write_close(reason.code(), text, &mut close);
+        tidegate_ws::write_close(self.peer_code.unwrap_or(reason.code()), text, &mut close);
         scratch.out.frames(&close);
         self.needs_flush = true;
         self.unsent.append(&mut scratch.out);

@@ -6,11 +6,20 @@ use std::time::Duration;
 use futures_util::SinkExt as _;
 use serde_json::json;
 use tidegate_edge::{EdgeConfig, Paused};
-use tokio_websockets::Message;
+use tokio_websockets::{CloseCode, Message};
 
 use crate::gateway::{Gateway, List};
 
 const SUBSCRIBE: &str = r#"{"event":"live.subscribe","id":1,"data":{"sub":"s","query":{"entity":"asset","sort":[{"column":"name"}],"limit":2}}}"#;
+
+#[tokio::test]
+async fn who_closes_gets_its_own_code_back() {
+    let gateway = Gateway::start(EdgeConfig::default()).await;
+    let mut client = gateway.ws("/ws").await;
+    let code = CloseCode::try_from(4321).unwrap();
+    client.socket.send(Message::close(Some(code), "enough")).await.unwrap();
+    assert_eq!(client.close().await.0, 4321);
+}
 
 #[tokio::test]
 async fn many_subscriptions_share_a_connection() {
