@@ -204,7 +204,7 @@ fn follow(
     let (followers, published) = (live.clone(), health.clone());
     let publish = Box::new(move |transaction: Arc<Transaction>| {
         published.published(transaction.position);
-        followers.publish(&transaction);
+        followers.publish(&[transaction]);
     });
     match prepared {
         None => LocalFeed::start(config.rooms.feed.clone(), catalog.clone(), writer, publish)
