@@ -1,5 +1,6 @@
 //! The gateway inside another program, as the library offers it.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -42,7 +43,7 @@ async fn a_program_brings_its_own_authority_routes_and_writes() {
     let entity = config.catalog().unwrap().by_name("note").unwrap().id();
     let routes = Router::new().route("/mine", get(|| async { "mine" }));
     let gateway = Gateway::builder(config).authority(Arc::new(Word)).routes(routes).start().await.unwrap();
-    let at = gateway.url().strip_prefix("http://").unwrap().parse().unwrap();
+    let at: SocketAddr = gateway.url().strip_prefix("http://").unwrap().parse().unwrap();
 
     let cells = vec![(0, Value::Int(1)), (1, Value::text("hello"))];
     let change = RowChange { op: ChangeOp::Upsert, cells, if_version: None };

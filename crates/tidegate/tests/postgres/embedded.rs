@@ -1,5 +1,6 @@
 //! A program that has the gateway inside, and a database behind it.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -23,7 +24,7 @@ async fn a_program_follows_a_database() {
     for _ in 0..2 {
         let gateway = Gateway::builder(config()).start().await.unwrap();
         assert!(gateway.feed().is_none());
-        let at = gateway.url().strip_prefix("http://").unwrap().parse().unwrap();
+        let at: SocketAddr = gateway.url().strip_prefix("http://").unwrap().parse().unwrap();
         within("the row", async {
             while get(at, "/v1/entities/note/1").await.status != 200 {
                 tokio::time::sleep(Duration::from_millis(20)).await;
