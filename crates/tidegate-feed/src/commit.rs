@@ -129,14 +129,14 @@ impl Committer {
         self.writer.forget(before, self.config.idempotency_max, FORGET_STEP_MIN.max(kept * 2))
     }
 
-    /// Publishes what is durable, in order, and then answers.
+    /// Publishes what is durable, in order and all at once, and then answers.
     fn finish(&self, group: Vec<Job>, outcomes: Vec<Outcome>) {
-        let mut answers = Vec::with_capacity(group.len());
+        let (mut transactions, mut answers) = (Vec::new(), Vec::with_capacity(group.len()));
         for (job, outcome) in group.into_iter().zip(outcomes) {
             let answer = match outcome {
                 Outcome::Applied(transaction, written) => {
                     self.count(&transaction, job.arrived);
-                    (self.publish)(Arc::new(transaction));
+                    transactions.push(Arc::new(transaction));
                     Ok(written)
                 }
                 Outcome::Replayed(written) => {
@@ -149,6 +149,9 @@ impl Committer {
                 }
             };
             answers.push((job.reply, answer));
+        }
+        if !transactions.is_empty() {
+            (self.publish)(transactions);
         }
         for (reply, answer) in answers {
             reply(answer);

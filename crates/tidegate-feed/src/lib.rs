@@ -8,8 +8,8 @@
 //! # Invariants
 //! - **All or nothing.** A batch or a transaction is applied as a whole; a batch may be refused with the entity, column and
 //!   rule at fault.
-//! - **Durable first.** What waits is committed together with one fsync. Only then is it published, in the order of the
-//!   positions, and only then answered, or confirmed to its source. A commit that fails is published to nobody.
+//! - **Durable first.** What waits is committed together with one fsync. Only then is it published, all at once and in the
+//!   order of the positions, and only then answered, or confirmed to its source. A commit that fails is published to nobody.
 //! - **Asked again, answered the same.** The answer under an idempotency key is kept in the same commit as its rows.
 //! - **Bounded.** Queues are bounded in number and bytes; past either, a write is refused as `overloaded`, and a source
 //!   waits.

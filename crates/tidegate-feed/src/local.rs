@@ -16,8 +16,9 @@ use crate::{Metrics, WriteError, WriteErrorCode, WriteRequest, Written};
 
 /// Takes the answer, on the feed's thread: it must not block.
 pub(crate) type Reply = Box<dyn FnOnce(Result<Written, WriteError>) + Send>;
-/// Takes each committed transaction, in order, on the feed's thread. What it blocks, it holds writing up by.
-pub(crate) type Publish = Box<dyn Fn(Arc<Transaction>) + Send>;
+/// Takes the transactions of each commit, at least one, in order, on the feed's thread. What it blocks, it holds writing
+/// up by.
+pub(crate) type Publish = Box<dyn Fn(Vec<Arc<Transaction>>) + Send>;
 
 /// Bounds of the feed, and its clock.
 #[derive(Clone)]
@@ -78,7 +79,8 @@ struct Handle {
 }
 
 impl LocalFeed {
-    /// Starts the thread that owns `writer`. `publish` is given each committed transaction in order.
+    /// Starts the thread that owns `writer`. `publish` is given the transactions of each commit, at least
+    /// one, in order.
     ///
     /// # Errors
     /// The system refused a thread.
@@ -86,7 +88,7 @@ impl LocalFeed {
         config: Config,
         catalog: Arc<Catalog>,
         writer: Writer,
-        publish: Box<dyn Fn(Arc<Transaction>) + Send>,
+        publish: Box<dyn Fn(Vec<Arc<Transaction>>) + Send>,
     ) -> std::io::Result<Self> {
         let (metrics, health) = (Arc::new(Metrics::default()), Health::default());
         let (jobs, queue) = bounded(config.queue_requests);

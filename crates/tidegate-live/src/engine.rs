@@ -42,23 +42,28 @@ pub enum Output {
 #[derive(Debug, Default)]
 pub(crate) struct Emitter {
     outputs: Vec<Output>,
+    /// Subscribers that they are for, each as often as it is named.
+    deliveries: usize,
     /// Batches and deltas since they were last added to the metrics.
     emitted: (u64, u64),
 }
 
 impl Emitter {
     pub(crate) fn push(&mut self, output: Output) {
+        if let Output::Deliver(subscribers, _) = &output {
+            self.deliveries += subscribers.len();
+        }
         self.outputs.push(output);
     }
 
     pub(crate) fn deliver(&mut self, subscriber: Subscriber, delivery: Delivery) {
-        self.outputs.push(Output::Deliver(smallvec![subscriber], delivery));
+        self.push(Output::Deliver(smallvec![subscriber], delivery));
     }
 
     /// Nothing if there is nobody.
     pub(crate) fn deliver_to_all(&mut self, subscribers: Subscribers, delivery: Delivery) {
         if !subscribers.is_empty() {
-            self.outputs.push(Output::Deliver(subscribers, delivery));
+            self.push(Output::Deliver(subscribers, delivery));
         }
     }
 
@@ -173,9 +178,9 @@ impl Engine {
         self.held.first_key_value().map_or(self.position, |(held, _)| *held)
     }
 
-    /// How much is to be done.
-    pub(crate) fn outputs(&self) -> usize {
-        self.out.outputs.len()
+    /// How much is to be done: outputs, and subscribers that they are for.
+    pub(crate) fn outputs(&self) -> (usize, usize) {
+        (self.out.outputs.len(), self.out.deliveries)
     }
 
     /// Takes what is to be done, in order.
@@ -183,6 +188,7 @@ impl Engine {
         let (batches, deltas) = std::mem::take(&mut self.out.emitted);
         self.metrics.batches.add(batches);
         self.metrics.deltas.add(deltas);
+        self.out.deliveries = 0;
         self.out.outputs.drain(..)
     }
 

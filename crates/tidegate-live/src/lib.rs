@@ -36,6 +36,7 @@ mod subscribers;
 mod subscriptions;
 mod sync;
 mod synced;
+mod transactions;
 mod unready;
 mod view;
 mod window;

@@ -10,46 +10,40 @@
 //! may wait for a [`Sink`].
 //!
 //! A worker goes on in turns: a few of what waits in one of the queues, then what came of it is handed over, one call a
-//! sink.
+//! sink. The transactions of one commit are put in together, so that they are one turn, if no more than a turn takes.
 
 use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, bounded};
 use rustc_hash::FxBuildHasher;
-use tidegate_model::{EntityId, Page, Position, Query, RowSource, ScanError, Tenant, Token, Transaction};
+use tidegate_model::{EntityId, Position, Query, RowSource, Tenant, Token, Transaction};
 
 use crate::delivery::{Address, Sink};
 use crate::dispatch::Dispatch;
-use crate::engine::{Engine, Output, Request, Subscriber};
+use crate::engine::{Engine, Request, Subscriber};
 use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::numbers::Numbers;
 use crate::queue::CommandQueue;
-use crate::scans::{PageAnswer, RETRY, Scans};
+use crate::scans::Scans;
+use crate::transactions::{Gone, TransactionQueue};
+
+use worker::{TRANSACTIONS_MAX, Worker};
 
 #[cfg(test)]
 mod handover;
-
-/// How often idle views are looked at.
-const TICK: Duration = Duration::from_secs(1);
-
-/// Most commands and most transactions of one turn: enough that handing over costs little beside them, few enough that
-/// neither makes the other wait long.
-const COMMANDS_MAX: usize = if cfg!(test) { 2 } else { 256 };
-const TRANSACTIONS_MAX: usize = 16;
-
-/// From so many outputs on a turn takes no more transactions.
-const OUTPUTS_MAX: usize = 1_024;
+mod worker;
 
 /// Sizes of the shell.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// Worker threads. Default: one a core, at most 8.
     pub workers: usize,
-    /// Transactions that may wait for one worker; then the feed waits.
+    /// Transactions that may wait for one worker; then the feed waits. What is published together may go beyond it by a
+    /// turn's.
     pub transactions_queued: usize,
     /// Commands that may wait for one worker; then subscribes are refused.
     pub commands_queued: usize,
@@ -109,8 +103,15 @@ enum Command {
 }
 
 struct WorkerHandle {
-    transactions: Sender<Arc<Transaction>>,
+    transactions: Arc<TransactionQueue>,
     mailbox: Arc<Mailbox>,
+}
+
+impl Drop for WorkerHandle {
+    /// The worker ends once it has taken what waits.
+    fn drop(&mut self) {
+        self.transactions.close();
+    }
 }
 
 /// What those who subscribe share with a worker.
@@ -155,6 +156,16 @@ impl Progress {
     }
 }
 
+/// What rings, and what hears it.
+fn bell() -> (Box<dyn Fn() + Send + Sync>, Receiver<()>) {
+    let (bell, rung) = bounded(1);
+    let ring = move || {
+        // Full: the worker has not answered the last ring yet, and will find everything when it does.
+        let _ = bell.try_send(());
+    };
+    (Box::new(ring), rung)
+}
+
 /// A cheap, cloneable handle on the workers.
 #[derive(Clone)]
 pub struct Live {
@@ -180,12 +191,9 @@ impl Live {
         let progress = Arc::new(Progress { exact, lowest: AtomicU64::new(start.0), on_advance });
         let mut workers = Vec::with_capacity(count);
         for number in 0..count {
-            let (transactions, transactions_in) = bounded(config.transactions_queued.max(1));
-            let (bell, rung) = bounded(1);
-            let ring = Box::new(move || {
-                // Full: the worker has not answered the last ring yet, and will find everything when it does.
-                let _ = bell.try_send(());
-            });
+            let (ring, committed) = bell();
+            let transactions = Arc::new(TransactionQueue::new(config.transactions_queued.max(1), ring));
+            let (ring, commanded) = bell();
             let commands = CommandQueue::new(config.commands_queued.max(1), ring);
             let mailbox = Arc::new(Mailbox { commands, numbers: Numbers::default() });
             let (pages, pages_in) = bounded(config.scans.max(1));
@@ -193,6 +201,7 @@ impl Live {
                 number,
                 engine: Engine::new(config.limits.clone(), incarnation, start, metrics.clone()),
                 dispatch: Dispatch::default(),
+                transactions: transactions.clone(),
                 mailbox: mailbox.clone(),
                 taken: Vec::new(),
                 scans: Scans::new(rows.clone(), pages, config.scans.max(1)),
@@ -202,18 +211,22 @@ impl Live {
             };
             std::thread::Builder::new()
                 .name(format!("live-{number}"))
-                .spawn(move || worker.run(&transactions_in, &rung, &pages_in))?;
+                .spawn(move || worker.run(&committed, &commanded, &pages_in))?;
             workers.push(WorkerHandle { transactions, mailbox });
         }
         Ok(Self { shared: Arc::new(Shared { workers, metrics, progress }) })
     }
 
-    /// Hands a committed transaction to every worker. Waits while a worker's queue is full: only the feed calls it.
-    pub fn publish(&self, transaction: &Arc<Transaction>) {
-        for worker in &self.shared.workers {
-            // Fails only if the worker's thread is gone, which ends the process's usefulness: readiness shows it.
-            if worker.transactions.send(transaction.clone()).is_err() {
-                tracing::error!("a live worker is gone; its subscribers get nothing more");
+    /// Hands the transactions of a commit to every worker, in order. Waits while a worker's queue is full: only the feed
+    /// calls it.
+    pub fn publish(&self, commit: &[Arc<Transaction>]) {
+        // No worker waits for more of a long commit than a turn of another.
+        for together in commit.chunks(TRANSACTIONS_MAX) {
+            for worker in &self.shared.workers {
+                // Its thread is gone, which ends the process's usefulness: readiness shows it.
+                if let Err(Gone) = worker.transactions.put(together) {
+                    tracing::error!("a live worker is gone; its subscribers get nothing more");
+                }
             }
         }
     }
@@ -298,119 +311,5 @@ impl Subscription {
 impl Drop for Subscription {
     fn drop(&mut self) {
         self.send(Command::Unsubscribe { subscriber: self.subscriber });
-    }
-}
-
-struct Worker {
-    number: usize,
-    engine: Engine,
-    dispatch: Dispatch,
-    mailbox: Arc<Mailbox>,
-    /// Commands of the turn; empty between turns.
-    taken: Vec<Command>,
-    scans: Scans,
-    metrics: Arc<Metrics>,
-    progress: Arc<Progress>,
-    started: Instant,
-}
-
-impl Drop for Worker {
-    fn drop(&mut self) {
-        self.mailbox.commands.close();
-    }
-}
-
-impl Worker {
-    fn run(mut self, transactions: &Receiver<Arc<Transaction>>, bell: &Receiver<()>, pages: &Receiver<PageAnswer>) {
-        let mut last_tick = Instant::now();
-        loop {
-            crossbeam_channel::select! {
-                recv(transactions) -> transaction => match transaction {
-                    Ok(transaction) => self.transactions(transaction, transactions),
-                    Err(_) => return,
-                },
-                recv(bell) -> _ => self.commands(),
-                recv(pages) -> answer => {
-                    if let Ok((ticket, page)) = answer {
-                        self.page(ticket, page);
-                    }
-                },
-                default(if self.scans.is_retrying() { RETRY } else { TICK }) => {}
-            }
-            if last_tick.elapsed() >= TICK {
-                last_tick = Instant::now();
-                let now_ms = self.now_ms();
-                self.engine.tick(now_ms);
-            }
-            self.act();
-        }
-    }
-
-    fn now_ms(&self) -> u64 {
-        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
-    }
-
-    /// Folds a transaction in and some of those that wait behind it.
-    fn transactions(&mut self, first: Arc<Transaction>, waiting: &Receiver<Arc<Transaction>>) {
-        let behind = (1..TRANSACTIONS_MAX).map_while(|_| waiting.try_recv().ok());
-        for transaction in std::iter::once(first).chain(behind) {
-            self.metrics.transactions.add(1);
-            self.engine.apply(&transaction);
-            if self.engine.outputs() >= OUTPUTS_MAX {
-                break;
-            }
-        }
-    }
-
-    fn page(&mut self, ticket: u64, page: Result<Page, ScanError>) {
-        if let Some(page) = self.scans.answered(ticket, page) {
-            self.engine.page(ticket, page);
-        }
-    }
-
-    /// Takes some of the commands that wait.
-    fn commands(&mut self) {
-        let now_ms = self.now_ms();
-        let mut taken = std::mem::take(&mut self.taken);
-        self.mailbox.commands.take(COMMANDS_MAX, &mut taken);
-        for command in taken.drain(..) {
-            self.command(command, now_ms);
-        }
-        self.taken = taken;
-    }
-
-    fn command(&mut self, command: Command, now_ms: u64) {
-        match command {
-            Command::Subscribe { subscriber, request, address, sink } => {
-                self.dispatch.enter(subscriber, address, sink);
-                self.engine.subscribe(subscriber, *request);
-            }
-            Command::Reanchor { subscriber, query, request } => {
-                self.engine.reanchor(subscriber, query, request, now_ms);
-            }
-            Command::CatchUp { subscriber, sent, reset, request } => {
-                self.engine.catch_up(subscriber, sent, reset, request);
-            }
-            Command::Unsubscribe { subscriber } => {
-                self.dispatch.leave(subscriber);
-                self.engine.unsubscribe(subscriber, now_ms);
-                // Whoever is given the number now is heard of in a later turn: nothing of this one can be taken for its.
-                self.mailbox.numbers.give_back([subscriber].into_iter());
-            }
-            Command::EndEntity { entity, reason } => self.engine.end_entity(entity, &reason),
-        }
-    }
-
-    /// Does what the engine asks for, then says how far it is.
-    fn act(&mut self) {
-        for output in self.engine.take_outputs() {
-            match output {
-                Output::Deliver(subscribers, delivery) => self.dispatch.put(&subscribers, &delivery),
-                Output::Scan(ticket, request) => self.scans.push(ticket, request),
-            }
-        }
-        self.dispatch.send();
-        self.scans.start(&self.engine);
-        self.progress.report(self.number, self.engine.exact());
     }
 }

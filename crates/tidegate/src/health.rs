@@ -33,7 +33,7 @@ impl Health {
         self.draining.store(true, Ordering::Relaxed);
     }
 
-    /// A transaction was handed to the workers.
+    /// Transactions up to here are handed to the workers.
     pub(crate) fn published(&self, position: Position) {
         let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
         if progress.pending.is_none() && position > progress.applied {

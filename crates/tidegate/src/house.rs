@@ -202,9 +202,11 @@ fn follow(
     health: &Arc<Health>,
 ) -> Result<Feed, StartError> {
     let (followers, published) = (live.clone(), health.clone());
-    let publish = Box::new(move |transaction: Arc<Transaction>| {
-        published.published(transaction.position);
-        followers.publish(&transaction);
+    let publish = Box::new(move |commit: Vec<Arc<Transaction>>| {
+        if let Some(last) = commit.last() {
+            published.published(last.position);
+        }
+        followers.publish(&commit);
     });
     match prepared {
         None => LocalFeed::start(config.rooms.feed.clone(), catalog.clone(), writer, publish)

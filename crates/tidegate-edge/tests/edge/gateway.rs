@@ -215,7 +215,7 @@ impl Gateway {
         });
         let transaction = Arc::new(Transaction { position, changes: changes.collect(), reloads: Vec::new() });
         state.0 = position;
-        self.live.publish(&transaction);
+        self.live.publish(&[transaction]);
         position
     }
 

@@ -1,5 +1,5 @@
 //! The thread that owns the mirror's writer: it applies what the stream and the copies bring, many transactions in one
-//! commit where many wait, and publishes each after the commit.
+//! commit where many wait, and publishes them together after the commit.
 //!
 //! - A transaction is applied as a whole or not at all: half a one is never committed.
 //! - Where the source stands is noted in the same commit as the rows, and only then told to the server.

@@ -34,8 +34,8 @@ const THREADS: usize = 2;
 
 /// Where transactions and ends of entities go. Both are called on the applier's thread.
 pub struct Outlets {
-    /// Takes each committed transaction in order. What it blocks, it holds the stream up by.
-    pub publish: Box<dyn Fn(Arc<Transaction>) + Send>,
+    /// Takes the transactions of each commit, at least one, in order. What it blocks, it holds the stream up by.
+    pub publish: Box<dyn Fn(Vec<Arc<Transaction>>) + Send>,
     /// An entity can't be served any more, for this reason.
     pub end: Box<dyn Fn(EntityId, Arc<str>) + Send>,
 }

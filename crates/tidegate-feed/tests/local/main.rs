@@ -47,7 +47,9 @@ impl Fixture {
         let catalog = catalog();
         let (mirror, writer) = Mirror::open(dir, &catalog, &Options::default()).unwrap();
         let (publish, published) = bounded(100_000);
-        let publish = Box::new(move |transaction| publish.send(transaction).unwrap());
+        let publish = Box::new(move |commit: Vec<_>| {
+            commit.into_iter().for_each(|transaction| publish.send(transaction).unwrap());
+        });
         let feed = LocalFeed::start(config, catalog.clone(), writer, publish).unwrap();
         Self { feed, mirror, catalog, published }
     }

@@ -9,10 +9,11 @@ use tidegate_mirror::{Mirror, Options};
 
 use super::{ASSET, Fixture, catalog, submit};
 
-/// A feed whose thread is held in `publish` until it is let go, once for each transaction.
+/// A feed whose thread is held in `publish` until it is let go, once for each commit.
 struct Held {
     fixture: Fixture,
-    reached: Receiver<()>,
+    /// How many transactions it was given.
+    reached: Receiver<usize>,
     let_go: Sender<()>,
 }
 
@@ -21,9 +22,10 @@ fn held(dir: &std::path::Path, config: Config) -> Held {
     let (mirror, writer) = Mirror::open(dir, &catalog, &Options::default()).unwrap();
     let (publish, published) = bounded(100);
     let ((reach, reached), (let_go, gone)) = (bounded(100), bounded(100));
-    let publish = Box::new(move |transaction| {
-        publish.send(transaction).unwrap();
-        reach.send(()).unwrap();
+    let publish = Box::new(move |commit: Vec<_>| {
+        let count = commit.len();
+        commit.into_iter().for_each(|transaction| publish.send(transaction).unwrap());
+        reach.send(count).unwrap();
         gone.recv().unwrap();
     });
     let feed = LocalFeed::start(config, catalog.clone(), writer, publish).unwrap();
@@ -36,13 +38,16 @@ fn row(fixture: &Fixture, id: &str, text: &str) -> WriteRequest {
 }
 
 #[test]
-fn what_waits_shares_one_commit_and_is_published_in_order() {
+fn what_waits_shares_one_commit_and_is_published_together_and_in_order() {
     let dir = tempfile::tempdir().unwrap();
     let Held { fixture: f, reached, let_go } = held(dir.path(), Config::default());
     let first = submit(&f.feed, row(&f, "first", ""));
-    reached.recv().unwrap();
+    assert_eq!(reached.recv().unwrap(), 1);
     let rest: Vec<_> = (0..20).map(|i| submit(&f.feed, row(&f, &format!("r{i}"), ""))).collect();
-    (0..21).for_each(|_| let_go.send(()).unwrap());
+    let_go.send(()).unwrap();
+    assert_eq!(reached.recv().unwrap(), 20);
+    assert!(rest.iter().all(Receiver::is_empty), "published first, answered then");
+    let_go.send(()).unwrap();
     assert_eq!(first.recv().unwrap().unwrap().position.0, 1);
     for (i, answer) in rest.iter().enumerate() {
         assert_eq!(answer.recv().unwrap().unwrap().position.0, i as u64 + 2);
@@ -78,7 +83,7 @@ fn past_its_bounds_the_queue_refuses() {
     answers.push(submit(&f.feed, row(&f, "third", "")));
     let error = submit(&f.feed, row(&f, "fourth", "")).recv().unwrap().unwrap_err();
     assert_eq!(error.code, WriteErrorCode::Overloaded);
-    (0..3).for_each(|_| let_go.send(()).unwrap());
+    (0..2).for_each(|_| let_go.send(()).unwrap());
     for answer in answers {
         answer.recv().unwrap().unwrap();
     }

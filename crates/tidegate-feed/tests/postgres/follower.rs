@@ -58,7 +58,7 @@ impl Follower {
         let heard: Arc<Mutex<Heard>> = Arc::default();
         let (published, ended) = (heard.clone(), heard.clone());
         let outlets = Outlets {
-            publish: Box::new(move |transaction| published.lock().unwrap().transactions.push(transaction)),
+            publish: Box::new(move |commit| published.lock().unwrap().transactions.extend(commit)),
             end: Box::new(move |entity, reason| ended.lock().unwrap().ended.push((entity, reason))),
         };
         let feed = PostgresFeed::start(prepared, &catalog, writer, outlets).unwrap();

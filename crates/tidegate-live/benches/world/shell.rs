@@ -80,7 +80,7 @@ impl Shell {
         let (old, new) = (Some(image(self.position - 1)), Some(image(self.position)));
         let change = Change { entity: EntityId(0), tenant: Tenant::common(), old, new };
         let transaction = Transaction { position: Position(self.position), changes: vec![change], reloads: Vec::new() };
-        self.live.publish(&Arc::new(transaction));
+        self.live.publish(&[Arc::new(transaction)]);
         let mut left = self.subscriptions.len();
         while left > 0 {
             left -= self.delivered.recv().expect("the worker lives");

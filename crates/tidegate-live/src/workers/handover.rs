@@ -1,8 +1,8 @@
 //! The hand-over between edge workers and a live worker, under every schedule that `shuttle` tries: full queues on both
 //! sides, subscriptions that end at any moment, an entity that ends, receivers that go.
 //!
-//! What runs is the worker with its engine, the command queue and the handles. Only what waits is played: the `select!`
-//! over the worker's queues, the bounded inbox of an edge worker, the feed. A deadlock fails the test by itself.
+//! What runs is the worker with its engine, its queues and the handles. Only what waits is played: the `select!` over the
+//! worker's bells, the bounded inbox of an edge worker, the feed. A deadlock fails the test by itself.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,13 +17,16 @@ use tidegate_model::{
 };
 
 use super::*;
+use crate::scans::PageAnswer;
 use crate::{ClientId, Delivery, Parcel, SubscriptionId};
 
 const EDGES: u64 = 2;
 const OPERATIONS: usize = 8;
-const TRANSACTIONS: u64 = 4;
+const TRANSACTIONS: u64 = 6;
+/// Most transactions of a commit: more than a turn takes.
+const COMMIT: u64 = TRANSACTIONS_MAX as u64 + 2;
 /// Commands from which on what may be refused is refused, vectors of parcels that an edge worker has room for,
-/// transactions that may wait: as small as can be.
+/// transactions from which on the feed waits: as small as can be.
 const CAP: usize = 2;
 const ROOM: usize = 1;
 
@@ -36,6 +39,9 @@ struct Seen {
     ended: AtomicU64,
     shared: AtomicU64,
     waited: AtomicU64,
+    parted: AtomicU64,
+    joined: AtomicU64,
+    held_up: AtomicU64,
 }
 
 impl Seen {
@@ -44,7 +50,7 @@ impl Seen {
     }
 
     fn assert_all(&self) {
-        let Self { refused, resumed, late, ended, shared, waited } = self;
+        let Self { refused, resumed, late, ended, shared, waited, parted, joined, held_up } = self;
         for (name, counter) in [
             ("a command was refused", refused),
             ("a subscription went on after a catch-up", resumed),
@@ -52,6 +58,9 @@ impl Seen {
             ("a subscription was ended by the engine", ended),
             ("a parcel was for several", shared),
             ("the live worker waited for an edge worker", waited),
+            ("a turn ended in the midst of what waited", parted),
+            ("a turn took all of several transactions", joined),
+            ("the feed found a full queue", held_up),
         ] {
             assert!(counter.load(Ordering::Relaxed) > 0, "never seen: {name}");
         }
@@ -61,7 +70,8 @@ impl Seen {
 /// What waits for the live worker, as its `select!` sees it.
 #[derive(Default)]
 struct Ready {
-    rung: bool,
+    committed: bool,
+    commanded: bool,
     is_over: bool,
 }
 
@@ -237,16 +247,11 @@ impl Edge {
 }
 
 /// The live worker until everything is over, then what is left of it.
-fn work(
-    mut worker: Worker,
-    transactions: &Receiver<Arc<Transaction>>,
-    pages: &Receiver<PageAnswer>,
-    signals: &Signals,
-) -> Worker {
+fn work(mut worker: Worker, pages: &Receiver<PageAnswer>, signals: &Signals, seen: &Seen) -> Worker {
     loop {
         let mut ready = signals.ready.lock().unwrap();
         let choice = loop {
-            let choices = [ready.rung, !transactions.is_empty(), !pages.is_empty()];
+            let choices = [ready.commanded, ready.committed, !pages.is_empty()];
             let choices: Vec<usize> = (0..3).filter(|choice| choices[*choice]).collect();
             if !choices.is_empty() {
                 break Some(choices[thread_rng().gen_range(0..choices.len())]);
@@ -258,16 +263,21 @@ fn work(
         };
         match choice {
             Some(0) => {
-                ready.rung = false;
+                ready.commanded = false;
                 drop(ready);
                 worker.commands();
             }
             Some(1) => {
-                let first = transactions.try_recv().expect("there is one");
+                ready.committed = false;
                 drop(ready);
-                worker.transactions(first, transactions);
-                // There is room for more.
-                signals.changed.notify_all();
+                let (waiting, before) = (worker.transactions.len() as u64, worker.metrics.transactions.get());
+                assert!(worker.transactions(), "the feed is there");
+                let folded = worker.metrics.transactions.get() - before;
+                if folded < waiting {
+                    Seen::count(&seen.parted);
+                } else if waiting > 1 {
+                    Seen::count(&seen.joined);
+                }
             }
             Some(_) => {
                 drop(ready);
@@ -280,26 +290,31 @@ fn work(
     }
 }
 
-/// Commits one row after the other.
-fn feed(live: &Live, entity: EntityId, store: &Store, signals: &Signals) {
+/// Commits one row after the other, some of them together.
+fn feed(live: &Live, entity: EntityId, store: &Store, seen: &Seen) {
     let ends_at = thread_rng().gen_range(0..2 * TRANSACTIONS);
-    for number in 0..TRANSACTIONS {
-        let position = Position(2 + number);
-        let row = tidegate_model::Row::new(position, vec![Value::Int(number as i64)]);
+    let mut numbers = 0..TRANSACTIONS;
+    while !numbers.is_empty() {
+        let first = numbers.start;
+        let together = numbers.by_ref().take(thread_rng().gen_range(1..=COMMIT) as usize);
+        let rows: Vec<_> = together
+            .map(|number| (number, tidegate_model::Row::new(Position(2 + number), vec![Value::Int(number as i64)])))
+            .collect();
         {
             let mut state = store.0.lock().unwrap();
-            state.0 = position;
-            state.1.insert(number as i64, row.clone());
+            state.0 = Position(1 + numbers.start);
+            state.1.extend(rows.iter().cloned().map(|(number, row)| (number as i64, row)));
         }
-        let change = Change { entity, tenant: Tenant::common(), old: None, new: Some(row) };
-        let transaction = Arc::new(Transaction { position, changes: vec![change], reloads: Vec::new() });
-        let mut ready = signals.ready.lock().unwrap();
-        while live.shared.workers[0].transactions.try_send(transaction.clone()).is_err() {
-            ready = signals.changed.wait(ready).unwrap();
+        let commit = rows.into_iter().map(|(number, row)| {
+            let change = Change { entity, tenant: Tenant::common(), old: None, new: Some(row) };
+            Arc::new(Transaction { position: Position(2 + number), changes: vec![change], reloads: Vec::new() })
+        });
+        let commit: Vec<_> = commit.collect();
+        if live.backlog() >= ROOM {
+            Seen::count(&seen.held_up);
         }
-        drop(ready);
-        signals.changed.notify_all();
-        if number == ends_at {
+        live.publish(&commit);
+        if (first..numbers.start).contains(&ends_at) {
             live.end_entity(entity, &"dropped".into());
         }
     }
@@ -318,11 +333,12 @@ fn scenario(seen: &Arc<Seen>) {
     let store = Arc::new(Store(std::sync::Mutex::new((Position(1), BTreeMap::new()))));
     let rows: Arc<dyn RowSource> = store.clone();
     let signals = Arc::new(Signals::default());
-    let ring = {
+    let ring = |set: fn(&mut Ready)| {
         let signals = signals.clone();
-        Box::new(move || signals.set(|ready| ready.rung = true))
+        Box::new(move || signals.set(set))
     };
-    let (transactions, transactions_in) = bounded(ROOM);
+    let transactions = Arc::new(TransactionQueue::new(ROOM, ring(|ready| ready.committed = true)));
+    let ring = ring(|ready| ready.commanded = true);
     let (pages, pages_in) = bounded(1);
     let mailbox = Arc::new(Mailbox { commands: CommandQueue::new(CAP, ring), numbers: Numbers::default() });
     let (metrics, on_advance) = (Arc::new(Metrics::default()), Box::new(|_| {}));
@@ -331,6 +347,7 @@ fn scenario(seen: &Arc<Seen>) {
         number: 0,
         engine: Engine::new(Limits::default(), 1, Position(1), metrics.clone()),
         dispatch: Dispatch::default(),
+        transactions: transactions.clone(),
         mailbox: mailbox.clone(),
         taken: Vec::new(),
         scans: Scans::new(rows, pages, 1),
@@ -343,8 +360,8 @@ fn scenario(seen: &Arc<Seen>) {
     let live = Live { shared: Arc::new(Shared { workers, metrics: metrics.clone(), progress }) };
 
     let working = {
-        let signals = signals.clone();
-        thread::spawn(move || work(worker, &transactions_in, &pages_in, &signals))
+        let (signals, seen) = (signals.clone(), seen.clone());
+        thread::spawn(move || work(worker, &pages_in, &signals, &seen))
     };
     let edges = (0..EDGES).map(|number| {
         let (out, inbox) = sync_channel(ROOM);
@@ -361,14 +378,16 @@ fn scenario(seen: &Arc<Seen>) {
         thread::spawn(|| edge.run())
     });
     let edges: Vec<_> = edges.collect();
-    feed(&live, entity, &store, &signals);
+    feed(&live, entity, &store, seen);
     edges.into_iter().for_each(|edge| edge.join().unwrap());
     signals.set(|ready| ready.is_over = true);
-    let worker = working.join().unwrap();
+    let mut worker = working.join().unwrap();
     assert_eq!(live.position(), Position(1 + TRANSACTIONS));
     assert_eq!(metrics.subscriptions.get(), 0, "a subscription was left");
     assert!(worker.dispatch.is_empty(), "a sink was left");
     assert_eq!(mailbox.numbers.given(), 0, "a number was left");
+    drop(live);
+    assert!(!worker.transactions(), "the worker ends with the last handle");
 }
 
 fn check(scheduler: impl Scheduler + 'static) {

@@ -100,8 +100,8 @@ impl Applier {
                 tracing::info!(entity = &**follow.entity.name(), "the copy is complete and up to date");
             }
         }
-        for transaction in group.transactions {
-            (self.outlets.publish)(Arc::new(transaction));
+        if !group.transactions.is_empty() {
+            (self.outlets.publish)(group.transactions.into_iter().map(Arc::new).collect());
         }
         let position = self.writer.position();
         for token in group.barriers {
