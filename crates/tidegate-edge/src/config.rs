@@ -63,7 +63,7 @@ pub struct EdgeConfig {
     pub outbox_bytes: usize,
     /// Frames that may wait for one client. Default 4096.
     pub outbox_frames: usize,
-    /// For the TLS handshake, and for the body of a live query. Default 10 s.
+    /// For the TLS handshake. Default 10 s.
     pub handshake_timeout: Duration,
     /// For the head of a request, the wait for the next one on a kept connection included. Default 10 s.
     pub header_timeout: Duration,

@@ -187,6 +187,12 @@ async fn answer(site: Rc<Site>, link: Rc<Link>, request: Request<Incoming>) -> R
     let edge = &site.worker.edge;
     site.worker.know(link.stranger);
     link.requests.set(link.requests.get() + 1);
+    // HTTP/1.1 counts as it parses; what HTTP/2 bounds itself are the bytes.
+    if request.headers().len() > edge.config().max_headers {
+        let message = format!("a request has at most {} headers", edge.config().max_headers);
+        let error = ApiError::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "too_large", message);
+        return Ok(whole(error.into_response()));
+    }
     let origin = match origin::check(edge, request.uri(), request.headers()) {
         Ok(origin) => origin,
         Err(foreign) => return Ok(whole(foreign.into_response())),

@@ -136,6 +136,37 @@ async fn a_handshake_that_is_none_is_refused() {
     assert!(gateway.raw(&get("/healthz", &format!("x: {}\r\n", "x".repeat(60_000)))).await.starts_with("HTTP/1.1 431"));
 }
 
+/// The first byte of the head that answers a request over HTTP/2 with so many headers.
+async fn http2_answer(gateway: &Gateway, headers: u8) -> u8 {
+    // GET, http, the path and the authority; then headers that are not put into the table.
+    let mut block = [&[0x82, 0x86, 0x04, 8][..], b"/healthz", &[0x01, 1, b'x']].concat();
+    (0..headers).for_each(|n| block.extend([0, 2, b'x', b'a' + n % 26, 1, b'1']));
+    let mut request = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0".to_vec();
+    request.extend(u32::try_from(block.len()).unwrap().to_be_bytes()[1..].iter().copied());
+    // HEADERS with END_STREAM and END_HEADERS, of stream 1.
+    request.extend([1, 5, 0, 0, 0, 1]);
+    request.extend(block);
+    let mut socket = TcpStream::connect(gateway.address).await.unwrap();
+    socket.write_all(&request).await.unwrap();
+    loop {
+        let mut head = [0; 9];
+        socket.read_exact(&mut head).await.unwrap();
+        let mut payload = vec![0; usize::from(head[1]) << 8 | usize::from(head[2])];
+        socket.read_exact(&mut payload).await.unwrap();
+        if head[3] == 1 {
+            return payload[0];
+        }
+    }
+}
+
+#[tokio::test]
+async fn headers_are_counted_over_http2_too() {
+    let gateway = Gateway::start(EdgeConfig { max_headers: 10, ..EdgeConfig::default() }).await;
+    // 200 is an entry of the static table; 431 is none, and has its own text.
+    assert_eq!(http2_answer(&gateway, 10).await, 0x88);
+    assert_eq!(http2_answer(&gateway, 11).await, 0x48);
+}
+
 #[tokio::test]
 async fn a_head_that_does_not_come_is_given_up() {
     let gateway =
