@@ -71,6 +71,8 @@ async fn a_publication_made_anew_is_followed_from_then_on() {
     session.run("create publication tidegate for table t with (publish_via_partition_root = true)").await;
     session.run("update t set v = 78 where id = 2").await;
     follower.caught_up(&session).await;
+    // A look at the publication just when it was gone took the table for one that is no longer published: it is copied anew.
+    follower.until("it is served", |follower| follower.rows("t").is_ok()).await;
     assert_eq!(follower.json("t"), theirs(&session).await);
 }
 
