@@ -11,11 +11,10 @@ use std::sync::Arc;
 use axum::Router;
 use bytes::Bytes;
 use tidegate_edge::{Edge, EdgeConfig, Out, PositionsOnly, Protocol, serve};
+use tidegate_identity::{Answer, Authority, Principal, PrincipalKind, Refusal, Shown, WriteScope};
 use tidegate_live::{Config, Live};
 use tidegate_model::{Catalog, Entity, Position, Query, RowSource, ScanError, ScanReply, ScanRequest, Tenant};
-use tidegate_session::{
-    Authority, CloseReason, Credential, Item, Principal, PrincipalKind, Refusal, Session, WriteScope,
-};
+use tidegate_session::{CloseReason, Item, Session};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -109,8 +108,8 @@ fn reply(kind: u8, message: &[u8]) -> Bytes {
 struct Everybody;
 
 impl Authority for Everybody {
-    fn authenticate(&self, _: Credential<'_>) -> Result<Arc<Principal>, Refusal> {
-        Ok(Arc::new(Principal { user: "".into(), tenant: None, roles: Vec::new(), kind: PrincipalKind::Anonymous }))
+    fn authenticate(&self, _: &Shown<'_>) -> Answer<Arc<Principal>> {
+        Answer::Now(Ok(Arc::new(Principal::new(PrincipalKind::Anonymous))))
     }
 
     fn read(&self, _: &Principal, _: Query) -> Result<(Tenant, Query), Refusal> {

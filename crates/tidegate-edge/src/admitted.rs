@@ -6,7 +6,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use tidegate_session::{CloseReason, Principal};
+use tidegate_identity::Principal;
+use tidegate_session::CloseReason;
 
 use crate::Edge;
 use crate::cap::Place;

@@ -1,7 +1,7 @@
 //! Where a handshake carries its credentials.
 
 use axum::http::{HeaderMap, HeaderValue, header};
-use tidegate_session::{Credential, Refusal};
+use tidegate_identity::{Credential, Refusal};
 
 const API_KEY: &str = "x-api-key";
 const BEARER_PROTOCOL: &str = "bearer.";

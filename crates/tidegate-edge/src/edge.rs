@@ -6,9 +6,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use axum::http::{HeaderMap, StatusCode};
+use tidegate_identity::{Authority, Principal, Proof, Shown, admit};
 use tidegate_live::Live;
 use tidegate_model::{Catalog, Position, Query};
-use tidegate_session::{Authority, Principal, Want};
+use tidegate_session::Want;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -131,8 +132,11 @@ impl Edge {
     }
 
     /// Who the headers of a request say is there.
-    pub(crate) fn authenticate(&self, headers: &HeaderMap) -> Result<Arc<Principal>, ApiError> {
-        let principal = credential(headers).and_then(|credential| self.0.authority.authenticate(credential));
+    pub(crate) async fn authenticate(&self, headers: &HeaderMap) -> Result<Arc<Principal>, ApiError> {
+        let principal = match credential(headers) {
+            Ok(credential) => admit(&*self.0.authority, &Shown { credential, headers }, Proof::Shown(None)).await,
+            Err(refusal) => Err(refusal),
+        };
         principal.map_err(|refusal| {
             self.0.metrics.refuse(Refused::Unauthenticated);
             refusal.into()

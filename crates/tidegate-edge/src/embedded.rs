@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::http::{Request, Response};
 use hyper::body::Incoming;
-use tidegate_session::Principal;
+use tidegate_identity::Principal;
 
 use crate::admitted::Link;
 use crate::http::Site;
@@ -13,14 +13,14 @@ use crate::protocol::Protocol;
 use crate::stream::Payload;
 use crate::{ApiError, upgrade};
 
-pub(crate) fn open(
+pub(crate) async fn open(
     site: &Rc<Site>,
     link: &Rc<Link>,
     request: Request<Incoming>,
     make: &dyn Fn(&Arc<Principal>) -> Box<dyn Protocol>,
 ) -> Result<Response<Payload>, ApiError> {
     let entrance = upgrade::enter(site, &request)?;
-    let principal = site.worker.edge.authenticate(request.headers())?;
+    let principal = site.worker.edge.authenticate(request.headers()).await?;
     let protocol = make(&principal);
     Ok(upgrade::switch(site, link, request, entrance, protocol, "embedded"))
 }

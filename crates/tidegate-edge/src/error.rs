@@ -3,9 +3,10 @@
 use axum::extract::rejection::QueryRejection;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use tidegate_identity::Refusal;
 use tidegate_live::EndReason;
 use tidegate_model::{QueryError, json};
-use tidegate_session::{Refusal, SubscribeError};
+use tidegate_session::SubscribeError;
 
 /// An error as clients get it: `{"error":{"code","message","path"?,"retryable"}}` with a fitting status.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

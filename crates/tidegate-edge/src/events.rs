@@ -14,11 +14,12 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use axum::http::{Request, Response, StatusCode};
+use axum::http::{HeaderMap, Request, Response, StatusCode};
 use hyper::body::Incoming;
+use tidegate_identity::{Answer as Settled, Credential, Principal, Refusal, Shown};
 use tidegate_live::{SubscriptionId, View};
 use tidegate_model::{Part, Position, Query};
-use tidegate_session::{CloseReason, Credential, Item, Principal, Session, Started};
+use tidegate_session::{CloseReason, Item, Session, Started};
 use tokio::time::Instant;
 
 use crate::admitted::Link;
@@ -35,7 +36,7 @@ use crate::{ApiError, Edge, credential, upgrade};
 /// Commands of one subscription that wait for their reply.
 const PENDING_MAX: usize = 64;
 
-pub(crate) fn open(
+pub(crate) async fn open(
     site: &Rc<Site>,
     link: &Rc<Link>,
     request: Request<Incoming>,
@@ -44,8 +45,8 @@ pub(crate) fn open(
     let edge = &site.worker.edge;
     let principal = match credential(request.headers()) {
         // Who shows nothing may still do so in the first message.
-        Ok(Credential::None) => edge.authority().authenticate(Credential::None).ok(),
-        _ => Some(edge.authenticate(request.headers())?),
+        Ok(Credential::None) => edge.authenticate(request.headers()).await.ok(),
+        _ => Some(edge.authenticate(request.headers()).await?),
     };
     let protocol = Events::new(edge.clone(), principal);
     Ok(upgrade::switch(site, link, request, entrance, Box::new(protocol), "ws"))
@@ -98,7 +99,12 @@ impl Events {
 
     fn auth(&mut self, message: &Envelope<'_>) -> Result<Answer, ApiError> {
         let token = message.auth()?;
-        let principal = self.edge.authority().authenticate(Credential::Bearer(&token))?;
+        let headers = HeaderMap::new();
+        let shown = Shown { credential: Credential::Bearer(&token), headers: &headers };
+        let Settled::Now(principal) = self.edge.authority().authenticate(&shown) else {
+            return Err(Refusal::unavailable("ask again").into());
+        };
+        let principal = principal?;
         // Subscriptions that stand were decided for someone: a connection never changes hands under them.
         if self.principal.as_ref().is_some_and(|known| {
             !self.watched.is_empty() && (&known.user, &known.tenant) != (&principal.user, &principal.tenant)

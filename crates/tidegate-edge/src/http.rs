@@ -221,13 +221,13 @@ async fn route(site: &Rc<Site>, link: &Rc<Link>, request: Request<Incoming>) -> 
         return wrong_method(methods);
     }
     let answered = match path {
-        "/ws" => events::open(site, link, request),
-        "/v1/live/ws" => live_ws::open(site, link, request),
+        "/ws" => events::open(site, link, request).await,
+        "/v1/live/ws" => live_ws::open(site, link, request).await,
         "/v1/position" => position::get(&worker.edge, &site.outside.drain, &request).await.map(whole),
-        "/v1/live" if request.method() == Method::GET => subscribe::get(site, link, &request),
+        "/v1/live" if request.method() == Method::GET => subscribe::get(site, link, &request).await,
         "/v1/live" => subscribe::post(site, link, request).await,
         _ => match embedded {
-            Some(make) => embedded::open(site, link, request, &*make),
+            Some(make) => embedded::open(site, link, request, &*make).await,
             None => return api(&site.outside, request).await,
         },
     };

@@ -8,9 +8,10 @@ use std::sync::Arc;
 
 use axum::http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
+use tidegate_identity::Principal;
 use tidegate_live::SubscriptionId;
 use tidegate_model::{Part, Query};
-use tidegate_session::{CloseReason, Item, Principal, Session};
+use tidegate_session::{CloseReason, Item, Session};
 use tokio::time::Instant;
 
 use crate::admitted::Link;
@@ -24,14 +25,14 @@ use crate::rate::Bucket;
 use crate::stream::Payload;
 use crate::{ApiError, Edge, upgrade};
 
-pub(crate) fn open(
+pub(crate) async fn open(
     site: &Rc<Site>,
     link: &Rc<Link>,
     request: Request<Incoming>,
 ) -> Result<Response<Payload>, ApiError> {
     let entrance = upgrade::enter(site, &request)?;
     let edge = &site.worker.edge;
-    let principal = edge.authenticate(request.headers())?;
+    let principal = edge.authenticate(request.headers()).await?;
     let protocol = LiveWs::new(edge.clone(), principal);
     Ok(upgrade::switch(site, link, request, entrance, Box::new(protocol), "live_ws"))
 }

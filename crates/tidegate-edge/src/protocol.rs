@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use tidegate_identity::Principal;
 use tidegate_model::Position;
-use tidegate_session::{CloseReason, Item, Principal, Session};
+use tidegate_session::{CloseReason, Item, Session};
 use tokio::time::Instant;
 
 use crate::out::Out;

@@ -13,7 +13,7 @@ use axum::http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, hea
 use futures_util::StreamExt as _;
 use hyper::body::Incoming;
 use serde::Deserialize;
-use tidegate_session::Principal;
+use tidegate_identity::Principal;
 use tokio::time::{Instant, timeout_at};
 
 use crate::admitted::{Admitted, Link};
@@ -40,7 +40,7 @@ impl Asked {
 }
 
 /// `GET /v1/live?query=…`, for a browser's `EventSource`.
-pub(crate) fn get(
+pub(crate) async fn get(
     site: &Rc<Site>,
     link: &Rc<Link>,
     request: &Request<Incoming>,
@@ -50,7 +50,7 @@ pub(crate) fn get(
         path: Some("query".to_owned()),
         ..ApiError::malformed("is needed: the query as URL-encoded JSON")
     })?;
-    let entrance = Entrance::pass(site, &asked, request.headers())?;
+    let entrance = Entrance::pass(site, &asked, request.headers()).await?;
     open(site, link, entrance, request.headers(), &asked, query)
 }
 
@@ -63,7 +63,7 @@ pub(crate) async fn post(
     let asked = Asked::of(request.uri())?;
     let (parts, body) = request.into_parts();
     // Who is not let in has no body read.
-    let entrance = Entrance::pass(site, &asked, &parts.headers)?;
+    let entrance = Entrance::pass(site, &asked, &parts.headers).await?;
     let body = whole(body, site.worker.edge.config()).await?;
     let query = std::str::from_utf8(&body).map_err(|_| ApiError::malformed("the query must be UTF-8"))?;
     open(site, link, entrance, &parts.headers, &asked, query)
@@ -95,10 +95,10 @@ struct Entrance {
 }
 
 impl Entrance {
-    fn pass(site: &Site, asked: &Asked, headers: &HeaderMap) -> Result<Self, ApiError> {
+    async fn pass(site: &Site, asked: &Asked, headers: &HeaderMap) -> Result<Self, ApiError> {
         let resumes = resume(asked, headers).is_some();
         let edge = &site.worker.edge;
-        Ok(Self { place: edge.admit(&site.outside.drain, resumes)?, principal: edge.authenticate(headers)? })
+        Ok(Self { place: edge.admit(&site.outside.drain, resumes)?, principal: edge.authenticate(headers).await? })
     }
 }
 

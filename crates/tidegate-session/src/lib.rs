@@ -4,7 +4,7 @@
 //! # Place in the flow
 //! What the live engine hands to a worker's [`tidegate_live::Sink`] the worker gives to [`Session::deliver`]; a transport
 //! takes [`Item`]s out with [`Session::drain`] whenever its socket has taken what it had. Commands come the other way: a protocol decodes them,
-//! asks the [`Authority`] what the client may see, and calls the session. No wire format is known here: how many bytes
+//! asks the authority what the client may see, and calls the session. No wire format is known here: how many bytes
 //! a batch has is told by the codec function given to the session.
 //!
 //! # Invariants
@@ -16,7 +16,6 @@
 //! - **A plain value.** A session belongs to the worker that owns its client: no lock, no clock, no wake-up. Calls on the
 //!   engine never wait.
 
-mod authority;
 mod close;
 mod item;
 mod limits;
@@ -24,7 +23,6 @@ mod metrics;
 mod outbox;
 mod session;
 
-pub use authority::{Authority, Credential, Principal, PrincipalKind, Refusal, WriteScope};
 pub use close::CloseReason;
 pub use item::{Item, Started};
 pub use limits::Limits;

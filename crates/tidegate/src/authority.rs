@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
+use tidegate_identity::{Answer, Authority, Credential, Principal, PrincipalKind, Refusal, Shown, WriteScope};
 use tidegate_model::{Comparison, Entity, Filter, Query, Tenant, Value};
-use tidegate_session::{Authority, Credential, Principal, PrincipalKind, Refusal, WriteScope};
 
 use crate::config::{ApiKey, Grant, Identity};
 
@@ -27,10 +27,9 @@ impl Permissions {
     pub fn new(identity: &Identity, grants: Vec<Grant>) -> Self {
         let stranger = identity.anonymous.then(|| {
             Arc::new(Principal {
-                user: "".into(),
                 tenant: Some(Tenant::new(ANONYMOUS_TENANT)),
-                roles: vec!["anonymous".into()],
-                kind: PrincipalKind::Anonymous,
+                roles: ["anonymous".into()].into(),
+                ..Principal::new(PrincipalKind::Anonymous)
             })
         });
         Self { api_keys: identity.api_keys.clone(), guest_token: None, stranger, grants }
@@ -85,19 +84,16 @@ impl Permissions {
 }
 
 impl Authority for Permissions {
-    fn authenticate(&self, credential: Credential<'_>) -> Result<Arc<Principal>, Refusal> {
-        match credential {
+    fn authenticate(&self, shown: &Shown<'_>) -> Answer<Arc<Principal>> {
+        Answer::Now(match shown.credential {
             Credential::None => self.stranger(),
             Credential::Bearer(token) if self.guest_token.is_some_and(|guest| guest == token) => self.stranger(),
-            Credential::Bearer(key) | Credential::ApiKey(key) if self.knows_key(key) => Ok(Arc::new(Principal {
-                user: "".into(),
-                tenant: None,
-                roles: Vec::new(),
-                kind: PrincipalKind::ApiKey,
-            })),
+            Credential::Bearer(key) | Credential::ApiKey(key) if self.knows_key(key) => {
+                Ok(Arc::new(Principal::new(PrincipalKind::ApiKey)))
+            }
             Credential::Bearer(_) => Err(unauthenticated("the token is not valid here")),
             Credential::ApiKey(_) => Err(unauthenticated("the API key is not valid")),
-        }
+        })
     }
 
     fn read(&self, principal: &Principal, query: Query) -> Result<(Tenant, Query), Refusal> {
@@ -201,6 +197,13 @@ columns = { id = "int", org = "text" }
         (Permissions::new(&config.identity, grants), config)
     }
 
+    fn authenticate(permissions: &Permissions, credential: Credential<'_>) -> Result<Arc<Principal>, Refusal> {
+        match permissions.authenticate(&Shown { credential, headers: &axum::http::HeaderMap::new() }) {
+            Answer::Now(answer) => answer,
+            Answer::Later(_) => panic!("not at once"),
+        }
+    }
+
     fn query(config: &Config, json: &str) -> Query {
         Query::from_json(config.catalog().unwrap(), json).unwrap()
     }
@@ -208,16 +211,16 @@ columns = { id = "int", org = "text" }
     #[test]
     fn no_configuration_opens_anything_to_strangers() {
         let (permissions, _) = permissions("");
-        assert_eq!(permissions.authenticate(Credential::None).unwrap_err().status, 401);
-        assert_eq!(permissions.authenticate(Credential::Bearer("x")).unwrap_err().status, 401);
-        assert_eq!(permissions.authenticate(Credential::ApiKey("")).unwrap_err().status, 401);
+        assert_eq!(authenticate(&permissions, Credential::None).unwrap_err().status, 401);
+        assert_eq!(authenticate(&permissions, Credential::Bearer("x")).unwrap_err().status, 401);
+        assert_eq!(authenticate(&permissions, Credential::ApiKey("")).unwrap_err().status, 401);
     }
 
     #[test]
     fn strangers_without_any_permission_set_may_do_everything() {
         let (permissions, config) = permissions("[identity]\nanonymous = true\n");
         assert!(permissions.is_open());
-        let stranger = permissions.authenticate(Credential::None).unwrap();
+        let stranger = authenticate(&permissions, Credential::None).unwrap();
         let (tenant, _) = permissions.read(&stranger, query(&config, r#"{"entity":"note"}"#)).unwrap();
         assert_eq!(tenant.name(), "anonymous");
         let asset = config.catalog().unwrap().by_name("asset").unwrap();
@@ -228,7 +231,7 @@ columns = { id = "int", org = "text" }
     fn keys_may_do_everything_and_name_their_tenant() {
         let (permissions, config) = permissions("[identity]\napi_keys = [\"first\", \"second\"]\n");
         for credential in [Credential::ApiKey("second"), Credential::Bearer("first")] {
-            let server = permissions.authenticate(credential).unwrap();
+            let server = authenticate(&permissions, credential).unwrap();
             let note = config.catalog().unwrap().by_name("note").unwrap();
             assert_eq!(permissions.write(&server, note).unwrap(), WriteScope::Named);
             let refused = permissions.read(&server, query(&config, r#"{"entity":"note"}"#)).unwrap_err();
@@ -237,7 +240,7 @@ columns = { id = "int", org = "text" }
             assert_eq!(permissions.read(&server, query(&config, named)).unwrap().0.name(), "a");
         }
         for wrong in ["", "firs", "first2", "thirds"] {
-            assert!(permissions.authenticate(Credential::ApiKey(wrong)).is_err());
+            assert!(authenticate(&permissions, Credential::ApiKey(wrong)).is_err());
         }
     }
 
@@ -255,7 +258,7 @@ columns = ["id", "name"]
     #[test]
     fn a_permission_narrows_rows_and_columns() {
         let (permissions, config) = permissions(GRANTS);
-        let stranger = permissions.authenticate(Credential::None).unwrap();
+        let stranger = authenticate(&permissions, Credential::None).unwrap();
         let asked = r#"{"entity":"asset","where":[{"column":"name","op":"eq","value":"a"}]}"#;
         let (_, effective) = permissions.read(&stranger, query(&config, asked)).unwrap();
         assert_eq!(&*effective.select, [0, 1]);
@@ -266,7 +269,7 @@ columns = ["id", "name"]
     #[test]
     fn what_may_not_be_seen_may_not_be_asked_about() {
         let (permissions, config) = permissions(GRANTS);
-        let stranger = permissions.authenticate(Credential::None).unwrap();
+        let stranger = authenticate(&permissions, Credential::None).unwrap();
         for asked in [
             r#"{"entity":"asset","where":[{"not":{"column":"secret","op":"like","value":"a%"}}]}"#,
             r#"{"entity":"asset","sort":[{"column":"secret"}]}"#,
@@ -285,7 +288,7 @@ columns = ["id", "name"]
     fn grants_add_up() {
         let more = GRANTS.replace("\"gt\", value = 5", "\"lt\", value = 1");
         let (permissions, config) = permissions(&format!("{GRANTS}{}", more.split_once("true\n").unwrap().1));
-        let stranger = permissions.authenticate(Credential::None).unwrap();
+        let stranger = authenticate(&permissions, Credential::None).unwrap();
         let (_, effective) = permissions.read(&stranger, query(&config, r#"{"entity":"asset"}"#)).unwrap();
         let either = r#"{"entity":"asset","where":[{"or":[{"column":"temp","op":"gt","value":5},{"column":"temp","op":"lt","value":1}]}]}"#;
         assert_eq!(effective.filter, query(&config, either).filter);

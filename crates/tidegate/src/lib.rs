@@ -58,7 +58,7 @@ pub use config::{Api, ApiKey, Config, ConfigError, Flags, Grant, Identity, Log, 
 pub use gateway::{Builder, Gateway, StartError};
 /// What an embedding program writes through ([`Gateway::feed`]).
 pub use tidegate_feed as feed;
+/// The seam to identity, for an authority of one's own.
+pub use tidegate_identity as identity;
 /// The words that all rooms speak.
 pub use tidegate_model as model;
-/// The seam to identity, for an authority of one's own.
-pub use tidegate_session as session;

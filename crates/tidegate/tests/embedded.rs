@@ -7,8 +7,8 @@ use axum::Router;
 use axum::routing::get;
 use tempfile::TempDir;
 use tidegate::feed::{ChangeOp, RowChange, TenantScope, WriteRequest};
+use tidegate::identity::{Answer, Authority, Credential, Principal, PrincipalKind, Refusal, Shown, WriteScope};
 use tidegate::model::{Entity, Query, Tenant, Value};
-use tidegate::session::{Authority, Credential, Principal, PrincipalKind, Refusal, WriteScope};
 use tidegate::{Config, Flags, Gateway};
 use tidegate_testkit::clients::{request, within};
 use tokio::sync::oneshot;
@@ -19,10 +19,10 @@ const CONFIG: &str = "[[entity]]\nname = \"note\"\nkey = [\"id\"]\ncolumns = { i
 struct Word;
 
 impl Authority for Word {
-    fn authenticate(&self, credential: Credential<'_>) -> Result<Arc<Principal>, Refusal> {
-        let refusal = Refusal { code: "unauthenticated", message: "say it".into(), retryable: false, status: 401 };
-        let principal = Principal { user: "u".into(), tenant: None, roles: Vec::new(), kind: PrincipalKind::User };
-        if credential == Credential::Bearer("please") { Ok(Arc::new(principal)) } else { Err(refusal) }
+    fn authenticate(&self, shown: &Shown<'_>) -> Answer<Arc<Principal>> {
+        let principal = Principal { user: "u".into(), ..Principal::new(PrincipalKind::User) };
+        let may = shown.credential == Credential::Bearer("please");
+        Answer::Now(if may { Ok(Arc::new(principal)) } else { Err(Refusal::unauthenticated("say it")) })
     }
 
     fn read(&self, _: &Principal, query: Query) -> Result<(Tenant, Query), Refusal> {

@@ -11,14 +11,13 @@ use axum::routing::get;
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::Value as Json;
 use tidegate_edge::{ApiError, Edge, EdgeConfig, Finding, Out, Places, PositionsOnly, Protocol, serve};
+use tidegate_identity::{Answer, Authority, Credential, Principal, PrincipalKind, Refusal, Shown, WriteScope};
 use tidegate_live::{Config, Live};
 use tidegate_model::{
     Catalog, Change, Entity, EntityBuilder, Page, Position, Query, Row, RowSource, ScanError, ScanReply, ScanRequest,
     Tenant, Transaction, Type, Value,
 };
-use tidegate_session::{
-    Authority, CloseReason, Credential, Item, Principal, PrincipalKind, Refusal, Session, Want, WriteScope,
-};
+use tidegate_session::{CloseReason, Item, Session, Want};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -59,18 +58,17 @@ struct Door {
 }
 
 impl Authority for Door {
-    fn authenticate(&self, credential: Credential<'_>) -> Result<Arc<Principal>, Refusal> {
-        let (user, kind) = match credential {
+    fn authenticate(&self, shown: &Shown<'_>) -> Answer<Arc<Principal>> {
+        let (user, kind) = match shown.credential {
             Credential::None if self.anonymous => ("", PrincipalKind::Anonymous),
             Credential::Bearer("good") => ("ann", PrincipalKind::User),
             Credential::Bearer("bob") => ("bob", PrincipalKind::User),
             Credential::ApiKey("key") => ("server", PrincipalKind::ApiKey),
             _ => {
-                let message = "no valid credentials".to_owned();
-                return Err(Refusal { code: "unauthenticated", message, retryable: false, status: 401 });
+                return Answer::Now(Err(Refusal::unauthenticated("no valid credentials")));
             }
         };
-        Ok(Arc::new(Principal { user: user.into(), tenant: None, roles: Vec::new(), kind }))
+        Answer::Now(Ok(Arc::new(Principal { user: user.into(), ..Principal::new(kind) })))
     }
 
     fn read(&self, _: &Principal, query: Query) -> Result<(Tenant, Query), Refusal> {

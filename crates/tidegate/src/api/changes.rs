@@ -12,8 +12,8 @@ use tidegate_edge::ApiError;
 use tidegate_feed::{
     Idempotency, Limits, TenantScope, WriteError, WriteErrorCode, WriteRequest, Written, decode_changes,
 };
+use tidegate_identity::{Principal, PrincipalKind, WriteScope};
 use tidegate_model::Entity;
-use tidegate_session::{Principal, PrincipalKind, WriteScope};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::timeout;
 
@@ -30,7 +30,7 @@ pub(super) async fn write(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
-    let principal = api.principal(&headers)?;
+    let principal = api.principal(&headers).await?;
     let entity = api.entity(&from_url(entity)?)?.clone();
     let Feed::Local(feed) = &api.0.feed else { return Ok(read_only()) };
     let scope = api.0.authority.write(&principal, &entity)?;

@@ -13,9 +13,9 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use tidegate_edge::{ApiError, credential};
+use tidegate_identity::{Authority, Principal, Proof, Shown, admit};
 use tidegate_mirror::Mirror;
 use tidegate_model::{Catalog, Entity, ScanError};
-use tidegate_session::{Authority, Principal};
 use tokio::sync::Semaphore;
 
 use crate::config;
@@ -50,8 +50,9 @@ impl Api {
         Self(Arc::new(Inner { bounds, catalog, authority, feed, mirror, bodies }))
     }
 
-    fn principal(&self, headers: &HeaderMap) -> Result<Arc<Principal>, ApiError> {
-        Ok(credential(headers).and_then(|credential| self.0.authority.authenticate(credential))?)
+    async fn principal(&self, headers: &HeaderMap) -> Result<Arc<Principal>, ApiError> {
+        let shown = Shown { credential: credential(headers)?, headers };
+        Ok(admit(&*self.0.authority, &shown, Proof::Shown(None)).await?)
     }
 
     fn entity(&self, name: &str) -> Result<&Arc<Entity>, ApiError> {

@@ -8,10 +8,10 @@ use axum::response::Response;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use tidegate_edge::ApiError;
+use tidegate_identity::{Principal, PrincipalKind};
 use tidegate_model::json::{parse_key_text, write_cursor, write_row, write_string};
 use tidegate_model::query::limits;
 use tidegate_model::{Comparison, Detail, Entity, Filter, Page, Predicate, Query, ScanRequest, Value};
-use tidegate_session::{Principal, PrincipalKind};
 
 use super::{Api, from_url, json};
 use crate::members::Members;
@@ -35,7 +35,7 @@ pub(super) async fn page_by_url(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let (Path(entity), UrlQuery(url)) = (from_url(entity)?, from_url(url)?);
-    let principal = api.principal(&headers)?;
+    let principal = api.principal(&headers).await?;
     page(&api, &entity, url.query.as_deref().unwrap_or("{}"), &principal).await
 }
 
@@ -48,7 +48,7 @@ pub(super) async fn page_by_body(
 ) -> Result<Response, ApiError> {
     let Path(entity) = from_url(entity)?;
     // Who is not known has no body read.
-    let principal = api.principal(&headers)?;
+    let principal = api.principal(&headers).await?;
     let malformed = |rule: String| ApiError::new(StatusCode::BAD_REQUEST, "malformed", rule);
     let reading = axum::body::to_bytes(body, limits::BYTES_MAX);
     let body: Bytes = match tokio::time::timeout(api.0.bounds.body_timeout, reading).await {
@@ -115,7 +115,7 @@ pub(super) async fn one_named_changes(
 }
 
 async fn row(api: &Api, entity: &str, key: &str, url: RowUrl, headers: &HeaderMap) -> Result<Response, ApiError> {
-    let principal = api.principal(headers)?;
+    let principal = api.principal(headers).await?;
     let entity = api.entity(entity)?.clone();
     let named = url.tenant.map(Value::text);
     let (tenant, query) = api.0.authority.read(&principal, everything(api, &entity, named)?)?;
@@ -134,7 +134,7 @@ async fn row(api: &Api, entity: &str, key: &str, url: RowUrl, headers: &HeaderMa
 
 /// `GET /v1/entities`: what the principal may see of the catalog.
 pub(super) async fn catalog(State(api): State<Api>, headers: HeaderMap) -> Result<Response, ApiError> {
-    let principal = api.principal(&headers)?;
+    let principal = api.principal(&headers).await?;
     let mut out = b"{\"entities\":[".to_vec();
     for entity in api.0.catalog.entities() {
         let Ok(may_read) = visible(&api, &principal, entity) else { continue };

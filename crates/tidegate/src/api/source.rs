@@ -6,7 +6,7 @@ use axum::response::Response;
 use serde::Serialize;
 use tidegate_edge::ApiError;
 use tidegate_feed::postgres::Status;
-use tidegate_session::PrincipalKind;
+use tidegate_identity::PrincipalKind;
 
 use super::{Api, internal, json};
 use crate::feeds::Feed;
@@ -25,7 +25,7 @@ enum Told {
 
 pub(super) async fn status(State(api): State<Api>, headers: HeaderMap) -> Result<Response, ApiError> {
     // It names tables and repeats what the database says.
-    if api.principal(&headers)?.kind != PrincipalKind::ApiKey {
+    if api.principal(&headers).await?.kind != PrincipalKind::ApiKey {
         return Err(ApiError::new(StatusCode::FORBIDDEN, "forbidden", "this takes an API key"));
     }
     let told = match &api.0.feed {

@@ -1,0 +1,1 @@
+//! Asking the endpoints that configuration names: bounded in time and bytes, never redirected.

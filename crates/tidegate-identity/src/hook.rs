@@ -1,0 +1,1 @@
+//! The application's connect hook: who is there, for those without tokens.

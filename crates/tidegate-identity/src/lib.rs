@@ -1,0 +1,49 @@
+//! Who is there, whether they still may be, and what they may do.
+//!
+//! # Place in the flow
+//! The edge asks the [`Authority`] three things: who shows this credential ([`Authority::authenticate`]), whether that one
+//! still stands ([`Authority::check`]), and what may be read or written. The other way [`Authority::revocations`] tells
+//! whose connections have to end. Rows and sockets are not known here: a permission becomes a filter that is added to a
+//! query, a revocation is a name.
+//!
+//! ```text
+//!  tokens ── issuers, keys, JWKS ─┐                         ┌─ permissions: rows, columns, topics, agents
+//!  API keys, strangers, hook ─────┼─► Principal ─► Access ──┤
+//!  proof of possession ───────────┘                 ▲       └─► revocations ─► the edge closes
+//!  sessions ── Redis stream or embedded store ──────┘
+//! ```
+//!
+//! # Invariants
+//! - **Nothing unverified is used.** No claim of a token is looked at before its signature is verified with a key of the fixed
+//!   table of issuers.
+//! - **Fails closed.** A session that cannot be proven active is not: malformed entries, a place in the stream that was
+//!   lost and a store that does not answer all end in a refusal or a close.
+//! - **Register, then check.** A connection is registered before its session is checked, so no revocation falls between.
+//! - **Secrets are never shown**: not by `Debug`, not in an error, a log line or a metric.
+
+mod access;
+mod answer;
+mod authority;
+mod credential;
+mod fetch;
+mod hook;
+mod permissions;
+mod principal;
+mod proof;
+mod secret;
+mod sessions;
+mod settings;
+mod tokens;
+
+pub use answer::{Answer, Later};
+pub use authority::{Authority, Refusal, Revocation, WriteScope, admit};
+pub use credential::{Credential, Proof, Shown};
+pub use principal::{Claims, Principal, PrincipalKind};
+pub use secret::Secret;
+pub use settings::{
+    Algorithm, ClaimNames, HookSettings, Issuer, Keys, ProofSettings, RedisSettings, SessionStore, SessionsSettings,
+    Settings,
+};
+
+/// Milliseconds since 1970 in UTC, from wherever the process takes its time. Tests give one of their own.
+pub type Clock = std::sync::Arc<dyn Fn() -> u64 + Send + Sync>;

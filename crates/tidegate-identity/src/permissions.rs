@@ -1,0 +1,1 @@
+//! What principals may do: grants by role and claim, row filters from templates, columns.

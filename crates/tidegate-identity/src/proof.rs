@@ -1,0 +1,1 @@
+//! Proof of possession: a challenge, signed with the key of the device session.

@@ -1,0 +1,1 @@
+//! Device sessions: which are active, and word of those that end.

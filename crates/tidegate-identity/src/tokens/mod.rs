@@ -1,0 +1,1 @@
+//! Bearer tokens: JWT (RFC 7519) verified with the keys of a fixed table of issuers.
