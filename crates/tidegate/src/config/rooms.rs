@@ -108,6 +108,7 @@ fn edge(layers: &Layers) -> Result<EdgeConfig, ConfigError> {
         errors_per_second: rate("edge.errors_per_second")?,
         cookie: None,
         query_token: false,
+        quotas: tidegate_edge::Quotas::default(),
         tls: None,
     })
 }
