@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
-use tidegate_identity::{Answer, Authority, Credential, Principal, PrincipalKind, Refusal, Shown, WriteScope};
+use tidegate_identity::{
+    Answer, Authority, Credential, Principal, PrincipalKind, Refusal, Secret, Settings, Shown, WriteScope,
+};
 use tidegate_model::{Comparison, Entity, Filter, Query, Tenant, Value};
 
-use crate::config::{ApiKey, Grant, Identity};
+use crate::config::Grant;
 
 /// The tenant that all strangers share, in entities that have a tenant column.
 const ANONYMOUS_TENANT: &str = "anonymous";
@@ -13,7 +15,7 @@ const ANONYMOUS_TENANT: &str = "anonymous";
 /// The authority of this version: keys, strangers and permissions from configuration.
 #[derive(Debug)]
 pub struct Permissions {
-    api_keys: Vec<ApiKey>,
+    api_keys: Vec<Secret>,
     /// A bearer token that counts as a stranger's (the demo's).
     guest_token: Option<&'static str>,
     /// Who strangers are, where they are let in: the same for all.
@@ -24,7 +26,7 @@ pub struct Permissions {
 impl Permissions {
     /// From configuration.
     #[must_use]
-    pub fn new(identity: &Identity, grants: Vec<Grant>) -> Self {
+    pub fn new(identity: &Settings, grants: Vec<Grant>) -> Self {
         let stranger = identity.anonymous.then(|| {
             Arc::new(Principal {
                 tenant: Some(Tenant::new(ANONYMOUS_TENANT)),
@@ -49,7 +51,7 @@ impl Permissions {
 
     /// Every key is compared in full, so that the time taken tells nothing about which comes close.
     fn knows_key(&self, given: &str) -> bool {
-        self.api_keys.iter().fold(false, |known, key| known | same(key.0.as_bytes(), given.as_bytes()))
+        self.api_keys.iter().fold(false, |known, key| known | key.is(given))
     }
 
     fn stranger(&self) -> Result<Arc<Principal>, Refusal> {
@@ -152,11 +154,6 @@ fn narrow_columns(query: &mut Query, columns: &[u16]) -> Result<(), Refusal> {
         return Err(forbidden("you may see none of the selected columns".into()));
     }
     Ok(())
-}
-
-fn same(a: &[u8], b: &[u8]) -> bool {
-    let difference = a.iter().zip(b).fold(0, |difference, (a, b)| difference | (a ^ b));
-    a.len() == b.len() && std::hint::black_box(difference) == 0
 }
 
 fn unauthenticated(message: &str) -> Refusal {

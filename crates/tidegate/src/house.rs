@@ -20,15 +20,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api::{self, Api};
 use crate::authority::Permissions;
-use crate::config::{Config, Source};
+use crate::config::{self, Config, Source};
 use crate::feeds::Feed;
 use crate::gateway::StartError;
 use crate::health::Health;
 use crate::metrics;
 use crate::progress::{self, Progress};
 
-/// Shorter keys are warned about.
-const API_KEY_BYTES_GOOD: usize = 16;
 /// How long the last read of an earlier run may keep the store from being opened again.
 const STORE_WAIT: Duration = Duration::from_secs(10);
 /// Between tries.
@@ -96,8 +94,8 @@ impl Plan {
 }
 
 fn configured(config: &Config, permissions: Permissions) -> Arc<dyn Authority> {
-    if config.identity.api_keys.iter().any(|key| key.0.len() < API_KEY_BYTES_GOOD) {
-        tracing::warn!("an API key has fewer than {API_KEY_BYTES_GOOD} characters, so it could be guessed");
+    for warning in config::warnings(&config.identity) {
+        tracing::warn!("{warning}");
     }
     if permissions.is_open() {
         let may = match &config.source {

@@ -85,11 +85,11 @@ fn settings_that_break_a_rule_are_named() {
     assert_snapshot!(refusal("listen = \"localhost\""), @r#"listen = "localhost" (from tidegate.toml): must be an address and port, such as 127.0.0.1:8470 or [::]:8470"#);
     assert_snapshot!(refusal("listen = 8470"), @"listen = 8470 (from tidegate.toml): must be a string");
     assert_snapshot!(refusal("data_dir = \"\""), @r#"data_dir = "" (from tidegate.toml): must name a directory"#);
-    assert_snapshot!(refusal("[identity]\nanonymos = true"), @"identity.anonymos: there is no such key; [identity] has anonymous, api_keys");
+    assert_snapshot!(refusal("[identity]\nanonymos = true"), @"identity.anonymos: there is no such key; [identity] has anonymous, api_keys, required_claims, leeway_ms, max_token_bytes, jwks_floor_ms, jwks_max_age_ms, jwks_timeout_ms, claims, sessions, proof, hook, issuer");
     assert_snapshot!(refusal("[identity]\napi_keys = [\"\"]"), @"identity.api_keys[0]: must not be empty");
     assert_snapshot!(refusal("[identity]\napi_keys = \"my-secret-key\""), @"identity.api_keys (from tidegate.toml): must be a list of strings");
-    assert_snapshot!(refusal("[[identity.issuer]]\nissuer = \"x\""), @"identity.issuer: this version does not serve token issuers");
-    assert_snapshot!(refusal("[identity.sessions]\nredis = \"x\""), @"identity.sessions: this version does not serve device sessions");
+    assert_snapshot!(refusal("[[identity.issuer]]\nissuer = \"x\""), @"identity.issuer[0]: missing field `algorithm`");
+    assert_snapshot!(refusal("[identity.sessions]\nredis = \"x\""), @"identity.sessions.redis (from tidegate.toml): must be redis://host:6379/0, or rediss:// for TLS");
     assert_snapshot!(refusal("[source]\nkind = \"mysql\""), @r#"source.kind = "mysql" (from tidegate.toml): must be "local" or "postgres""#);
     assert_snapshot!(refusal("[log]\nformat = \"xml\""), @r#"log.format = "xml" (from tidegate.toml): must be "text" or "json""#);
     assert_snapshot!(refusal("[log]\nlevel = \"a=b=c\""), @r#"log.level = "a=b=c" (from tidegate.toml): must be a log filter such as "info": error parsing level filter: expected one of "off", "error", "warn", "info", "debug", "trace", or a number 0-5"#);
