@@ -44,7 +44,7 @@ pub use settings::{
     Algorithm, ClaimNames, HookSettings, Issuer, Keys, ProofSettings, RedisSettings, SessionStore, SessionsSettings,
     Settings,
 };
-pub use tokens::UnknownAlgorithm;
+pub use tokens::{JwksMetrics, UnknownAlgorithm};
 
 /// Milliseconds since 1970 in UTC, from wherever the process takes its time. Tests give one of their own.
 pub type Clock = std::sync::Arc<dyn Fn() -> u64 + Send + Sync>;
