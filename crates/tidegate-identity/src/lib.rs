@@ -38,6 +38,7 @@ mod tokens;
 pub use answer::{Answer, Later};
 pub use authority::{Authority, Refusal, Revocation, WriteScope, admit};
 pub use credential::{Credential, Proof, Shown};
+pub use hook::HookMetrics;
 pub use principal::{Claims, Principal, PrincipalKind};
 pub use secret::Secret;
 pub use settings::{
