@@ -4,3 +4,4 @@ mod algorithm;
 mod jwks;
 
 pub use algorithm::UnknownAlgorithm;
+pub use jwks::JwksMetrics;
