@@ -3,8 +3,6 @@
 //! No proxy is looked for and no encoding of the body is understood. Whoever answers is hostile: of an answer nothing is kept
 //! but its status and its body, and a body is read no further than it may be long.
 
-#![cfg_attr(not(test), expect(dead_code, reason = "`access` will make one"))]
-
 use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;

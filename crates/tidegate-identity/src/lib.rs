@@ -40,12 +40,13 @@ pub use authority::{Authority, Refusal, Revocation, WriteScope, admit};
 pub use credential::{Credential, Proof, Shown};
 pub use hook::HookMetrics;
 pub use principal::{Claims, Principal, PrincipalKind};
+pub use proof::{Challenge, Proofs};
 pub use secret::Secret;
 pub use settings::{
     Algorithm, ClaimNames, HookSettings, Issuer, Keys, ProofSettings, RedisSettings, SessionStore, SessionsSettings,
     Settings,
 };
-pub use tokens::{JwksMetrics, UnknownAlgorithm};
+pub use tokens::{JwksMetrics, TokenMetrics, Tokens, TokensError, UnknownAlgorithm};
 
 /// Milliseconds since 1970 in UTC, from wherever the process takes its time. Tests give one of their own.
 pub type Clock = std::sync::Arc<dyn Fn() -> u64 + Send + Sync>;

@@ -11,8 +11,6 @@
 //! a set may hold keys for other purposes, and one that is broken must not take the rest with it. A key whose private part is
 //! published with it verifies nothing.
 
-#![cfg_attr(not(test), expect(dead_code, reason = "the verifier of tokens will ask"))]
-
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
