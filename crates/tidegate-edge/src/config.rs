@@ -88,6 +88,10 @@ pub struct EdgeConfig {
     /// Origins of pages that may connect beside the page's own host: `https://app.example`; `*` lets all in. Default
     /// none.
     pub allowed_origins: Vec<String>,
+    /// The cookie that may carry a token. Whoever sets it must list the pages in `allowed_origins`. Default none.
+    pub cookie: Option<String>,
+    /// Whether a token may be in the address, as `access_token`: it ends up in logs of whatever stands in front. Default no.
+    pub query_token: bool,
     /// Messages of one WebSocket that are read a second, twice as many at once; more wait in the socket. Default 100.
     pub messages_per_second: u32,
     /// `error` events of one connection a second; more are only counted. Default 5.
@@ -128,6 +132,8 @@ impl Default for EdgeConfig {
             sse_comment_interval: Duration::from_secs(15),
             drain_window: Duration::from_secs(10),
             allowed_origins: Vec::new(),
+            cookie: None,
+            query_token: false,
             messages_per_second: 100,
             errors_per_second: 5,
             tls: None,

@@ -26,13 +26,15 @@ pub enum Refused {
     Rate,
     /// The process has grown to `max_memory_bytes`.
     Memory,
+    /// Whether they may could not be found out: a key, a session or the application could not be asked.
+    Identity,
     /// Cut because `max_unauthenticated` others came who had not said either who they are.
     Strangers,
 }
 
 impl Refused {
     /// All of them: the index of each is `reason as usize`.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Capacity,
         Self::Sockets,
         Self::Origin,
@@ -42,6 +44,7 @@ impl Refused {
         Self::Draining,
         Self::Rate,
         Self::Memory,
+        Self::Identity,
         Self::Strangers,
     ];
 
@@ -58,6 +61,7 @@ impl Refused {
             Self::Draining => "draining",
             Self::Rate => "rate",
             Self::Memory => "memory",
+            Self::Identity => "identity",
             Self::Strangers => "strangers",
         }
     }
@@ -134,6 +138,8 @@ pub struct EdgeMetrics {
     pub refused: [AtomicU64; Refused::ALL.len()],
     /// Live connections closed, by [`CloseReason`].
     pub closed: [AtomicU64; CloseReason::ALL.len()],
+    /// Live connections, and clients on their way in, that a revocation or a failed check ended.
+    pub revoked: AtomicU64,
     /// Messages from clients.
     pub messages_in: AtomicU64,
     /// Messages and events to clients.

@@ -119,6 +119,23 @@ impl Session {
         self.outbox.reanchor(id, |request| handle.reanchor(query, request).is_ok()).ok_or(SubscribeError::Busy)
     }
 
+    /// As [`Session::reanchor`], for a query that the client may see where it no longer may see the one before: nothing more
+    /// of that is handed over.
+    ///
+    /// # Errors
+    /// As [`Session::reanchor`]; then the subscription goes on as it was, so end it.
+    pub fn replace(&mut self, id: SubscriptionId, query: Arc<Query>) -> Result<u64, SubscribeError> {
+        let request = self.reanchor(id, query)?;
+        self.outbox.supersede(id, request);
+        Ok(request)
+    }
+
+    /// Whose session it is.
+    #[must_use]
+    pub fn client(&self) -> ClientId {
+        self.client
+    }
+
     /// Ends a subscription; nothing more is handed over for it. Whether there was one.
     pub fn unsubscribe(&mut self, id: SubscriptionId) -> bool {
         self.outbox.end(id);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use tidegate_edge::{Edge, EdgeConfig, Tls};
+use tidegate_edge::{Credentials, Edge, EdgeConfig, Tls};
 use tidegate_feed::LocalFeed;
 use tidegate_feed::postgres::{Outlets, PostgresFeed, Prepared};
 use tidegate_identity::Authority;
@@ -112,6 +112,7 @@ impl House {
     pub(crate) async fn open(plan: &Plan, entities: Entities) -> Result<Self, StartError> {
         let Entities { catalog, authority, prepared } = entities;
         let edge_config = plan.edge_config()?;
+        let credentials = Credentials::of(&edge_config);
         let (mirror, writer) = open_store(&plan.config, &catalog).await?;
         let mirror = Arc::new(mirror);
         let start = writer.position();
@@ -134,7 +135,7 @@ impl House {
             mirror: mirror.clone(),
             applied: on_applied,
         };
-        let api = Api::new(&plan.config.rooms.api, catalog, authority, feed.clone(), mirror.clone());
+        let api = Api::new(&plan.config.rooms.api, catalog, authority, credentials, feed.clone(), mirror.clone());
         let router = api::router(api, health.clone(), exported).merge(plan.routes.clone());
         let (shutdown, serving) = (CancellationToken::new(), JoinSet::new());
         let mut house = Self { feed, live, mirror, health, edge, router, shutdown, serving };

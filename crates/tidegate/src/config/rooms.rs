@@ -106,6 +106,8 @@ fn edge(layers: &Layers) -> Result<EdgeConfig, ConfigError> {
         allowed_origins: origins(layers)?,
         messages_per_second: rate("edge.messages_per_second")?,
         errors_per_second: rate("edge.errors_per_second")?,
+        cookie: None,
+        query_token: false,
         tls: None,
     })
 }
