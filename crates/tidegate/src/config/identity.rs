@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use axum::http::{HeaderName, Uri};
+use axum::http::{HeaderName, Method, Uri};
 use serde::Deserialize;
 use tidegate_identity::{
     Algorithm, ClaimNames, HookSettings, Issuer, Keys, ProofSettings, RedisSettings, Secret, SessionStore,
@@ -58,6 +58,23 @@ pub(super) fn read(layers: &Layers) -> Result<Settings, ConfigError> {
         proof: proof(layers)?,
         hook: hook(layers)?,
     })
+}
+
+/// The cookie that may carry a token. A browser sends it along for any page, so the pages that may are to be listed.
+pub(super) fn cookie(layers: &Layers) -> Result<Option<String>, ConfigError> {
+    let (key, name) = ("identity.cookie", layers.text("identity.cookie"));
+    // The letters of a token (RFC 6265, RFC 9110) are those of a method.
+    if name.is_empty() {
+        return Ok(None);
+    }
+    if name.len() > NAME_BYTES_MAX || Method::from_bytes(name.as_bytes()).is_err() {
+        return Err(layers.error(key, "must be the name of a cookie, such as \"session\""));
+    }
+    let origins = layers.list("edge.allowed_origins");
+    if origins.is_empty() || origins.iter().any(|origin| origin == "*") {
+        return Err(layers.error(key, "needs the pages that may send it in edge.allowed_origins, and not \"*\""));
+    }
+    Ok(Some(name.to_owned()))
 }
 
 /// What is allowed and yet likely a mistake, each in a sentence.

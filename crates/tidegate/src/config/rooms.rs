@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tidegate_edge::EdgeConfig;
 
-use super::ConfigError;
+use super::{ConfigError, identity};
 use super::layers::Layers;
 
 /// Nothing here is larger than a terabyte, and no time longer than a month.
@@ -106,8 +106,8 @@ fn edge(layers: &Layers) -> Result<EdgeConfig, ConfigError> {
         allowed_origins: origins(layers)?,
         messages_per_second: rate("edge.messages_per_second")?,
         errors_per_second: rate("edge.errors_per_second")?,
-        cookie: None,
-        query_token: false,
+        cookie: identity::cookie(layers)?,
+        query_token: layers.bool("identity.query_token"),
         tls: None,
     })
 }

@@ -97,8 +97,14 @@ fn settings_of_identity_that_break_a_rule_are_named() {
     assert_snapshot!(with("", "jwks_floor_ms = 0"), @"identity.jwks_floor_ms = 0 (from t.toml): must be between 1 and 86400000");
     assert_snapshot!(with("", "jwks_max_age_ms = 1000"), @"identity.jwks_max_age_ms = 1000 (from t.toml): must not be less than identity.jwks_floor_ms");
     assert_snapshot!(with("", "jwks_timeout_ms = 0"), @"identity.jwks_timeout_ms = 0 (from t.toml): must be between 1 and 86400000");
-    assert_snapshot!(with("", "issuers = []"), @"identity.issuers: there is no such key; [identity] has anonymous, api_keys, required_claims, leeway_ms, max_token_bytes, jwks_floor_ms, jwks_max_age_ms, jwks_timeout_ms, claims, sessions, proof, hook, issuer");
+    assert_snapshot!(with("", "issuers = []"), @"identity.issuers: there is no such key; [identity] has anonymous, api_keys, required_claims, leeway_ms, max_token_bytes, jwks_floor_ms, jwks_max_age_ms, jwks_timeout_ms, cookie, query_token, claims, sessions, proof, hook, issuer");
     assert_snapshot!(with("", "sessions = \"redis://x\""), @"identity.sessions: is a section: [identity.sessions]");
+    let rule = "needs the pages that may send it in edge.allowed_origins, and not \"*\"";
+    for origins in ["[]", "[\"*\"]", "[\"https://app.example\", \"*\"]"] {
+        let refused = with("", &format!("cookie = \"gate\"\n[edge]\nallowed_origins = {origins}"));
+        assert_eq!(refused, format!("identity.cookie = \"gate\" (from t.toml): {rule}"));
+    }
+    assert_snapshot!(with("", "cookie = \"a b\""), @r#"identity.cookie = "a b" (from t.toml): must be the name of a cookie, such as "session""#);
     assert_snapshot!(with(".claims", "user = \"\""), @r#"identity.claims.user = "" (from t.toml): must be 1 to 256 bytes"#);
     assert_snapshot!(with(".claims", "role = \"r\""), @"identity.claims.role: there is no such key; [identity.claims] has user, tenant, session, roles");
     assert_snapshot!(with(".proof", "challenge_ttl_ms = 0"), @"identity.proof.challenge_ttl_ms = 0 (from t.toml): must be between 1 and 86400000");
@@ -153,6 +159,13 @@ fn a_redis_is_addressed_by_parts_and_never_shown() {
     let config = Config::layered(None, variables, &Flags::default()).unwrap();
     assert_eq!(redis(&config).url.expose(), "redis://u:hunter2@cache/1");
     assert!(config.show().contains("environment TIDEGATE_IDENTITY_SESSIONS_REDIS"));
+}
+
+#[test]
+fn where_else_a_token_may_be_is_the_edges_to_know() {
+    let text = "[identity]\ncookie = \"gate\"\nquery_token = true\n[edge]\nallowed_origins = [\"https://app.example\"]\n";
+    let edge = load(text).unwrap().rooms.edge;
+    assert_eq!((edge.cookie.as_deref(), edge.query_token), (Some("gate"), true));
 }
 
 #[test]
