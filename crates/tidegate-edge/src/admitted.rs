@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::Edge;
 use crate::cap::Place;
 use crate::metrics::{Transport, count};
+use crate::quota::Grip;
 use crate::register::Pass;
 use crate::strangers::StrangerId;
 
@@ -107,6 +108,11 @@ impl Admitted {
     /// Who is there, once that is settled.
     pub(crate) fn pass(&self) -> Option<&Pass> {
         self.pass.as_ref()
+    }
+
+    /// Its part of what its user and its tenant may have.
+    pub(crate) fn grip(&self) -> Option<&Arc<Grip>> {
+        self.pass.as_ref().and_then(Pass::grip)
     }
 
     /// When the identity ends.

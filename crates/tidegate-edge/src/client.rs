@@ -92,7 +92,7 @@ impl Carrier {
     }
 
     /// Has revocations find it; why to close it, where one came before.
-    pub(crate) fn attach(&self) -> Option<CloseReason> {
+    pub(crate) fn attach(&mut self) -> Option<CloseReason> {
         match self {
             Carrier::Socket(socket) => socket.attach(),
             Carrier::Stream(stream) => stream.attach(),

@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::admission::{Admission, retry_after};
 use crate::cap::{Cap, Place};
 use crate::protocol::Protocol;
+use crate::quota::Ledger;
 use crate::{ApiError, Credentials, EdgeConfig, EdgeMetrics, Places, Refused};
 
 /// Requests that wait for a position at once.
@@ -41,6 +42,7 @@ struct Inner {
     waits: Arc<Cap>,
     sockets: HashMap<Box<str>, Make>,
     credentials: Credentials,
+    ledger: Arc<Ledger>,
     links: AtomicU64,
     /// The time over which closes are spread, in milliseconds.
     drain_window_ms: AtomicU64,
@@ -61,6 +63,7 @@ impl Edge {
         let admission = Admission::new(&config, Instant::now());
         let metrics = Arc::default();
         let credentials = Credentials::of(&config);
+        let ledger = Ledger::new(config.quotas);
         let drain_window_ms = AtomicU64::new(millis(config.drain_window));
         Self(Arc::new(Inner {
             config,
@@ -74,6 +77,7 @@ impl Edge {
             waits: Cap::new(WAITS_MAX),
             sockets: HashMap::new(),
             credentials,
+            ledger,
             links: AtomicU64::new(0),
             drain_window_ms,
         }))
@@ -148,9 +152,18 @@ impl Edge {
         &self.0.credentials
     }
 
+    /// What users and tenants use.
+    pub(crate) fn ledger(&self) -> &Arc<Ledger> {
+        &self.0.ledger
+    }
+
     /// Counts someone whose identity was not settled.
     pub(crate) fn refuse(&self, refusal: Refusal) -> ApiError {
-        self.0.metrics.refuse(if refusal.retryable { Refused::Identity } else { Refused::Unauthenticated });
+        self.0.metrics.refuse(match refusal.status {
+            429 => Refused::Quota,
+            _ if refusal.retryable => Refused::Identity,
+            _ => Refused::Unauthenticated,
+        });
         let retry_after = refusal.retryable.then(|| retry_after(rand::random()));
         ApiError { retry_after, ..refusal.into() }
     }

@@ -28,13 +28,15 @@ pub enum Refused {
     Memory,
     /// Whether they may could not be found out: a key, a session or the application could not be asked.
     Identity,
+    /// The user, or the tenant, has as many connections as it may.
+    Quota,
     /// Cut because `max_unauthenticated` others came who had not said either who they are.
     Strangers,
 }
 
 impl Refused {
     /// All of them: the index of each is `reason as usize`.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Capacity,
         Self::Sockets,
         Self::Origin,
@@ -45,6 +47,7 @@ impl Refused {
         Self::Rate,
         Self::Memory,
         Self::Identity,
+        Self::Quota,
         Self::Strangers,
     ];
 
@@ -62,6 +65,7 @@ impl Refused {
             Self::Rate => "rate",
             Self::Memory => "memory",
             Self::Identity => "identity",
+            Self::Quota => "quota",
             Self::Strangers => "strangers",
         }
     }
@@ -74,11 +78,13 @@ pub enum Paused {
     Messages,
     /// It sent more than `bytes_per_second`.
     Bytes,
+    /// Its user or tenant sent more than its quota.
+    Quota,
 }
 
 impl Paused {
     /// All of them: the index of each is `reason as usize`.
-    pub const ALL: [Self; 2] = [Self::Messages, Self::Bytes];
+    pub const ALL: [Self; 3] = [Self::Messages, Self::Bytes, Self::Quota];
 
     /// The metric label.
     #[must_use]
@@ -86,6 +92,7 @@ impl Paused {
         match self {
             Self::Messages => "messages",
             Self::Bytes => "bytes",
+            Self::Quota => "quota",
         }
     }
 }

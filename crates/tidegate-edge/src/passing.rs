@@ -11,7 +11,9 @@ use axum::http::{HeaderMap, Request, Uri};
 use hyper::body::Incoming;
 use tidegate_identity::{Answer, Credential, Principal, Proof, Refusal, Shown};
 use tidegate_session::CloseReason;
+use tokio::time::Instant;
 
+use crate::quota::Grip;
 use crate::register::{Pass, Register};
 use crate::worker::Worker;
 use crate::{ApiError, Edge};
@@ -32,13 +34,13 @@ impl Ask {
     }
 
     /// Begins to find out about it.
-    pub(crate) fn begin(self, edge: Edge, register: Rc<Register>) -> Passing {
+    pub(crate) fn begin(self, edge: Edge, register: Rc<Register>, held: Option<Arc<Grip>>) -> Passing {
         Box::pin(async move {
             let headers = HeaderMap::new();
             let answer = edge
                 .authority()
                 .authenticate(&Shown { credential: Credential::Bearer(&self.token), headers: &headers });
-            pass(&edge, &register, answer, Proof::Shown(self.proof.as_deref())).await
+            pass(&edge, &register, answer, Proof::Shown(self.proof.as_deref()), held.as_ref()).await
         })
     }
 }
@@ -55,7 +57,7 @@ impl Worker {
         let passed = async {
             let presented = edge.credentials().find(uri, headers)?;
             let answer = edge.authority().authenticate(&presented.shown());
-            pass(edge, &self.register, answer, presented.proof()).await
+            pass(edge, &self.register, answer, presented.proof(), None).await
         };
         passed.await.map_err(|refusal| edge.refuse(refusal))
     }
@@ -66,9 +68,13 @@ async fn pass(
     register: &Rc<Register>,
     answer: Answer<Arc<Principal>>,
     proof: Proof<'_>,
+    held: Option<&Arc<Grip>>,
 ) -> Result<Pass, Refusal> {
-    let pass = register.enter(answer.wait().await?);
+    let mut pass = register.enter(answer.wait().await?);
     edge.authority().check(pass.principal(), proof).wait().await?;
+    // Last, so that whoever is refused uses up nothing of anybody's.
+    let grip = edge.ledger().hold(pass.principal(), held, Instant::now())?;
+    pass.hold(grip);
     match pass.ended() {
         None => Ok(pass),
         Some(reason) => Err(refusal(reason)),

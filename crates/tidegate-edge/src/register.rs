@@ -14,6 +14,8 @@ use tidegate_identity::Principal;
 use tidegate_live::ClientId;
 use tidegate_session::CloseReason;
 
+use crate::quota::Grip;
+
 /// Everybody on one worker.
 #[derive(Default)]
 pub(crate) struct Register(RefCell<Book>);
@@ -35,6 +37,7 @@ pub(crate) struct Entry {
 /// A connection's place in the register. Dropping it takes the entry out.
 pub(crate) struct Pass {
     entry: Rc<Entry>,
+    grip: Option<Arc<Grip>>,
     at: usize,
     register: Rc<Register>,
 }
@@ -49,7 +52,7 @@ impl Register {
         if let Some(session) = session {
             book.by_session.entry(session).or_default().push(at);
         }
-        Pass { entry, at, register: self.clone() }
+        Pass { entry, grip: None, at, register: self.clone() }
     }
 
     /// Everybody who is bound to a device session.
@@ -78,6 +81,16 @@ impl Pass {
     /// Who it is.
     pub(crate) fn principal(&self) -> &Arc<Principal> {
         &self.entry.principal
+    }
+
+    /// Takes its part of what its user and its tenant may have.
+    pub(crate) fn hold(&mut self, grip: Option<Arc<Grip>>) {
+        self.grip = grip;
+    }
+
+    /// Its part of that, where there is a limit.
+    pub(crate) fn grip(&self) -> Option<&Arc<Grip>> {
+        self.grip.as_ref()
     }
 
     /// From now on it is this client that a revocation closes.

@@ -288,6 +288,10 @@ impl Socket {
                 self.read_at = self.read_at.max(Some(until));
                 self.admitted.edge.metrics().pause(Paused::Messages);
             }
+            if let Some(until) = self.admitted.grip().and_then(|grip| grip.charge(now)) {
+                self.read_at = self.read_at.max(Some(until));
+                self.admitted.edge.metrics().pause(Paused::Quota);
+            }
             self.blocked_reads += 1;
             let metrics = self.admitted.edge.metrics();
             match event {
@@ -296,7 +300,9 @@ impl Socket {
                     self.pace = None;
                     self.protocol.text(&mut self.session, text, now)?;
                     let ask = self.protocol.ask();
-                    self.passing = ask.map(|ask| ask.begin(self.admitted.edge.clone(), register.clone()));
+                    self.passing = ask.map(|ask| {
+                        ask.begin(self.admitted.edge.clone(), register.clone(), self.admitted.grip().cloned())
+                    });
                 }
                 Event::Binary(bytes) => {
                     count(&metrics.binary);

@@ -119,6 +119,9 @@ fn open(
     let (want, _) = worker.edge.want(pass.principal(), query, resume(asked, headers), asked.synced)?;
     let format = format(headers);
     let client = worker.enter(|mut session| {
+        if let Some(grip) = pass.grip() {
+            session.share(grip.shares());
+        }
         session.subscribe(want)?;
         let mut admitted = Admitted::new(&worker.edge, link, place, "live", format.transport());
         admitted.settle(pass, Instant::now());

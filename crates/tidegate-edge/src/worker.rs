@@ -116,7 +116,7 @@ impl Worker {
         let id = ClientId(u64::from(self.generation.get()) << 32 | slot as u64);
         let client = Rc::new(Client::new(id, make(Session::new(self.room.clone(), id))?));
         self.clients.borrow_mut().insert(client.clone());
-        let ended = client.carrier.borrow().attach();
+        let ended = client.carrier.borrow_mut().attach();
         if let Some(reason) = ended {
             self.close(&client, reason);
         }

@@ -2,7 +2,7 @@
 
 use std::task::{Context, Poll};
 
-use tidegate_session::CloseReason;
+use tidegate_session::{CloseReason, Session};
 use tokio::time::Instant;
 
 use super::Socket;
@@ -11,9 +11,10 @@ use crate::register::Pass;
 
 impl Socket {
     /// Has revocations find the connection; why to close it, where one came before.
-    pub(crate) fn attach(&self) -> Option<CloseReason> {
+    pub(crate) fn attach(&mut self) -> Option<CloseReason> {
         let pass = self.admitted.pass()?;
         pass.attach(self.session.client());
+        share(&mut self.session, pass);
         pass.ended()
     }
 
@@ -40,7 +41,14 @@ impl Socket {
             return Err(reason);
         }
         self.protocol.settled(&mut self.session, Ok(pass.principal()))?;
+        share(&mut self.session, &pass);
         self.admitted.settle(pass, Instant::now());
         Ok(())
+    }
+}
+
+fn share(session: &mut Session, pass: &Pass) {
+    if let Some(grip) = pass.grip() {
+        session.share(grip.shares());
     }
 }

@@ -85,7 +85,7 @@ fn settings_that_break_a_rule_are_named() {
     assert_snapshot!(refusal("listen = \"localhost\""), @r#"listen = "localhost" (from tidegate.toml): must be an address and port, such as 127.0.0.1:8470 or [::]:8470"#);
     assert_snapshot!(refusal("listen = 8470"), @"listen = 8470 (from tidegate.toml): must be a string");
     assert_snapshot!(refusal("data_dir = \"\""), @r#"data_dir = "" (from tidegate.toml): must name a directory"#);
-    assert_snapshot!(refusal("[identity]\nanonymos = true"), @"identity.anonymos: there is no such key; [identity] has anonymous, api_keys, required_claims, leeway_ms, max_token_bytes, jwks_floor_ms, jwks_max_age_ms, jwks_timeout_ms, cookie, query_token, claims, sessions, proof, hook, issuer");
+    assert_snapshot!(refusal("[identity]\nanonymos = true"), @"identity.anonymos: there is no such key; [identity] has anonymous, api_keys, required_claims, leeway_ms, max_token_bytes, jwks_floor_ms, jwks_max_age_ms, jwks_timeout_ms, cookie, query_token, claims, sessions, proof, hook, limits, issuer");
     assert_snapshot!(refusal("[identity]\napi_keys = [\"\"]"), @"identity.api_keys[0]: must not be empty");
     assert_snapshot!(refusal("[identity]\napi_keys = \"my-secret-key\""), @"identity.api_keys (from tidegate.toml): must be a list of strings");
     assert_snapshot!(refusal("[[identity.issuer]]\nissuer = \"x\""), @"identity.issuer[0]: missing field `algorithm`");

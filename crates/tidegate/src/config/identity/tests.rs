@@ -97,7 +97,7 @@ fn settings_of_identity_that_break_a_rule_are_named() {
     assert_snapshot!(with("", "jwks_floor_ms = 0"), @"identity.jwks_floor_ms = 0 (from t.toml): must be between 1 and 86400000");
     assert_snapshot!(with("", "jwks_max_age_ms = 1000"), @"identity.jwks_max_age_ms = 1000 (from t.toml): must not be less than identity.jwks_floor_ms");
     assert_snapshot!(with("", "jwks_timeout_ms = 0"), @"identity.jwks_timeout_ms = 0 (from t.toml): must be between 1 and 86400000");
-    assert_snapshot!(with("", "issuers = []"), @"identity.issuers: there is no such key; [identity] has anonymous, api_keys, required_claims, leeway_ms, max_token_bytes, jwks_floor_ms, jwks_max_age_ms, jwks_timeout_ms, cookie, query_token, claims, sessions, proof, hook, issuer");
+    assert_snapshot!(with("", "issuers = []"), @"identity.issuers: there is no such key; [identity] has anonymous, api_keys, required_claims, leeway_ms, max_token_bytes, jwks_floor_ms, jwks_max_age_ms, jwks_timeout_ms, cookie, query_token, claims, sessions, proof, hook, limits, issuer");
     assert_snapshot!(with("", "sessions = \"redis://x\""), @"identity.sessions: is a section: [identity.sessions]");
     let rule = "needs the pages that may send it in edge.allowed_origins, and not \"*\"";
     for origins in ["[]", "[\"*\"]", "[\"https://app.example\", \"*\"]"] {
@@ -117,6 +117,7 @@ fn settings_of_identity_that_break_a_rule_are_named() {
     assert_snapshot!(with(".hook", "headers = [\"a b\"]"), @r#"identity.hook.headers = ["a b"] (from t.toml): "a b" is no name of a header"#);
     assert_snapshot!(with(".hook", "headers = []"), @"identity.hook.headers = [] (from t.toml): must name a header: without any the application cannot tell people apart");
     assert_snapshot!(with(".hook", "timeout_ms = 0"), @"identity.hook.timeout_ms = 0 (from t.toml): must be between 1 and 86400000");
+    assert_snapshot!(with(".limits", "user_connections = -1"), @"identity.limits.user_connections = -1 (from t.toml): must be between 0 and 268435456");
     assert_snapshot!(with(".hook", "secret = 271828"), @"identity.hook.secret (from t.toml): must be a string");
 }
 
@@ -162,10 +163,11 @@ fn a_redis_is_addressed_by_parts_and_never_shown() {
 }
 
 #[test]
-fn where_else_a_token_may_be_is_the_edges_to_know() {
-    let text = "[identity]\ncookie = \"gate\"\nquery_token = true\n[edge]\nallowed_origins = [\"https://app.example\"]\n";
+fn what_the_edge_does_for_identity_is_told_to_it() {
+    let text = "[identity]\ncookie = \"gate\"\nquery_token = true\n[identity.limits]\nuser_connections = 5\ntenant_subscriptions = 9\n[edge]\nallowed_origins = [\"https://app.example\"]\n";
     let edge = load(text).unwrap().rooms.edge;
     assert_eq!((edge.cookie.as_deref(), edge.query_token), (Some("gate"), true));
+    assert_eq!((edge.quotas.user.connections, edge.quotas.tenant.subscriptions), (5, 9));
 }
 
 #[test]
