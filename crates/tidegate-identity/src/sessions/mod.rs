@@ -2,5 +2,8 @@
 #![cfg_attr(not(test), expect(dead_code, reason = "nobody asks for a session yet"))]
 
 mod cache;
+mod embedded;
+mod file;
+mod marks;
 mod snapshot;
 mod table;
