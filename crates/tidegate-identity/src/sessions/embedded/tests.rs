@@ -169,7 +169,8 @@ fn folded_marks_stay_folded() {
 #[test]
 fn a_file_that_is_not_ours_is_refused_and_left_alone() {
     let garbage = "not a database, but long enough to be read as the head of one: ".repeat(9);
-    let spoilt: [(&dyn Fn(&Path), &str); 5] = [
+    type Spoil<'a> = &'a dyn Fn(&Path);
+    let spoilt: [(Spoil<'_>, &str); 5] = [
         (&|path| fs::write(path, &garbage).unwrap(), "damaged"),
         (&|path| executed(path, "CREATE TABLE notes (text)"), "something else"),
         (&|path| made(path, "PRAGMA user_version = 2"), "this version reads formats up to 1; use a newer Tidegate"),
