@@ -40,6 +40,7 @@ pub use authority::{Authority, Refusal, Revocation, WriteScope, admit};
 pub use credential::{Credential, Proof, Shown};
 pub use principal::{Claims, Principal, PrincipalKind};
 pub use secret::Secret;
+pub use sessions::{SessionMetrics, Sessions, SessionsError};
 pub use settings::{
     Algorithm, ClaimNames, HookSettings, Issuer, Keys, ProofSettings, RedisSettings, SessionStore, SessionsSettings,
     Settings,
