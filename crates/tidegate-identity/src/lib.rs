@@ -42,6 +42,7 @@ pub use hook::HookMetrics;
 pub use principal::{Claims, Principal, PrincipalKind};
 pub use proof::{Challenge, Proofs};
 pub use secret::Secret;
+pub use sessions::{SessionMetrics, Sessions, SessionsError};
 pub use settings::{
     Algorithm, ClaimNames, HookSettings, Issuer, Keys, ProofSettings, RedisSettings, SessionStore, SessionsSettings,
     Settings,
