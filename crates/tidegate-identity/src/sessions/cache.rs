@@ -203,4 +203,6 @@ impl Cache {
 }
 
 #[cfg(test)]
+mod model;
+#[cfg(test)]
 mod tests;
