@@ -12,14 +12,19 @@ mod redis;
 mod snapshot;
 mod table;
 
+use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 use tokio::runtime::Handle;
 use tokio::sync::broadcast;
 
 use self::cache::Known;
+use self::embedded::{Embedded, EmbeddedError};
+use self::marks::Mark;
 pub use self::metrics::SessionMetrics;
 use self::redis::RedisSessions;
+use self::snapshot::{Snapshot, decode};
 use crate::{Answer, Clock, Principal, PrincipalKind, Refusal, Revocation, SessionStore, SessionsSettings};
 
 /// Revocations that a receiver may lag behind; past it, it checks everything.
@@ -39,8 +44,16 @@ pub enum SessionsError {
     Stream,
     #[error("identity.sessions.{0}: it must be more than 0")]
     Zero(&'static str),
-    #[error("Redis: {0}")]
-    Redis(String),
+    #[error("{0}")]
+    Open(String),
+    #[error("the session is not valid: {0}")]
+    Malformed(&'static str),
+    #[error("{0}")]
+    Refused(String),
+    #[error("sessions are written in Redis")]
+    NotEmbedded,
+    #[error("{0}")]
+    Unavailable(String),
 }
 
 /// The device sessions of a process. Cheap to clone; what it does ends with the last clone.
@@ -48,10 +61,14 @@ pub enum SessionsError {
 pub struct Sessions(Arc<Inner>);
 
 struct Inner {
-    store: RedisSessions,
+    /// `None`: sessions are in the embedded store.
+    redis: Option<RedisSessions>,
+    /// Marks, whoever has the sessions.
+    embedded: Embedded,
     is_required: bool,
     revocations: broadcast::Sender<Revocation>,
     metrics: Arc<SessionMetrics>,
+    clock: Clock,
 }
 
 /// A session as it is known.
@@ -68,6 +85,23 @@ impl From<Known<'_>> for Record {
     }
 }
 
+impl From<Snapshot> for Record {
+    fn from(snapshot: Snapshot) -> Self {
+        Self { user: snapshot.user, public_key: snapshot.public_key.into(), is_revoked: snapshot.is_revoked }
+    }
+}
+
+impl From<EmbeddedError> for SessionsError {
+    fn from(error: EmbeddedError) -> Self {
+        match error {
+            EmbeddedError::IsRevoked | EmbeddedError::Name => Self::Refused(error.to_string()),
+            EmbeddedError::Busy | EmbeddedError::Closed | EmbeddedError::Sqlite(_) => {
+                Self::Unavailable(error.to_string())
+            }
+        }
+    }
+}
+
 impl Sessions {
     /// Opens the store, or begins to follow the stream, on `runtime`. Redis that is down is no error: until it is there, who
     /// has a session is answered with 503.
@@ -81,15 +115,17 @@ impl Sessions {
         }
         let revocations = broadcast::Sender::new(REVOCATIONS_MAX);
         let metrics = Arc::<SessionMetrics>::default();
-        let (store, is_required) = match &settings.store {
-            SessionStore::Embedded(_) => return Err(SessionsError::Stream),
+        let (file, redis) = match &settings.store {
+            SessionStore::Embedded(file) => (file, None),
             SessionStore::Redis(redis) => {
-                let started =
-                    RedisSessions::start(settings, redis, runtime, clock, revocations.clone(), Arc::clone(&metrics));
-                (started.await?, true)
+                let (clock, revocations, metrics) = (Arc::clone(&clock), revocations.clone(), Arc::clone(&metrics));
+                let started = RedisSessions::start(settings, redis, runtime.clone(), clock, revocations, metrics);
+                (&redis.marks, Some(started.await?))
             }
         };
-        Ok(Self(Arc::new(Inner { store, is_required, revocations, metrics })))
+        let embedded = open(file, &runtime).await?;
+        let is_required = settings.required || redis.is_some();
+        Ok(Self(Arc::new(Inner { redis, embedded, is_required, revocations, metrics, clock })))
     }
 
     /// Whether a principal's session is known, its own and not revoked, and neither its user nor its tenant is: the public
@@ -98,6 +134,9 @@ impl Sessions {
         if principal.kind != PrincipalKind::User {
             return Answer::Now(Ok(None));
         }
+        if self.0.embedded.is_marked(principal) {
+            return Answer::Now(Err(Refusal::revoked()));
+        }
         let Some(session) = &principal.session else {
             return Answer::Now(match self.0.is_required {
                 true => Err(Refusal::unauthenticated("the token names no device session")),
@@ -105,8 +144,19 @@ impl Sessions {
             });
         };
         let (user, is_required) = (Arc::clone(&principal.user), self.0.is_required);
-        let judged = move |record: Option<Record>| Answer::Now(judge(record, &user, is_required));
-        self.0.store.ask(session).and_then(judged)
+        self.ask(session).and_then(move |record| Answer::Now(judge(record, &user, is_required)))
+    }
+
+    /// What is known about a session.
+    fn ask(&self, id: &Arc<str>) -> Answer<Option<Record>> {
+        if let Some(redis) = &self.0.redis {
+            return redis.ask(id);
+        }
+        let (embedded, id) = (self.0.embedded.clone(), Arc::clone(id));
+        Answer::Later(Box::pin(async move {
+            let found = embedded.get(&id).await;
+            found.map(|found| found.map(Record::from)).map_err(|error| Refusal::unavailable(error.to_string()))
+        }))
     }
 
     /// Tells from now on which connections have to end, or to be checked again.
@@ -115,18 +165,51 @@ impl Sessions {
         self.0.revocations.subscribe()
     }
 
-    /// Revokes for good. `false`: there is no such session; only Redis knows that.
+    /// Revokes for good, and ends the connections: a session; all tokens of a user or a tenant that were issued by now.
+    /// `false`: there is no such session. Only Redis knows that; the embedded store keeps in mind any id.
     ///
     /// # Errors
     /// It could not be stored, and nothing is revoked.
     pub async fn revoke(&self, target: Revocation) -> Result<bool, SessionsError> {
-        match target {
-            Revocation::Session(id) => self.0.store.revoke(&id).await,
-            target => {
-                let _ = self.0.revocations.send(target);
-                Ok(true)
-            }
+        let now_ms = (self.0.clock)();
+        let mark = match &target {
+            Revocation::Session(id) => match &self.0.redis {
+                // The stream says so to everybody, this gateway among them.
+                Some(redis) => return redis.revoke(id).await,
+                None => {
+                    self.0.embedded.revoke(id, now_ms).await?;
+                    self.0.metrics.revoked.fetch_add(1, Relaxed);
+                    None
+                }
+            },
+            Revocation::User { user, tenant } => Some(Mark::User { user: Arc::clone(user), tenant: tenant.clone() }),
+            Revocation::Tenant(tenant) => Some(Mark::Tenant(tenant.clone())),
+            Revocation::Recheck(_) | Revocation::RecheckAll => None,
+        };
+        if let Some(mark) = mark {
+            self.0.embedded.mark(mark, now_ms).await?;
         }
+        // Nobody listens: nobody is connected.
+        let _ = self.0.revocations.send(target);
+        Ok(true)
+    }
+
+    /// Stores an active session, new or as it is now.
+    ///
+    /// # Errors
+    /// A name or key that is empty or too long, a session that was revoked, a store that fails, or one in Redis.
+    pub async fn put(&self, id: &str, user: &str, public_key: &str) -> Result<(), SessionsError> {
+        if self.0.redis.is_some() {
+            return Err(SessionsError::NotEmbedded);
+        }
+        let fields =
+            [("device_session_id", id), ("user_id", user), ("client_public_key", public_key), ("status", "active")];
+        let fields = fields.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()));
+        let snapshot = decode(fields).map_err(|malformed| SessionsError::Malformed(malformed.rule))?;
+        self.0.embedded.put(snapshot).await?;
+        // It may be another user's now.
+        let _ = self.0.revocations.send(Revocation::Recheck(id.into()));
+        Ok(())
     }
 
     /// What is counted.
@@ -138,8 +221,15 @@ impl Sessions {
     /// Why sessions cannot be checked now, for `/readyz`.
     #[must_use]
     pub fn trouble(&self) -> Option<&'static str> {
-        self.0.store.trouble()
+        self.0.redis.as_ref().and_then(RedisSessions::trouble)
     }
+}
+
+async fn open(file: &Path, runtime: &Handle) -> Result<Embedded, SessionsError> {
+    let file = file.to_owned();
+    let opened = runtime.spawn_blocking(move || Embedded::open(&file)).await;
+    let opened = opened.map_err(|error| SessionsError::Open(error.to_string()))?;
+    opened.map_err(|error| SessionsError::Open(error.to_string()))
 }
 
 /// Whether a session lets its user in, and with what key.

@@ -1,11 +1,13 @@
 //! A real Redis, the sessions that follow it, and somebody who writes there.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, SystemTime};
 
 use redis::aio::MultiplexedConnection;
 use redis::{Cmd, FromRedisValue};
+use tempfile::TempDir;
 use tidegate_identity::{
     Clock, Principal, PrincipalKind, RedisSettings, Refusal, Revocation, Secret, SessionStore, Sessions,
     SessionsSettings,
@@ -26,10 +28,11 @@ pub(crate) struct Fixture {
     pub(crate) sessions: Sessions,
     pub(crate) told: broadcast::Receiver<Revocation>,
     pub(crate) writer: MultiplexedConnection,
+    _directory: TempDir,
 }
 
 /// Settings for a server, with a short read block.
-pub(crate) fn settings(url: &str) -> SessionsSettings {
+pub(crate) fn settings(url: &str, marks: &Path) -> SessionsSettings {
     SessionsSettings {
         store: SessionStore::Redis(RedisSettings {
             url: Secret::new(url),
@@ -37,6 +40,7 @@ pub(crate) fn settings(url: &str) -> SessionsSettings {
             stream: "session_events".to_owned(),
             key_prefix: "session:".to_owned(),
             read_block: BLOCK,
+            marks: marks.into(),
         }),
         // What answers at all answers then, however loaded the machine is.
         lookup_timeout: Duration::from_secs(2),
@@ -56,12 +60,16 @@ pub(crate) async fn writer(url: &str) -> MultiplexedConnection {
 impl Fixture {
     /// Sessions that follow a server, in step.
     pub(crate) async fn start(server: &Redis) -> Self {
-        Self::with(server, settings(&server.url())).await
+        Self::with(server, |_| {}).await
     }
 
-    pub(crate) async fn with(server: &Redis, settings: SessionsSettings) -> Self {
+    pub(crate) async fn with(server: &Redis, change: impl FnOnce(&mut SessionsSettings)) -> Self {
+        let directory = TempDir::new().unwrap();
+        let mut settings = settings(&server.url(), &directory.path().join("sessions.db"));
+        change(&mut settings);
         let sessions = Sessions::start(&settings, Handle::current(), clock()).await.unwrap();
-        let fixture = Self { told: sessions.revocations(), sessions, writer: writer(&server.url()).await };
+        let writer = writer(&server.url()).await;
+        let fixture = Self { told: sessions.revocations(), sessions, writer, _directory: directory };
         until("it is in step", || fixture.sessions.trouble().is_none()).await;
         fixture
     }

@@ -151,8 +151,8 @@ impl RedisSessions {
         // On the runtime of the connection, whoever asks.
         let revoking = self.runtime.spawn(async move { hashes.revoke(&id, now_ms).await });
         let revoked =
-            AbortOnDropHandle::new(revoking).await.map_err(|error| SessionsError::Redis(error.to_string()))?;
-        revoked.map_err(|trouble| SessionsError::Redis(trouble.to_string()))
+            AbortOnDropHandle::new(revoking).await.map_err(|error| SessionsError::Unavailable(error.to_string()))?;
+        revoked.map_err(|trouble| SessionsError::Unavailable(format!("Redis: {trouble}")))
     }
 
     pub(super) fn trouble(&self) -> Option<&'static str> {
