@@ -38,6 +38,9 @@ mod tokens;
 pub use answer::{Answer, Later};
 pub use authority::{Authority, Refusal, Revocation, WriteScope, admit};
 pub use credential::{Credential, Proof, Shown};
+pub use permissions::{
+    AgentVerb, Audience, EntityRights, Grant, Patterns, Permissions, Rights, Rows, Template, TopicVerb,
+};
 pub use principal::{Claims, Principal, PrincipalKind};
 pub use secret::Secret;
 pub use settings::{

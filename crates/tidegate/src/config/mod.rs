@@ -13,12 +13,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
+use tidegate_identity::Grant;
 use tidegate_model::{Catalog, EntityBuilder};
 use toml::Table;
 
 pub use error::{ConfigError, Origin};
 use layers::Layers;
-pub use permissions::Grant;
 use permissions::Permission;
 pub use rooms::{Api, Rooms};
 pub use source::{Postgres, Source};
