@@ -39,6 +39,9 @@ pub use answer::{Answer, Later};
 pub use authority::{Authority, Refusal, Revocation, WriteScope, admit};
 pub use credential::{Credential, Proof, Shown};
 pub use hook::HookMetrics;
+pub use permissions::{
+    AgentVerb, Audience, EntityRights, Grant, Patterns, Permissions, Rights, Rows, Template, TopicVerb,
+};
 pub use principal::{Claims, Principal, PrincipalKind};
 pub use proof::{Challenge, Proofs};
 pub use secret::Secret;

@@ -14,14 +14,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
-use tidegate_identity::Settings;
+use tidegate_identity::{Grant, Settings};
 use tidegate_model::{Catalog, EntityBuilder};
 use toml::Table;
 
 pub use error::{ConfigError, Origin};
 pub(crate) use identity::warnings;
 use layers::Layers;
-pub use permissions::Grant;
 use permissions::Permission;
 pub use rooms::{Api, Rooms};
 pub use source::{Postgres, Source};
