@@ -25,23 +25,23 @@ const HEAD_BYTES_MAX: usize = 64 << 10;
 
 /// A client of HTTP/1.1, plain or over TLS with the public roots. Cheap to clone; clones share their connections.
 #[derive(Clone)]
-pub(crate) struct Fetch {
+pub struct Fetch {
     client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
     runtime: Handle,
 }
 
 /// What one request may take.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Bounds {
+pub struct Bounds {
     /// From the look-up of the name to the last byte.
-    pub(crate) timeout: Duration,
+    pub timeout: Duration,
     /// Of the answer's body.
-    pub(crate) bytes_max: usize,
+    pub bytes_max: usize,
 }
 
 /// Why there is no answer. Says nothing that was sent, nor of the body of what came.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum FetchError {
+pub enum FetchError {
     /// It is still not complete.
     #[error("no complete answer within {} ms", .0.as_millis())]
     Late(Duration),
@@ -64,7 +64,7 @@ impl Fetch {
     ///
     /// # Errors
     /// The build's cryptography knows no version of TLS.
-    pub(crate) fn new(runtime: Handle) -> Result<Self, FetchError> {
+    pub fn new(runtime: Handle) -> Result<Self, FetchError> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let tls = rustls::ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?
@@ -88,7 +88,7 @@ impl Fetch {
     ///
     /// # Errors
     /// There is no answer within the bounds, or it is another one than 200.
-    pub(crate) async fn get(&self, url: &Uri, bounds: Bounds) -> Result<Bytes, FetchError> {
+    pub async fn get(&self, url: &Uri, bounds: Bounds) -> Result<Bytes, FetchError> {
         match self.ask(Method::GET, url, HeaderMap::new(), Bytes::new(), bounds).await? {
             (StatusCode::OK, body) => Ok(body),
             (status, _) => Err(FetchError::Status(status)),
@@ -99,7 +99,7 @@ impl Fetch {
     ///
     /// # Errors
     /// There is no answer within the bounds.
-    pub(crate) async fn post(
+    pub async fn post(
         &self,
         url: &Uri,
         headers: HeaderMap,

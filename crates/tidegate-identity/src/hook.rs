@@ -15,8 +15,6 @@
 //! Once at a time about the same headers, whoever waits; not at all about who shows none of them; and not again for the
 //! `cache_ms` that it said, or until the identity ends. What went wrong is not kept.
 
-#![cfg_attr(not(test), expect(dead_code, reason = "`access` will ask"))]
-
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};

@@ -35,9 +35,11 @@ mod sessions;
 mod settings;
 mod tokens;
 
+pub use access::{Access, Identity, IdentityError};
 pub use answer::{Answer, Later};
 pub use authority::{Authority, Refusal, Revocation, WriteScope, admit};
 pub use credential::{Credential, Proof, Shown};
+pub use fetch::{Bounds, Fetch, FetchError};
 pub use hook::HookMetrics;
 pub use permissions::{
     AgentVerb, Audience, EntityRights, Grant, Patterns, Permissions, Rights, Rows, Template, TopicVerb,

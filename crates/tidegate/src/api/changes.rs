@@ -75,7 +75,7 @@ fn read_only() -> Response {
 
 impl Api {
     /// The whole body, bounded in bytes and time, with its share of what all bodies may have.
-    async fn body(
+    pub(super) async fn body(
         &self,
         headers: &HeaderMap,
         body: Body,

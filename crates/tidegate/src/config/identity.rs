@@ -16,7 +16,7 @@ use url::Url;
 use super::ConfigError;
 use super::layers::Layers;
 
-/// Device sessions that are kept here, in the data directory.
+/// In the data directory: device sessions that are kept here, and marks of users and tenants that were revoked.
 const SESSIONS_FILE: &str = "sessions.db";
 /// Nothing here takes longer than a day.
 const MILLIS_MAX: u64 = 24 * 3_600_000;
@@ -215,7 +215,11 @@ fn embedded(layers: &Layers) -> Result<SessionStore, ConfigError> {
     if let Some(key) = of_redis.iter().find(|key| !layers.text(key).is_empty()) {
         return Err(layers.error(key, "is for identity.sessions.redis; set that, or leave this out"));
     }
-    Ok(SessionStore::Embedded(Path::new(layers.text("data_dir")).join(SESSIONS_FILE)))
+    Ok(SessionStore::Embedded(file(layers)))
+}
+
+fn file(layers: &Layers) -> PathBuf {
+    Path::new(layers.text("data_dir")).join(SESSIONS_FILE)
 }
 
 fn redis(layers: &Layers) -> Result<RedisSettings, ConfigError> {
@@ -226,6 +230,7 @@ fn redis(layers: &Layers) -> Result<RedisSettings, ConfigError> {
     }
     Ok(RedisSettings {
         url: Secret::new(String::from(url)),
+        marks: file(layers),
         root_certificate: (!root_certificate.is_empty()).then(|| root_certificate.into()),
         stream: text(layers, "identity.sessions.stream")?,
         key_prefix: text(layers, "identity.sessions.key_prefix")?,
