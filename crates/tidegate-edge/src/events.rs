@@ -221,15 +221,12 @@ impl Protocol for Events {
         self.ask.take()
     }
 
-    fn settled(&mut self, session: &mut Session, settled: Result<&Arc<Principal>, Refusal>) -> Result<(), CloseReason> {
-        let id = self.asking.take();
-        let changed = settled.map_err(ApiError::from).and_then(|principal| self.become_known(session, principal));
-        match (changed, id) {
-            (Ok(data), Some(id)) => session.reply(reply(&id, &data)),
-            (Ok(_), None) => {}
-            (Err(error), id) => return self.refuse(session, id.as_deref(), &error, Instant::now()),
-        }
-        Ok(())
+    fn settled(
+        &mut self,
+        session: &mut Session,
+        settled: Result<&Arc<Principal>, Refusal>,
+    ) -> Result<bool, CloseReason> {
+        self.become_known(session, settled)
     }
 
     fn item(&mut self, item: Item, out: &mut Out) -> Result<(), CloseReason> {

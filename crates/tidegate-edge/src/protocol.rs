@@ -47,7 +47,8 @@ pub trait Protocol {
         None
     }
 
-    /// What came of those: who is there from now on, or a refusal, after which everything is as it was.
+    /// What came of those: who is there from now on, or a refusal. Whether the connection is theirs now; if not, everything is
+    /// as it was.
     ///
     /// # Errors
     /// Why to close the connection.
@@ -55,7 +56,7 @@ pub trait Protocol {
         &mut self,
         _session: &mut Session,
         _settled: Result<&Arc<Principal>, Refusal>,
-    ) -> Result<(), CloseReason> {
-        Ok(())
+    ) -> Result<bool, CloseReason> {
+        Ok(false)
     }
 }

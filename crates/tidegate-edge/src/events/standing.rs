@@ -3,43 +3,62 @@
 use std::sync::Arc;
 
 use axum::http::StatusCode;
-use tidegate_identity::Principal;
+use tidegate_identity::{Principal, Refusal};
 use tidegate_model::{Value, json};
 use tidegate_session::{CloseReason, Session};
 use tokio::time::Instant;
 
-use super::{Events, error_event, error_message, error_reply};
+use super::{Events, error_event, error_message, error_reply, reply};
 use crate::ApiError;
 use crate::frames::put;
 use crate::metrics::count;
 
 impl Events {
-    /// Takes on an identity; the data of the reply.
+    /// Takes on an identity, answers, and lets what is held follow.
     pub(super) fn become_known(
         &mut self,
         session: &mut Session,
-        principal: &Arc<Principal>,
-    ) -> Result<Vec<u8>, ApiError> {
-        // Subscriptions that stand were decided for someone: a connection never changes hands under them.
-        if self.principal.as_ref().is_some_and(|known| {
-            !self.watched.is_empty() && (&known.user, &known.tenant) != (&principal.user, &principal.tenant)
-        }) {
-            let message = "the token is another user's; open another connection for them";
-            return Err(ApiError::new(StatusCode::FORBIDDEN, "other_user", message));
-        }
+        settled: Result<&Arc<Principal>, Refusal>,
+    ) -> Result<bool, CloseReason> {
+        let id = self.asking.take();
+        let principal = match settled.map_err(ApiError::from).and_then(|principal| self.unless_another(principal)) {
+            Ok(principal) => principal,
+            Err(error) => {
+                self.refuse(session, id.as_deref(), &error, Instant::now())?;
+                return Ok(false);
+            }
+        };
         let before = self.principal.replace(principal.clone());
+        if let Some(id) = id {
+            session.reply(reply(&id, &self.known_as(principal)));
+        }
         if before.is_some_and(|before| !before.has_the_same_rights(principal)) {
             self.decide_again(session, principal);
         }
+        Ok(true)
+    }
+
+    /// Subscriptions that stand were decided for someone: a connection never changes hands under them.
+    fn unless_another<'p>(&self, principal: &'p Arc<Principal>) -> Result<&'p Arc<Principal>, ApiError> {
+        let is_another = |known: &Principal| (&known.user, &known.tenant) != (&principal.user, &principal.tenant);
+        if self.watched.is_empty() || !self.principal.as_deref().is_some_and(is_another) {
+            return Ok(principal);
+        }
+        let message = "the token is another user's; open another connection for them";
+        Err(ApiError::new(StatusCode::FORBIDDEN, "other_user", message))
+    }
+
+    /// The data of the answer to `auth`.
+    fn known_as(&self, principal: &Principal) -> Vec<u8> {
         let mut data = Vec::new();
         put(&mut data, format_args!("{{\"client_id\":\"c_{:032x}\"", self.client_id));
         if let Some(ms) = principal.expires_at_ms {
-            data.extend_from_slice(b",\"expires_at\":");
             let micros = i64::try_from(ms).unwrap_or(i64::MAX).saturating_mul(1_000);
+            data.extend_from_slice(b",\"expires_at\":");
             json::write_value(&Value::Timestamp(micros), &mut data);
         }
         data.push(b'}');
-        Ok(data)
+        data
     }
 
     /// Has what is held follow what may be seen now: a list that becomes another one begins anew with a `reset`, one that may

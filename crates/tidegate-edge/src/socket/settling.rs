@@ -28,7 +28,7 @@ impl Socket {
             Err(refusal) => {
                 let error = self.admitted.edge.refuse(refusal.clone());
                 tracing::debug!(code = error.code, "credentials in a message were refused");
-                self.protocol.settled(&mut self.session, Err(refusal))
+                self.protocol.settled(&mut self.session, Err(refusal)).map(|_| ())
             }
         }
     }
@@ -40,9 +40,10 @@ impl Socket {
             self.protocol.settled(&mut self.session, Err(refusal(reason)))?;
             return Err(reason);
         }
-        self.protocol.settled(&mut self.session, Ok(pass.principal()))?;
-        share(&mut self.session, &pass);
-        self.admitted.settle(pass, Instant::now());
+        if self.protocol.settled(&mut self.session, Ok(pass.principal()))? {
+            share(&mut self.session, &pass);
+            self.admitted.settle(pass, Instant::now());
+        }
         Ok(())
     }
 }

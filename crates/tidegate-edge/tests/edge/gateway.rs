@@ -11,7 +11,6 @@ use axum::routing::get;
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::Value as Json;
 use tidegate_edge::{ApiError, Edge, EdgeConfig, Finding, Out, Places, PositionsOnly, Protocol, serve};
-use tidegate_identity::{Answer, Authority, Credential, Principal, PrincipalKind, Refusal, Shown, WriteScope};
 use tidegate_live::{Config, Live};
 use tidegate_model::{
     Catalog, Change, Entity, EntityBuilder, Page, Position, Query, Row, RowSource, ScanError, ScanReply, ScanRequest,
@@ -25,6 +24,8 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_websockets::{ClientBuilder, MaybeTlsStream, Message, WebSocketStream};
+
+use crate::door::Door;
 
 /// Longer than anything here takes; shorter than a person's patience.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -49,34 +50,6 @@ impl RowSource for Store {
         let upto = (rows.len() > request.want).then(|| rows[request.want - 1].0.clone());
         rows.truncate(request.want);
         reply(Ok(Page { rows, upto, position: state.0 }));
-    }
-}
-
-/// Knows the token `good` and the key `key`; strangers as told.
-struct Door {
-    anonymous: bool,
-}
-
-impl Authority for Door {
-    fn authenticate(&self, shown: &Shown<'_>) -> Answer<Arc<Principal>> {
-        let (user, kind) = match shown.credential {
-            Credential::None if self.anonymous => ("", PrincipalKind::Anonymous),
-            Credential::Bearer("good") => ("ann", PrincipalKind::User),
-            Credential::Bearer("bob") => ("bob", PrincipalKind::User),
-            Credential::ApiKey("key") => ("server", PrincipalKind::ApiKey),
-            _ => {
-                return Answer::Now(Err(Refusal::unauthenticated("no valid credentials")));
-            }
-        };
-        Answer::Now(Ok(Arc::new(Principal { user: user.into(), ..Principal::new(kind) })))
-    }
-
-    fn read(&self, _: &Principal, query: Query) -> Result<(Tenant, Query), Refusal> {
-        Ok((Tenant::common(), query))
-    }
-
-    fn write(&self, _: &Principal, _: &Entity) -> Result<WriteScope, Refusal> {
-        Ok(WriteScope::Named)
     }
 }
 
@@ -132,6 +105,7 @@ impl Protocol for Failing {
 pub(crate) struct Gateway {
     pub(crate) address: SocketAddr,
     pub(crate) edge: Edge,
+    pub(crate) door: Arc<Door>,
     pub(crate) shutdown: CancellationToken,
     pub(crate) served: JoinSet<std::io::Result<()>>,
     store: Arc<Store>,
@@ -172,7 +146,8 @@ impl Gateway {
         let live =
             Live::start(&Config { workers: 1, ..Config::default() }, 0xabc, Position(10), &rows, on_advance).unwrap();
         let failing = catalog.clone();
-        let edge = Edge::new(config, catalog, live.clone(), Arc::new(Door { anonymous }), applied, places)
+        let door = Door::new(anonymous);
+        let edge = Edge::new(config, catalog, live.clone(), door.clone(), applied, places)
             .socket("/replies", |_| Box::new(Replies))
             .socket("/failing", move |_| Box::new(Failing { catalog: failing.clone() }));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -181,7 +156,7 @@ impl Gateway {
         let api = Router::new().route("/healthz", get(async || "ok"));
         let mut served = JoinSet::new();
         served.spawn(serve(edge.clone(), vec![listener], api, shutdown.clone()));
-        Self { address, edge, shutdown, served, store, live }
+        Self { address, edge, door, shutdown, served, store, live }
     }
 
     /// From now on no scan succeeds.
@@ -238,6 +213,16 @@ impl Gateway {
 
     pub(crate) fn subscriptions(&self) -> u64 {
         self.edge.metrics().sessions.subscriptions.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn connections(&self) -> u64 {
+        self.edge.metrics().connections.load(Ordering::Relaxed)
+    }
+
+    /// How often a session had to let go of what waited.
+    pub(crate) fn slow(&self) -> u64 {
+        let sessions = &self.edge.metrics().sessions;
+        sessions.conflated.load(Ordering::Relaxed) + sessions.resets.load(Ordering::Relaxed)
     }
 
     pub(crate) fn closed(&self, reason: CloseReason) -> u64 {

@@ -3,8 +3,10 @@
 
 mod admission;
 mod deflate;
+mod door;
 mod events;
 mod gateway;
 mod live_ws;
 mod slow;
 mod sse;
+mod standing;
