@@ -170,3 +170,6 @@ where
     }
     Ok(whole.freeze())
 }
+
+#[cfg(test)]
+mod tests;
