@@ -168,3 +168,6 @@ where
     }
     Ok(whole.freeze())
 }
+
+#[cfg(test)]
+mod tests;

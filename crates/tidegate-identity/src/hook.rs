@@ -195,3 +195,6 @@ async fn wait(mut verdict: watch::Receiver<Option<Verdict>>) -> Verdict {
 fn unavailable() -> Refusal {
     Refusal::unavailable("the application cannot be asked who this is now")
 }
+
+#[cfg(test)]
+mod tests;

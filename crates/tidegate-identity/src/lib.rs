@@ -25,6 +25,8 @@ mod access;
 mod answer;
 mod authority;
 mod credential;
+#[cfg(test)]
+mod endpoint;
 mod fetch;
 mod hook;
 mod permissions;

@@ -182,3 +182,6 @@ fn has_passed(since_ms: Option<u64>, span: Duration, now: u64) -> bool {
 fn unavailable() -> Refusal {
     Refusal::unavailable("the issuer's keys cannot be fetched now")
 }
+
+#[cfg(test)]
+mod tests;
