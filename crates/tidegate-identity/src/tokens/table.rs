@@ -1,11 +1,10 @@
 //! The table of issuers: which keys may have signed a token, and what its claims are held against.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ED25519, ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256,
-    VerificationAlgorithm,
-};
+use aws_lc_rs::rsa;
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ED25519, ParsedPublicKey};
 use http::Uri;
 use jsonwebtoken::DecodingKey;
 use tokio::runtime::Handle;
@@ -18,6 +17,8 @@ use super::{CHECKS_MAX, json};
 use crate::fetch::Fetch;
 use crate::{Algorithm, Clock, Issuer, Keys, Principal, Settings};
 
+/// Of an RSA key's modulus: what is verified at all.
+const RSA_BYTES: RangeInclusive<usize> = 256..=1024;
 /// Before the key itself in PEM. A private key or a certificate begins otherwise.
 const PEM_BEGIN: &str = "-----BEGIN PUBLIC KEY-----";
 
@@ -176,16 +177,22 @@ fn public_key(pem: &str, algorithm: Algorithm) -> Result<DecodingKey, Wrong> {
     if !pem.trim_start().starts_with(PEM_BEGIN) {
         return Err(("public_key_file", "is no public key in PEM: it begins with -----BEGIN PUBLIC KEY-----"));
     }
-    let (read, kind): (fn(&[u8]) -> _, &dyn VerificationAlgorithm) = match algorithm {
-        Algorithm::Es256 => (DecodingKey::from_ec_pem, &ECDSA_P256_SHA256_FIXED),
-        Algorithm::Es384 => (DecodingKey::from_ec_pem, &ECDSA_P384_SHA384_FIXED),
-        Algorithm::EdDsa => (DecodingKey::from_ed_pem, &ED25519),
-        _ => (DecodingKey::from_rsa_pem, &RSA_PKCS1_2048_8192_SHA256),
+    let read = match algorithm {
+        Algorithm::Es256 | Algorithm::Es384 => DecodingKey::from_ec_pem,
+        Algorithm::EdDsa => DecodingKey::from_ed_pem,
+        _ => DecodingKey::from_rsa_pem,
     };
-    let is_usable =
-        |key: &DecodingKey| key.try_get_as_bytes().is_ok_and(|bytes| ParsedPublicKey::new(kind, bytes).is_ok());
     read(pem.as_bytes())
         .ok()
-        .filter(is_usable)
+        .filter(|key| key.try_get_as_bytes().is_ok_and(|bytes| fits(bytes, algorithm)))
         .ok_or(("public_key_file", "is no key of this algorithm (RSA of 2048 to 8192 bits, P-256, P-384 or Ed25519)"))
+}
+
+fn fits(key: &[u8], algorithm: Algorithm) -> bool {
+    match algorithm {
+        Algorithm::Es256 => ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, key).is_ok(),
+        Algorithm::Es384 => ParsedPublicKey::new(&ECDSA_P384_SHA384_FIXED, key).is_ok(),
+        Algorithm::EdDsa => ParsedPublicKey::new(&ED25519, key).is_ok(),
+        _ => rsa::PublicKey::from_der(key).is_ok_and(|key| RSA_BYTES.contains(&key.modulus_len())),
+    }
 }
