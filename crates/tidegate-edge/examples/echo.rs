@@ -61,14 +61,14 @@ fn edge(config: EdgeConfig) -> Result<Edge, Box<dyn Error>> {
 }
 
 /// Sends each message back. A reply waits in the session with the kind of its message in front.
-struct Echo(Arc<Principal>);
+struct Echo;
 
 const TEXT: u8 = 0;
 const BINARY: u8 = 1;
 
 impl Echo {
-    fn open(who: &Arc<Principal>) -> Box<dyn Protocol> {
-        Box::new(Self(who.clone()))
+    fn open(_: &Arc<Principal>) -> Box<dyn Protocol> {
+        Box::new(Self)
     }
 }
 
@@ -93,10 +93,6 @@ impl Protocol for Echo {
             }
         }
         Ok(())
-    }
-
-    fn principal(&self) -> Option<&Arc<Principal>> {
-        Some(&self.0)
     }
 }
 

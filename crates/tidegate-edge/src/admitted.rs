@@ -6,12 +6,15 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use tidegate_identity::Principal;
 use tidegate_session::CloseReason;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use crate::Edge;
 use crate::cap::Place;
 use crate::metrics::{Transport, count};
+use crate::quota::Grip;
+use crate::register::Pass;
 use crate::strangers::StrangerId;
 
 /// One socket, for as long as anything is on it.
@@ -21,6 +24,10 @@ pub(crate) struct Link {
     pub(crate) peer: SocketAddr,
     /// Whether the socket gave up on a peer that took nothing.
     pub(crate) timed_out: Arc<AtomicBool>,
+    /// Cuts the socket.
+    pub(crate) cut: CancellationToken,
+    /// Whether it carries several clients: HTTP/2.
+    pub(crate) is_shared: Cell<bool>,
     /// How many requests came on it.
     pub(crate) requests: Cell<u64>,
     /// What it is among those who have yet to say something.
@@ -29,8 +36,17 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    pub(crate) fn new(id: u64, peer: SocketAddr, stranger: StrangerId, seat: Seat) -> Self {
-        Self { id, peer, timed_out: Arc::default(), requests: Cell::new(0), stranger, _seat: seat }
+    pub(crate) fn new(id: u64, peer: SocketAddr, stranger: StrangerId, cut: CancellationToken, seat: Seat) -> Self {
+        Self {
+            id,
+            peer,
+            timed_out: Arc::default(),
+            cut,
+            is_shared: Cell::new(false),
+            requests: Cell::new(0),
+            stranger,
+            _seat: seat,
+        }
     }
 }
 
@@ -55,7 +71,9 @@ pub(crate) struct Admitted {
     /// The endpoint, and how it is carried.
     kind: &'static str,
     transport: Transport,
-    principal: Option<Arc<Principal>>,
+    pass: Option<Pass>,
+    /// When the identity ends.
+    expires_at: Option<Instant>,
     trace_parent: Option<Box<str>>,
     reason: Option<CloseReason>,
     _place: Place,
@@ -68,12 +86,45 @@ impl Admitted {
         count(&metrics.connections_by[transport as usize]);
         count(&metrics.connections_total);
         let (edge, link) = (edge.clone(), link.clone());
-        Self { edge, link, kind, transport, principal: None, trace_parent: None, reason: None, _place: place }
+        Self {
+            edge,
+            link,
+            kind,
+            transport,
+            pass: None,
+            expires_at: None,
+            trace_parent: None,
+            reason: None,
+            _place: place,
+        }
     }
 
-    /// Whose connection the log speaks of from now on.
-    pub(crate) fn name(&mut self, principal: &Arc<Principal>) {
-        self.principal = Some(principal.clone());
+    /// Whose connection it is from now on.
+    pub(crate) fn settle(&mut self, pass: Pass, now: Instant) {
+        self.expires_at = self.edge.expiry(pass.principal(), now);
+        self.pass = Some(pass);
+    }
+
+    /// Who is there, once that is settled.
+    pub(crate) fn pass(&self) -> Option<&Pass> {
+        self.pass.as_ref()
+    }
+
+    /// Its part of what its user and its tenant may have.
+    pub(crate) fn grip(&self) -> Option<&Arc<Grip>> {
+        self.pass.as_ref().and_then(Pass::grip)
+    }
+
+    /// When the identity ends.
+    pub(crate) fn expires_at(&self) -> Option<Instant> {
+        self.expires_at
+    }
+
+    /// Cuts the socket where no other client can be on it.
+    pub(crate) fn cut(&self) {
+        if !self.link.is_shared.get() {
+            self.link.cut.cancel();
+        }
     }
 
     /// The trace that the connection belongs to.
@@ -99,9 +150,11 @@ impl Drop for Admitted {
         metrics.connections.fetch_sub(1, Ordering::Relaxed);
         metrics.connections_by[self.transport as usize].fetch_sub(1, Ordering::Relaxed);
         count(&metrics.closed[reason as usize]);
-        let user = self.principal.as_ref().map(|principal| &*principal.user);
+        let principal = self.pass.as_ref().map(Pass::principal);
+        let user = principal.map(|principal| &*principal.user);
+        let session = principal.and_then(|principal| principal.session.as_deref());
         let Link { id, peer, .. } = &*self.link;
         let traceparent = self.trace_parent.as_deref();
-        tracing::info!(id, %peer, user, traceparent, kind = self.kind, reason = reason.name(), "closed");
+        tracing::info!(id, %peer, user, session, traceparent, kind = self.kind, reason = reason.name(), "closed");
     }
 }

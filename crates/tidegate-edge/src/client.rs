@@ -6,7 +6,7 @@ use std::task::Waker;
 
 use futures_util::task::noop_waker_ref;
 use tidegate_live::ClientId;
-use tidegate_session::Session;
+use tidegate_session::{CloseReason, Session};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::time::delay_queue::Key;
@@ -88,6 +88,15 @@ impl Carrier {
             Carrier::Socket(socket) => socket.is_open(),
             Carrier::Stream(stream) => stream.is_staying(),
             Carrier::Gone => false,
+        }
+    }
+
+    /// Has revocations find it; why to close it, where one came before.
+    pub(crate) fn attach(&mut self) -> Option<CloseReason> {
+        match self {
+            Carrier::Socket(socket) => socket.attach(),
+            Carrier::Stream(stream) => stream.attach(),
+            Carrier::Gone => None,
         }
     }
 

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use tidegate_model::Object;
 
-use crate::ApiError;
+use crate::{ApiError, Ask};
 
 /// Longest text of a message's `id` and of a subscription's name, in bytes of JSON.
 const NAME_BYTES_MAX: usize = 128;
@@ -96,13 +96,16 @@ impl<'a> Envelope<'a> {
         self.id.map(RawValue::get)
     }
 
-    pub(crate) fn auth(&self) -> Result<Cow<'a, str>, ApiError> {
+    pub(crate) fn auth(&self) -> Result<Ask, ApiError> {
         #[derive(Deserialize)]
         struct Json<'a> {
             #[serde(borrow)]
             token: Cow<'a, str>,
+            #[serde(borrow)]
+            proof: Option<Cow<'a, str>>,
         }
-        Ok(parse::<Json<'a>>(self.data())?.token)
+        let json: Json<'a> = parse(self.data())?;
+        Ok(Ask::new(json.token, json.proof.map(|proof| proof.into_owned().into())))
     }
 
     pub(crate) fn subscribe(&self) -> Result<(&'a str, Subscribe<'a>), ApiError> {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tidegate_session::Limits;
 
-use crate::Tls;
+use crate::{Quotas, Tls};
 
 /// Replies as long as the longest message that may wait for one client.
 const LONGEST_REPLIES: usize = 4;
@@ -88,6 +88,12 @@ pub struct EdgeConfig {
     /// Origins of pages that may connect beside the page's own host: `https://app.example`; `*` lets all in. Default
     /// none.
     pub allowed_origins: Vec<String>,
+    /// The cookie that may carry a token. Whoever sets it must list the pages in `allowed_origins`. Default none.
+    pub cookie: Option<String>,
+    /// Whether a token may be in the address, as `access_token`: it ends up in logs of whatever stands in front. Default no.
+    pub query_token: bool,
+    /// What one user, and one tenant, may have. Default as much as there is.
+    pub quotas: Quotas,
     /// Messages of one WebSocket that are read a second, twice as many at once; more wait in the socket. Default 100.
     pub messages_per_second: u32,
     /// `error` events of one connection a second; more are only counted. Default 5.
@@ -128,6 +134,9 @@ impl Default for EdgeConfig {
             sse_comment_interval: Duration::from_secs(15),
             drain_window: Duration::from_secs(10),
             allowed_origins: Vec::new(),
+            cookie: None,
+            query_token: false,
+            quotas: Quotas::default(),
             messages_per_second: 100,
             errors_per_second: 5,
             tls: None,

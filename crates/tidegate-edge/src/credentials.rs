@@ -1,37 +1,146 @@
 //! Where a handshake carries its credentials.
 
-use axum::http::{HeaderMap, HeaderValue, header};
-use tidegate_identity::{Credential, Refusal};
+use std::borrow::Cow;
+
+use axum::extract::Query;
+use axum::http::{HeaderMap, HeaderValue, Uri, header};
+use serde::Deserialize;
+use tidegate_identity::{Credential, Proof, Refusal, Shown};
+
+use crate::EdgeConfig;
+use crate::origin;
 
 const API_KEY: &str = "x-api-key";
+const PROOF: &str = "tidegate-proof";
 const BEARER_PROTOCOL: &str = "bearer.";
+const PROOF_PROTOCOL: &str = "proof.";
 
-/// The credential of a request: `Authorization: Bearer`, else `X-API-Key`, else a `Sec-WebSocket-Protocol` entry
-/// `bearer.<token>`.
-///
-/// # Errors
-/// A refusal where a header is there but can't be read: that is a bad credential, not the absence of one.
-pub fn credential(headers: &HeaderMap) -> Result<Credential<'_>, Refusal> {
-    if let Some(value) = headers.get(header::AUTHORIZATION) {
-        let token = text(value)?.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
-        let (_, token) = token.ok_or_else(|| unreadable("Authorization must be `Bearer <token>`"))?;
-        return Ok(Credential::Bearer(token.trim()));
+/// Where credentials are looked for.
+#[derive(Debug, Clone, Default)]
+pub struct Credentials {
+    /// The cookie that may carry a token.
+    cookie: Option<Box<str>>,
+    /// Whether `?access_token=` may.
+    query: bool,
+    /// Whose pages a cookie is believed from.
+    origins: Vec<String>,
+}
+
+/// The credentials of one request. Never printed.
+pub struct Presented<'a> {
+    headers: &'a HeaderMap,
+    text: Cow<'a, str>,
+    is_api_key: bool,
+    proof: Option<Cow<'a, str>>,
+}
+
+#[derive(Deserialize)]
+struct InAddress {
+    access_token: Option<String>,
+    proof: Option<String>,
+}
+
+impl Credentials {
+    /// As the edge is configured.
+    #[must_use]
+    pub fn of(config: &EdgeConfig) -> Self {
+        Self {
+            cookie: config.cookie.as_deref().map(Into::into),
+            query: config.query_token,
+            origins: config.allowed_origins.clone(),
+        }
     }
-    if let Some(value) = headers.get(API_KEY) {
-        return Ok(Credential::ApiKey(text(value)?));
+
+    /// What a request shows: `Authorization: Bearer`, else `X-API-Key`, else a `Sec-WebSocket-Protocol` entry
+    /// `bearer.<token>`, else, where that is switched on, the cookie or `access_token` in the address; and beside any of them
+    /// `Tidegate-Proof`, an entry `proof.<proof>` or `proof` in the address.
+    ///
+    /// # Errors
+    /// A refusal where one is there but can't be read: that is a bad credential, not the absence of one. A cookie that comes
+    /// without word of whose page sent it is refused: any page could have had it sent.
+    pub fn find<'a>(&self, uri: &'a Uri, headers: &'a HeaderMap) -> Result<Presented<'a>, Refusal> {
+        let address = || Query::<InAddress>::try_from_uri(uri).ok().map(|Query(address)| address);
+        let mut presented = Presented { headers, text: "".into(), is_api_key: false, proof: None };
+        presented.proof = match headers.get(PROOF) {
+            Some(proof) => Some(text(proof)?.into()),
+            None => protocol(headers, PROOF_PROTOCOL).map(|entry| entry[PROOF_PROTOCOL.len()..].into()),
+        };
+        // Good for one handshake only, so an address may have it.
+        let has_query = uri.query().is_some_and(|query| query.contains("proof=") || query.contains("access_token="));
+        let address = if has_query { address() } else { None };
+        let (access_token, proof) = address.map_or((None, None), |address| (address.access_token, address.proof));
+        presented.proof = presented.proof.or(proof.map(Into::into));
+        if let Some(value) = headers.get(header::AUTHORIZATION) {
+            let token = text(value)?.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+            let (_, token) = token.ok_or_else(|| unreadable("Authorization must be `Bearer <token>`"))?;
+            presented.text = token.trim().into();
+            // An empty one is no absence either.
+            return if presented.text.is_empty() { Err(unreadable("the token is empty")) } else { Ok(presented) };
+        }
+        if let Some(value) = headers.get(API_KEY) {
+            (presented.text, presented.is_api_key) = (text(value)?.into(), true);
+        } else if let Some(entry) = bearer_protocol(headers) {
+            presented.text = entry[BEARER_PROTOCOL.len()..].into();
+            return if presented.text.is_empty() { Err(unreadable("the token is empty")) } else { Ok(presented) };
+        } else if let Some(token) = self.cookie.as_deref().and_then(|name| cookie(headers, name)) {
+            self.believe_cookie(uri, headers)?;
+            presented.text = token.into();
+        } else if let Some(token) = access_token.filter(|_| self.query) {
+            presented.text = token.into();
+        }
+        Ok(presented)
     }
-    Ok(bearer_protocol(headers).map_or(Credential::None, |entry| Credential::Bearer(&entry[BEARER_PROTOCOL.len()..])))
+
+    /// A browser says whose page a request comes from where that is another one, and on every WebSocket.
+    fn believe_cookie(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), Refusal> {
+        let is_believed = match headers.get(header::ORIGIN) {
+            Some(origin) => origin::is_allowed(&self.origins, origin, origin::host(uri, headers)),
+            None => headers.get("sec-fetch-site").is_some_and(|site| site == "same-origin"),
+        };
+        let message = "a cookie is taken only with an Origin that may connect; send the token in a header instead";
+        if is_believed { Ok(()) } else { Err(Refusal { code: "foreign_origin", ..Refusal::forbidden(message) }) }
+    }
+}
+
+impl Presented<'_> {
+    /// For the authority.
+    #[must_use]
+    pub fn shown(&self) -> Shown<'_> {
+        let credential = match (self.is_api_key, &*self.text) {
+            (true, key) => Credential::ApiKey(key),
+            (false, "") => Credential::None,
+            (false, token) => Credential::Bearer(token),
+        };
+        Shown { credential, headers: self.headers }
+    }
+
+    /// What proves that the client holds its session's key.
+    #[must_use]
+    pub fn proof(&self) -> Proof<'_> {
+        Proof::Shown(self.proof.as_deref())
+    }
 }
 
 /// The subprotocol that carries the token, to be answered as the one chosen: a browser takes a handshake only if one of
 /// those that it offered comes back.
 pub(crate) fn bearer_protocol(headers: &HeaderMap) -> Option<&str> {
+    protocol(headers, BEARER_PROTOCOL)
+}
+
+fn protocol<'a>(headers: &'a HeaderMap, prefix: &str) -> Option<&'a str> {
     let offered = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).into_iter();
     offered
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
         .map(str::trim)
-        .find(|entry| entry.starts_with(BEARER_PROTOCOL))
+        .find(|entry| entry.starts_with(prefix))
+}
+
+/// The value of a cookie, by the first of its name.
+fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    let pairs = headers.get_all(header::COOKIE).into_iter().filter_map(|value| value.to_str().ok());
+    let mut pairs = pairs.flat_map(|value| value.split(';')).filter_map(|pair| pair.trim().split_once('='));
+    pairs.find(|(other, _)| *other == name).map(|(_, value)| value.trim_matches('"')).filter(|value| !value.is_empty())
 }
 
 fn text(value: &HeaderValue) -> Result<&str, Refusal> {
@@ -39,7 +148,7 @@ fn text(value: &HeaderValue) -> Result<&str, Refusal> {
 }
 
 fn unreadable(message: &str) -> Refusal {
-    Refusal { code: "unauthenticated", message: message.to_owned(), retryable: false, status: 401 }
+    Refusal::unauthenticated(message)
 }
 
 #[cfg(test)]
@@ -50,16 +159,63 @@ mod tests {
         entries.iter().map(|(name, value)| (name.parse().unwrap(), HeaderValue::from_static(value))).collect()
     }
 
+    fn everywhere() -> Credentials {
+        Credentials { cookie: Some("gate".into()), query: true, origins: vec!["https://app.example".into()] }
+    }
+
+    fn found(
+        places: &Credentials,
+        uri: &'static str,
+        entries: &[(&'static str, &'static str)],
+    ) -> Result<String, Refusal> {
+        let (uri, headers) = (Uri::from_static(uri), headers(entries));
+        let presented = places.find(&uri, &headers)?;
+        let proof = presented.proof.as_deref().map(|proof| format!(" with {proof}")).unwrap_or_default();
+        Ok(match presented.shown().credential {
+            Credential::None => format!("none{proof}"),
+            Credential::Bearer(token) => format!("bearer {token}{proof}"),
+            Credential::ApiKey(key) => format!("key {key}{proof}"),
+        })
+    }
+
     #[test]
     fn a_credential_is_found_wherever_it_may_stand() {
-        let found = |entries: &[(&'static str, &'static str)], expected: Credential<'_>| {
-            assert!(credential(&headers(entries)).unwrap() == expected);
+        let expect = |uri, entries: &[(&'static str, &'static str)], expected: &str| {
+            assert_eq!(found(&everywhere(), uri, entries).unwrap(), expected);
         };
-        found(&[], Credential::None);
-        found(&[("authorization", "bearer t1")], Credential::Bearer("t1"));
-        found(&[("x-api-key", "k1")], Credential::ApiKey("k1"));
-        found(&[("sec-websocket-protocol", "chat, bearer.a.b.c")], Credential::Bearer("a.b.c"));
-        found(&[("authorization", "Bearer t1"), ("x-api-key", "k1")], Credential::Bearer("t1"));
-        assert!(credential(&headers(&[("authorization", "Basic abc")])).is_err());
+        expect("/ws", &[], "none");
+        expect("/ws", &[("authorization", "bearer t1")], "bearer t1");
+        expect("/ws", &[("x-api-key", "k1")], "key k1");
+        expect("/ws", &[("sec-websocket-protocol", "chat, bearer.a.b.c, proof.p.q")], "bearer a.b.c with p.q");
+        expect("/ws", &[("authorization", "Bearer t1"), ("x-api-key", "k1")], "bearer t1");
+        expect("/ws", &[("cookie", "a=b; gate=t1; c=d"), ("origin", "https://app.example")], "bearer t1");
+        expect("/ws", &[("cookie", "gate=t1"), ("sec-fetch-site", "same-origin")], "bearer t1");
+        expect("/ws?x=1&access_token=t%2B1&proof=p", &[], "bearer t+1 with p");
+        expect("/ws?proof=p", &[("authorization", "Bearer t1"), ("tidegate-proof", "q")], "bearer t1 with q");
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_a_bad_credential() {
+        for value in ["Basic abc", "Bearer", "Bearer ", "t1"] {
+            assert_eq!(found(&everywhere(), "/ws", &[("authorization", value)]).unwrap_err().status, 401, "{value}");
+        }
+    }
+
+    #[test]
+    fn cookies_and_addresses_are_looked_at_where_that_is_switched_on() {
+        let cookie = [("cookie", "gate=t1"), ("origin", "https://app.example")];
+        assert_eq!(found(&Credentials::default(), "/ws?access_token=t1", &cookie).unwrap(), "none");
+    }
+
+    #[test]
+    fn a_cookie_is_believed_only_from_a_known_page() {
+        for entries in [
+            &[("cookie", "gate=t1")][..],
+            &[("cookie", "gate=t1"), ("origin", "https://evil.example")],
+            &[("cookie", "gate=t1"), ("sec-fetch-site", "cross-site")],
+        ] {
+            let refused = found(&everywhere(), "/ws", entries).unwrap_err();
+            assert_eq!((refused.status, refused.code), (403, "foreign_origin"));
+        }
     }
 }

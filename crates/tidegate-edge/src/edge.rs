@@ -3,10 +3,10 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use axum::http::{HeaderMap, StatusCode};
-use tidegate_identity::{Authority, Principal, Proof, Shown, admit};
+use axum::http::{HeaderMap, StatusCode, Uri};
+use tidegate_identity::{Authority, Principal, Refusal, admit};
 use tidegate_live::Live;
 use tidegate_model::{Catalog, Position, Query};
 use tidegate_session::Want;
@@ -17,7 +17,8 @@ use tokio_util::sync::CancellationToken;
 use crate::admission::{Admission, retry_after};
 use crate::cap::{Cap, Place};
 use crate::protocol::Protocol;
-use crate::{ApiError, EdgeConfig, EdgeMetrics, Places, Refused, credential};
+use crate::quota::Ledger;
+use crate::{ApiError, Credentials, EdgeConfig, EdgeMetrics, Places, Refused};
 
 /// Requests that wait for a position at once.
 const WAITS_MAX: usize = 1_024;
@@ -40,6 +41,8 @@ struct Inner {
     admission: Arc<Admission>,
     waits: Arc<Cap>,
     sockets: HashMap<Box<str>, Make>,
+    credentials: Credentials,
+    ledger: Arc<Ledger>,
     links: AtomicU64,
     /// The time over which closes are spread, in milliseconds.
     drain_window_ms: AtomicU64,
@@ -59,6 +62,8 @@ impl Edge {
     ) -> Self {
         let admission = Admission::new(&config, Instant::now());
         let metrics = Arc::default();
+        let credentials = Credentials::of(&config);
+        let ledger = Ledger::new(config.quotas);
         let drain_window_ms = AtomicU64::new(millis(config.drain_window));
         Self(Arc::new(Inner {
             config,
@@ -71,6 +76,8 @@ impl Edge {
             admission,
             waits: Cap::new(WAITS_MAX),
             sockets: HashMap::new(),
+            credentials,
+            ledger,
             links: AtomicU64::new(0),
             drain_window_ms,
         }))
@@ -131,16 +138,40 @@ impl Edge {
         self.0.links.fetch_add(1, Ordering::Relaxed) + 1
     }
 
-    /// Who the headers of a request say is there.
-    pub(crate) async fn authenticate(&self, headers: &HeaderMap) -> Result<Arc<Principal>, ApiError> {
-        let principal = match credential(headers) {
-            Ok(credential) => admit(&*self.0.authority, &Shown { credential, headers }, Proof::Shown(None)).await,
-            Err(refusal) => Err(refusal),
+    /// Finds out who sends a request that is answered at once.
+    pub(crate) async fn authenticate(&self, uri: &Uri, headers: &HeaderMap) -> Result<Arc<Principal>, ApiError> {
+        let admitted = async {
+            let presented = self.0.credentials.find(uri, headers)?;
+            admit(&*self.0.authority, &presented.shown(), presented.proof()).await
         };
-        principal.map_err(|refusal| {
-            self.0.metrics.refuse(Refused::Unauthenticated);
-            refusal.into()
-        })
+        admitted.await.map_err(|refusal| self.refuse(refusal))
+    }
+
+    /// Where credentials are looked for.
+    pub(crate) fn credentials(&self) -> &Credentials {
+        &self.0.credentials
+    }
+
+    /// What users and tenants use.
+    pub(crate) fn ledger(&self) -> &Arc<Ledger> {
+        &self.0.ledger
+    }
+
+    /// Counts someone whose identity was not settled.
+    pub(crate) fn refuse(&self, refusal: Refusal) -> ApiError {
+        self.0.metrics.refuse(match refusal.status {
+            429 => Refused::Quota,
+            _ if refusal.retryable => Refused::Identity,
+            _ => Refused::Unauthenticated,
+        });
+        let retry_after = refusal.retryable.then(|| retry_after(rand::random()));
+        ApiError { retry_after, ..refusal.into() }
+    }
+
+    /// When an identity ends.
+    pub(crate) fn expiry(&self, principal: &Principal, now: Instant) -> Option<Instant> {
+        let left = Duration::from_millis(principal.expires_at_ms?.saturating_sub(wall_clock_ms()));
+        now.checked_add(left)
     }
 
     /// Takes a place among the live connections, or says to come back later.
@@ -174,20 +205,26 @@ impl Edge {
         self.0.sockets.get(path).cloned()
     }
 
-    /// Decodes a query and has the authority decide what it may see.
+    /// Decodes a query and has the authority decide what it may see; and what was asked for, where it may see less.
     pub(crate) fn want(
         &self,
         principal: &Principal,
         query: &str,
         resume_from: Option<&str>,
         synced: bool,
-    ) -> Result<Want, ApiError> {
-        let query = Query::from_json(&self.0.catalog, query)?;
-        let (tenant, query) = self.0.authority.read(principal, query)?;
+    ) -> Result<(Want, Option<Arc<Query>>), ApiError> {
+        let asked = Query::from_json(&self.0.catalog, query)?;
+        let (tenant, query) = self.0.authority.read(principal, asked.clone())?;
+        let asked = (asked != query).then(|| Arc::new(asked));
         // What is no token of ours proves nothing: the client starts anew.
         let resume = resume_from.and_then(|token| token.parse().ok());
-        Ok(Want { query: Arc::new(query), tenant, resume, synced })
+        Ok((Want { query: Arc::new(query), tenant, resume, synced }, asked))
     }
+}
+
+/// What clocks on the wall show, in milliseconds since 1970: tokens end by it.
+fn wall_clock_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, millis)
 }
 
 fn millis(duration: Duration) -> u64 {

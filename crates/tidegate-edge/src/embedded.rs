@@ -20,7 +20,7 @@ pub(crate) async fn open(
     make: &dyn Fn(&Arc<Principal>) -> Box<dyn Protocol>,
 ) -> Result<Response<Payload>, ApiError> {
     let entrance = upgrade::enter(site, &request)?;
-    let principal = site.worker.edge.authenticate(request.headers()).await?;
-    let protocol = make(&principal);
-    Ok(upgrade::switch(site, link, request, entrance, protocol, "embedded"))
+    let pass = site.worker.pass(&request).await?;
+    let protocol = make(pass.principal());
+    Ok(upgrade::switch(site, link, request, entrance, protocol, Some(pass), "embedded"))
 }

@@ -124,6 +124,8 @@ impl From<SubscribeError> for ApiError {
     fn from(error: SubscribeError) -> Self {
         let (status, code) = match error {
             SubscribeError::TooMany(_) => (StatusCode::BAD_REQUEST, "too_many_subscriptions"),
+            SubscribeError::Share("user", _) => (StatusCode::TOO_MANY_REQUESTS, "user_subscriptions"),
+            SubscribeError::Share(..) => (StatusCode::TOO_MANY_REQUESTS, "tenant_subscriptions"),
             SubscribeError::Unknown => (StatusCode::NOT_FOUND, "unknown_subscription"),
             SubscribeError::Busy | SubscribeError::Closed => (StatusCode::SERVICE_UNAVAILABLE, "overloaded"),
         };

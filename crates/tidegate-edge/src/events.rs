@@ -2,7 +2,7 @@
 //!
 //! | client sends | data | reply, and what follows |
 //! |---|---|---|
-//! | `auth`, `auth.refresh` | `{token}` | `{client_id}` |
+//! | `auth`, `auth.refresh` | `{token, proof?}` | `{client_id, expires_at?}` |
 //! | `live.subscribe` | `{sub, query, resume_from?, synced?}` | `{sub, resumed, position}` once the feed is joined; `live.delta` |
 //! | `live.reanchor` | `{sub, cursor?, limit?}` | the same |
 //! | `live.unsubscribe` | `{sub}` | `{sub}` |
@@ -14,9 +14,9 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use axum::http::{HeaderMap, Request, Response, StatusCode};
+use axum::http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
-use tidegate_identity::{Answer as Settled, Credential, Principal, Refusal, Shown};
+use tidegate_identity::{Credential, Principal, Refusal};
 use tidegate_live::{SubscriptionId, View};
 use tidegate_model::{Part, Position, Query};
 use tidegate_session::{CloseReason, Item, Session, Started};
@@ -26,12 +26,14 @@ use crate::admitted::Link;
 use crate::commands::Envelope;
 use crate::frames::{self, put};
 use crate::http::Site;
-use crate::metrics::count;
 use crate::out::Out;
+use crate::passing::Ask;
 use crate::protocol::Protocol;
 use crate::rate::Bucket;
 use crate::stream::Payload;
-use crate::{ApiError, Edge, credential, upgrade};
+use crate::{ApiError, Edge, upgrade};
+
+mod standing;
 
 /// Commands of one subscription that wait for their reply.
 const PENDING_MAX: usize = 64;
@@ -42,19 +44,29 @@ pub(crate) async fn open(
     request: Request<Incoming>,
 ) -> Result<Response<Payload>, ApiError> {
     let entrance = upgrade::enter(site, &request)?;
-    let edge = &site.worker.edge;
-    let principal = match credential(request.headers()) {
+    let pass = match site.worker.pass(&request).await {
+        Ok(pass) => Some(pass),
         // Who shows nothing may still do so in the first message.
-        Ok(Credential::None) => edge.authenticate(request.headers()).await.ok(),
-        _ => Some(edge.authenticate(request.headers()).await?),
+        Err(_) if shows_nothing(site, &request) => None,
+        Err(error) => return Err(error),
     };
-    let protocol = Events::new(edge.clone(), principal);
-    Ok(upgrade::switch(site, link, request, entrance, Box::new(protocol), "ws"))
+    let principal = pass.as_ref().map(|pass| pass.principal().clone());
+    let protocol = Events::new(site.worker.edge.clone(), principal);
+    Ok(upgrade::switch(site, link, request, entrance, Box::new(protocol), pass, "ws"))
+}
+
+fn shows_nothing(site: &Site, request: &Request<Incoming>) -> bool {
+    let presented = site.worker.edge.credentials().find(request.uri(), request.headers());
+    presented.is_ok_and(|presented| presented.shown().credential == Credential::None)
 }
 
 struct Events {
     edge: Edge,
     principal: Option<Arc<Principal>>,
+    /// Credentials that the last message brought.
+    ask: Option<Ask>,
+    /// The `id` of the message whose credentials are being looked at, if it has one.
+    asking: Option<Box<str>>,
     client_id: u128,
     /// Few, so a list costs least.
     watched: Vec<Watched>,
@@ -68,6 +80,8 @@ struct Watched {
     query: Arc<Query>,
     /// Whether `query` is the view's own, which all its subscribers share.
     is_shared: bool,
+    /// What the client asked for, where it may see less.
+    asked: Option<Arc<Query>>,
     /// Commands without a reply yet: their number and the `id` of the message.
     pending: Vec<(u64, Box<str>)>,
 }
@@ -78,44 +92,28 @@ enum Answer {
     Now(Vec<u8>),
     /// With `Started`, to the command of that number.
     Later(SubscriptionId, u64),
+    /// When the credentials are settled.
+    Settled,
 }
 
 impl Events {
     fn new(edge: Edge, principal: Option<Arc<Principal>>) -> Self {
         let rate = edge.config().errors_per_second;
         let errors = Bucket::new(rate, rate, Instant::now());
-        Self { edge, principal, client_id: rand::random(), watched: Vec::new(), errors }
+        Self { edge, principal, ask: None, asking: None, client_id: rand::random(), watched: Vec::new(), errors }
     }
 
     fn event(&mut self, session: &mut Session, message: &Envelope<'_>) -> Result<Answer, ApiError> {
         match &*message.event {
-            "auth" | "auth.refresh" => self.auth(message),
+            "auth" | "auth.refresh" => {
+                self.ask = Some(message.auth()?);
+                Ok(Answer::Settled)
+            }
             "live.subscribe" => self.subscribe(session, message),
             "live.reanchor" => self.reanchor(session, message),
             "live.unsubscribe" => self.unsubscribe(session, message),
             _ => Err(ApiError::new(StatusCode::NOT_FOUND, "unknown_event", "there is no such event")),
         }
-    }
-
-    fn auth(&mut self, message: &Envelope<'_>) -> Result<Answer, ApiError> {
-        let token = message.auth()?;
-        let headers = HeaderMap::new();
-        let shown = Shown { credential: Credential::Bearer(&token), headers: &headers };
-        let Settled::Now(principal) = self.edge.authority().authenticate(&shown) else {
-            return Err(Refusal::unavailable("ask again").into());
-        };
-        let principal = principal?;
-        // Subscriptions that stand were decided for someone: a connection never changes hands under them.
-        if self.principal.as_ref().is_some_and(|known| {
-            !self.watched.is_empty() && (&known.user, &known.tenant) != (&principal.user, &principal.tenant)
-        }) {
-            let message = "the token is another user's; open another connection for them";
-            return Err(ApiError::new(StatusCode::FORBIDDEN, "other_user", message));
-        }
-        self.principal = Some(principal);
-        let mut data = Vec::new();
-        put(&mut data, format_args!("{{\"client_id\":\"c_{:032x}\"}}", self.client_id));
-        Ok(Answer::Now(data))
     }
 
     fn subscribe(&mut self, session: &mut Session, message: &Envelope<'_>) -> Result<Answer, ApiError> {
@@ -125,13 +123,14 @@ impl Events {
             let message = "the name is in use on this connection; choose another, or unsubscribe first";
             return Err(ApiError::new(StatusCode::CONFLICT, "sub_in_use", message));
         }
-        let want = self.edge.want(&principal, subscribe.query, subscribe.resume_from.as_deref(), subscribe.synced)?;
+        let (want, asked) =
+            self.edge.want(&principal, subscribe.query, subscribe.resume_from.as_deref(), subscribe.synced)?;
         let query = want.query.clone();
         let (id, request) = session.subscribe(want)?;
         if self.watched.is_empty() {
             self.watched.reserve_exact(1);
         }
-        self.watched.push(Watched { id, name: name.into(), query, is_shared: false, pending: Vec::new() });
+        self.watched.push(Watched { id, name: name.into(), query, is_shared: false, asked, pending: Vec::new() });
         Ok(Answer::Later(id, request))
     }
 
@@ -142,9 +141,10 @@ impl Events {
             let message = "too many commands of this subscription wait for their reply; send fewer at once";
             return Err(ApiError::new(StatusCode::TOO_MANY_REQUESTS, "overloaded", message));
         }
-        let moved = Arc::new(watched.query.reanchored(reanchor.cursor, reanchor.limit)?);
+        let move_it = |query: &Query| query.reanchored(reanchor.cursor, reanchor.limit).map(Arc::new);
+        let (moved, asked) = (move_it(&watched.query)?, watched.asked.as_deref().map(move_it).transpose()?);
         let request = session.reanchor(watched.id, moved.clone())?;
-        (watched.query, watched.is_shared) = (moved, false);
+        (watched.query, watched.is_shared, watched.asked) = (moved, false, asked);
         Ok(Answer::Later(watched.id, request))
     }
 
@@ -194,11 +194,7 @@ impl Events {
         for (_, waiting) in &watched.pending {
             out.text(&error_reply(waiting, error));
         }
-        let mut message = Vec::new();
-        put(&mut message, format_args!("{{\"event\":\"live.error\",\"data\":{{\"sub\":{},", watched.name));
-        error.write_parts_retryable(&mut message);
-        message.extend_from_slice(b"}}");
-        out.text(&message);
+        out.text(&error_message(&watched.name, error));
     }
 }
 
@@ -214,20 +210,24 @@ impl Protocol for Events {
                     watched.pending.push((request, id.into()));
                 }
             }
+            (Ok(Answer::Settled), id) => self.asking = id.map(Into::into),
             (Ok(_), None) => {}
-            (Err(error), id) => {
-                if error.is_malformed() {
-                    count(&self.edge.metrics().malformed);
-                }
-                match id {
-                    Some(id) => session.reply(error_reply(id, &error)),
-                    None if self.errors.take(now).is_ok() => session.reply(error_event(&error)),
-                    None => {}
-                }
-                if self.principal.is_none() && error.status == StatusCode::UNAUTHORIZED {
-                    return Err(CloseReason::Unauthenticated);
-                }
-            }
+            (Err(error), id) => return self.refuse(session, id, &error, now),
+        }
+        Ok(())
+    }
+
+    fn ask(&mut self) -> Option<Ask> {
+        self.ask.take()
+    }
+
+    fn settled(&mut self, session: &mut Session, settled: Result<&Arc<Principal>, Refusal>) -> Result<(), CloseReason> {
+        let id = self.asking.take();
+        let changed = settled.map_err(ApiError::from).and_then(|principal| self.become_known(session, principal));
+        match (changed, id) {
+            (Ok(data), Some(id)) => session.reply(reply(&id, &data)),
+            (Ok(_), None) => {}
+            (Err(error), id) => return self.refuse(session, id.as_deref(), &error, Instant::now()),
         }
         Ok(())
     }
@@ -267,10 +267,6 @@ impl Protocol for Events {
     fn missing(&self) -> Option<CloseReason> {
         self.principal.is_none().then_some(CloseReason::Unauthenticated)
     }
-
-    fn principal(&self) -> Option<&Arc<Principal>> {
-        self.principal.as_ref()
-    }
 }
 
 impl Watched {
@@ -305,6 +301,15 @@ fn error_reply(id: &str, error: &ApiError) -> Vec<u8> {
     error.write_parts_retryable(&mut out);
     out.extend_from_slice(b"}}");
     out
+}
+
+/// Tells that a subscription has ended.
+fn error_message(name: &str, error: &ApiError) -> Vec<u8> {
+    let mut message = Vec::new();
+    put(&mut message, format_args!("{{\"event\":\"live.error\",\"data\":{{\"sub\":{name},"));
+    error.write_parts_retryable(&mut message);
+    message.extend_from_slice(b"}}");
+    message
 }
 
 fn error_event(error: &ApiError) -> Vec<u8> {

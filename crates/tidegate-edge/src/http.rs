@@ -58,7 +58,7 @@ pub(crate) fn take(site: &Rc<Site>, socket: std::net::TcpStream, peer: SocketAdd
     let cut = CancellationToken::new();
     let stranger = worker.meet(Stranger::Socket(cut.clone()));
     spawn_local(site.open.track_future(async move {
-        let link = Rc::new(Link::new(serving.worker.edge.next_link(), peer, stranger, seat));
+        let link = Rc::new(Link::new(serving.worker.edge.next_link(), peer, stranger, cut.clone(), seat));
         let served = cut.run_until_cancelled(serve(&serving, &link, socket)).await;
         serving.worker.know(link.stranger);
         if let Some(Err(error)) = served {
@@ -125,6 +125,7 @@ async fn http1(site: &Rc<Site>, link: &Rc<Link>, wire: Wire) -> hyper::Result<()
 
 async fn http2(site: &Rc<Site>, link: &Rc<Link>, wire: Wire) -> hyper::Result<()> {
     let config = site.worker.edge.config();
+    link.is_shared.set(true);
     let (serving, on, stop) = (site.clone(), link.clone(), site.outside.drain.clone());
     let service = service_fn(move |request| answer(serving.clone(), on.clone(), request));
     let own = Rc::strong_count(link);

@@ -31,10 +31,9 @@ pub(crate) async fn open(
     request: Request<Incoming>,
 ) -> Result<Response<Payload>, ApiError> {
     let entrance = upgrade::enter(site, &request)?;
-    let edge = &site.worker.edge;
-    let principal = edge.authenticate(request.headers()).await?;
-    let protocol = LiveWs::new(edge.clone(), principal);
-    Ok(upgrade::switch(site, link, request, entrance, Box::new(protocol), "live_ws"))
+    let pass = site.worker.pass(&request).await?;
+    let protocol = LiveWs::new(site.worker.edge.clone(), pass.principal().clone());
+    Ok(upgrade::switch(site, link, request, entrance, Box::new(protocol), Some(pass), "live_ws"))
 }
 
 struct LiveWs {
@@ -51,7 +50,7 @@ impl LiveWs {
     }
 
     fn subscribe(&mut self, session: &mut Session, subscribe: &Subscribe<'_>) -> Result<(), ApiError> {
-        let want =
+        let (want, _) =
             self.edge.want(&self.principal, subscribe.query, subscribe.resume_from.as_deref(), subscribe.synced)?;
         let query = want.query.clone();
         let (id, _) = session.subscribe(want)?;
@@ -141,10 +140,6 @@ impl Protocol for LiveWs {
 
     fn missing(&self) -> Option<CloseReason> {
         self.watched.is_none().then_some(CloseReason::FirstMessage)
-    }
-
-    fn principal(&self) -> Option<&Arc<Principal>> {
-        Some(&self.principal)
     }
 }
 

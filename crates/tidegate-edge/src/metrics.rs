@@ -26,13 +26,17 @@ pub enum Refused {
     Rate,
     /// The process has grown to `max_memory_bytes`.
     Memory,
+    /// Whether they may could not be found out: a key, a session or the application could not be asked.
+    Identity,
+    /// The user, or the tenant, has as many connections as it may.
+    Quota,
     /// Cut because `max_unauthenticated` others came who had not said either who they are.
     Strangers,
 }
 
 impl Refused {
     /// All of them: the index of each is `reason as usize`.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::Capacity,
         Self::Sockets,
         Self::Origin,
@@ -42,6 +46,8 @@ impl Refused {
         Self::Draining,
         Self::Rate,
         Self::Memory,
+        Self::Identity,
+        Self::Quota,
         Self::Strangers,
     ];
 
@@ -58,6 +64,8 @@ impl Refused {
             Self::Draining => "draining",
             Self::Rate => "rate",
             Self::Memory => "memory",
+            Self::Identity => "identity",
+            Self::Quota => "quota",
             Self::Strangers => "strangers",
         }
     }
@@ -70,11 +78,13 @@ pub enum Paused {
     Messages,
     /// It sent more than `bytes_per_second`.
     Bytes,
+    /// Its user or tenant sent more than its quota.
+    Quota,
 }
 
 impl Paused {
     /// All of them: the index of each is `reason as usize`.
-    pub const ALL: [Self; 2] = [Self::Messages, Self::Bytes];
+    pub const ALL: [Self; 3] = [Self::Messages, Self::Bytes, Self::Quota];
 
     /// The metric label.
     #[must_use]
@@ -82,6 +92,7 @@ impl Paused {
         match self {
             Self::Messages => "messages",
             Self::Bytes => "bytes",
+            Self::Quota => "quota",
         }
     }
 }
@@ -134,6 +145,8 @@ pub struct EdgeMetrics {
     pub refused: [AtomicU64; Refused::ALL.len()],
     /// Live connections closed, by [`CloseReason`].
     pub closed: [AtomicU64; CloseReason::ALL.len()],
+    /// Live connections, and clients on their way in, that a revocation or a failed check ended.
+    pub revoked: AtomicU64,
     /// Messages from clients.
     pub messages_in: AtomicU64,
     /// Messages and events to clients.

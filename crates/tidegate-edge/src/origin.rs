@@ -39,13 +39,13 @@ pub(crate) fn preflight(method: &Method, asked: &HeaderMap) -> Option<Response> 
 }
 
 /// Whom the request is for: over HTTP/2 the address says it, and there is no `Host`.
-fn host<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Option<&'a str> {
+pub(crate) fn host<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Option<&'a str> {
     let host = || headers.get(header::HOST).and_then(|host| host.to_str().ok());
     uri.authority().map(|authority| authority.as_str()).or_else(host)
 }
 
 /// No `Origin` at all (no browser) has been let through before this.
-fn is_allowed(list: &[String], origin: &HeaderValue, host: Option<&str>) -> bool {
+pub(crate) fn is_allowed(list: &[String], origin: &HeaderValue, host: Option<&str>) -> bool {
     let Ok(origin) = origin.to_str() else { return false };
     if list.iter().any(|allowed| allowed == "*" || allowed.eq_ignore_ascii_case(origin)) {
         return true;

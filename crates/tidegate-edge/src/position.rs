@@ -57,7 +57,7 @@ pub(crate) async fn get(
     request: &Request<Incoming>,
 ) -> Result<Response, ApiError> {
     let Query(asked): Query<Asked> = Query::try_from_uri(request.uri())?;
-    edge.authenticate(request.headers()).await?;
+    edge.authenticate(request.uri(), request.headers()).await?;
     let place = asked.at_least.as_deref().unwrap_or("0");
     let finding: Finding = match place.parse() {
         Ok(position) => Box::pin(std::future::ready(Ok(position))),

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use tidegate_identity::Principal;
+use tidegate_identity::{Principal, Refusal};
 use tidegate_model::Position;
 use tidegate_session::{CloseReason, Item, Session};
 use tokio::time::Instant;
 
 use crate::out::Out;
+use crate::passing::Ask;
 
 /// A protocol over WebSocket messages: messages to calls on the session, the session's items to messages. It knows no
 /// socket, belongs to one worker, and does not wait.
@@ -35,11 +36,26 @@ pub trait Protocol {
     /// Writes, on an idle connection whose client misses nothing, how far its subscriptions are. By default nothing.
     fn synced(&mut self, _position: Position, _out: &mut Out) {}
 
-    /// Why to close if, `auth_timeout` after the start, nothing more has been said; `None` if enough was.
+    /// Why to close if, `auth_timeout` after the start, nothing more has been said; `None` if enough was. Connections of
+    /// clients that have yet to say more are capped apart.
     fn missing(&self) -> Option<CloseReason> {
         None
     }
 
-    /// Who is there. Connections of clients that have yet to say it are capped apart.
-    fn principal(&self) -> Option<&Arc<Principal>>;
+    /// Credentials that the last message brought. Until they are settled no further message is taken.
+    fn ask(&mut self) -> Option<Ask> {
+        None
+    }
+
+    /// What came of those: who is there from now on, or a refusal, after which everything is as it was.
+    ///
+    /// # Errors
+    /// Why to close the connection.
+    fn settled(
+        &mut self,
+        _session: &mut Session,
+        _settled: Result<&Arc<Principal>, Refusal>,
+    ) -> Result<(), CloseReason> {
+        Ok(())
+    }
 }

@@ -153,10 +153,22 @@ async fn work(edge: Edge, outside: Arc<Outside>, mut sockets: mpsc::Receiver<Acc
     let (port, inbox) = worker::port(edge.metrics().clone());
     let room = room(&edge, port);
     let strangers_max = edge.config().max_unauthenticated / workers(&edge);
-    let worker = Worker::new(edge, room, inbox, strangers_max);
+    let worker = Worker::new(edge.clone(), room, inbox, strangers_max);
     // Many clients are written to in a turn: the turn itself looks after the others.
     let turns = spawn_local(unconstrained(worker.clone().take_turns()));
     let time = spawn_local(unconstrained(worker.clone().keep_time()));
+    // Before any client can be let in.
+    let revoking = edge.authority().revocations().map(|told| spawn_local(worker.clone().revoke(told)));
+    let failed_revoking = async {
+        // It ends in order only with the authority, when the process does.
+        let has_ended = match revoking {
+            Some(revoking) => revoking.await,
+            None => Ok(()),
+        };
+        if has_ended.is_ok() {
+            std::future::pending().await
+        }
+    };
     let open = TaskTracker::new();
     let site = Rc::new(Site { worker: worker.clone(), outside: outside.clone(), open: open.clone() });
     let serving = async {
@@ -180,6 +192,7 @@ async fn work(edge: Edge, outside: Arc<Outside>, mut sockets: mpsc::Receiver<Acc
         // Neither ends while the engine lives. A worker without them would keep its clients, and the engine, waiting for ever.
         _ = turns => tracing::error!("a worker of the edge has failed; its clients are cut: this is a bug"),
         _ = time => tracing::error!("a worker of the edge has failed; its clients are cut: this is a bug"),
+        () = failed_revoking => tracing::error!("a worker of the edge has failed; its clients are cut: this is a bug"),
     }
 }
 

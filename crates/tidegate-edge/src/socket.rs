@@ -7,6 +7,7 @@
 
 use std::io;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -22,11 +23,14 @@ use crate::config::unless_zero;
 use crate::metrics::{Paused, count};
 use crate::out::{Compression, Out, Size, Unsent};
 use crate::pace::Pace;
+use crate::passing::Passing;
 use crate::protocol::Protocol;
 use crate::rate::Bucket;
+use crate::register::Register;
 use crate::wire::Wire;
 
 mod closing;
+mod settling;
 
 /// Bytes taken from a session for one write: enough to fill a socket's buffer.
 const TURN_BYTES: usize = 64 << 10;
@@ -43,11 +47,12 @@ pub(crate) struct Scratch {
     pub(crate) read: Box<[u8]>,
     pub(crate) out: Out,
     pub(crate) items: Vec<Item>,
+    pub(crate) register: Rc<Register>,
 }
 
 impl Scratch {
-    pub(crate) fn new() -> Self {
-        Self { read: vec![0; READ_BYTES].into(), ..Self::default() }
+    pub(crate) fn new(register: Rc<Register>) -> Self {
+        Self { read: vec![0; READ_BYTES].into(), register, ..Self::default() }
     }
 }
 
@@ -74,6 +79,8 @@ pub(crate) struct Socket {
     ping_at: Option<Instant>,
     heard_at: Instant,
     admit_by: Option<Instant>,
+    /// Credentials that came in a message are being looked at.
+    passing: Option<Passing>,
     /// What the peer closed with: it gets the same back.
     peer_code: Option<u16>,
     closing: Option<Closing>,
@@ -116,6 +123,7 @@ impl Socket {
             ping_at: unless_zero(config.ping_interval).map(|interval| now + interval),
             heard_at: now,
             admit_by: Some(now + config.auth_timeout),
+            passing: None,
             peer_code: None,
             closing: None,
             admitted,
@@ -129,7 +137,7 @@ impl Socket {
             if self.closing.is_some() {
                 return self.poll_close(cx, scratch);
             }
-            let mut result = self.write(cx, scratch, true);
+            let mut result = self.settle(cx).and_then(|()| self.write(cx, scratch, true));
             if result.is_ok() && self.may_read() {
                 result = match self.read(cx, scratch) {
                     Poll::Ready(result) => result,
@@ -166,6 +174,7 @@ impl Socket {
     fn may_read(&self) -> bool {
         let is_blocked = !self.unsent.is_empty() || !self.control.is_empty();
         self.read_at.is_none()
+            && self.passing.is_none()
             && !self.session.is_reply_full()
             && !(is_blocked && (self.blocked_reads >= BLOCKED_READS_MAX || self.control.len() >= CONTROL_MAX))
     }
@@ -238,29 +247,30 @@ impl Socket {
         let now = Instant::now();
         if !self.held.is_empty() {
             let mut held = Vec::from(std::mem::take(&mut self.held));
-            return Poll::Ready(self.take(&mut held, now));
+            return Poll::Ready(self.take(&mut held, &scratch.register, now));
         }
         if self.pace.is_none() {
             // After a pause nothing may come any more.
             self.keep_pace(0, now);
         }
         let read = std::task::ready!(poll_read(&mut self.wire, cx, &mut scratch.read));
-        let bytes = match read {
+        let count = match read {
             Ok(0) => return Poll::Ready(Err(CloseReason::Gone)),
-            Ok(count) => &mut scratch.read[..count],
+            Ok(count) => count,
             Err(error) => return Poll::Ready(Err(reason_of(&error))),
         };
         self.heard_at = now;
         // They are taken all the same; the next ones wait.
-        if let Some(until) = self.bytes.as_mut().and_then(|bucket| bucket.charge(bytes.len() as u32, now)) {
+        if let Some(until) = self.bytes.as_mut().and_then(|bucket| bucket.charge(count as u32, now)) {
             self.read_at = self.read_at.max(Some(until));
             self.admitted.edge.metrics().pause(Paused::Bytes);
         }
-        Poll::Ready(self.take(bytes, now))
+        let Scratch { read, register, .. } = scratch;
+        Poll::Ready(self.take(&mut read[..count], register, now))
     }
 
     /// Decodes bytes and takes the messages in them, as far as may be read.
-    fn take(&mut self, bytes: &mut [u8], now: Instant) -> Result<(), CloseReason> {
+    fn take(&mut self, bytes: &mut [u8], register: &Rc<Register>, now: Instant) -> Result<(), CloseReason> {
         let mut at = 0;
         let mut messages = 0;
         let before = self.decoder.unfinished();
@@ -278,6 +288,10 @@ impl Socket {
                 self.read_at = self.read_at.max(Some(until));
                 self.admitted.edge.metrics().pause(Paused::Messages);
             }
+            if let Some(until) = self.admitted.grip().and_then(|grip| grip.charge(now)) {
+                self.read_at = self.read_at.max(Some(until));
+                self.admitted.edge.metrics().pause(Paused::Quota);
+            }
             self.blocked_reads += 1;
             let metrics = self.admitted.edge.metrics();
             match event {
@@ -285,6 +299,10 @@ impl Socket {
                     count(&metrics.messages_in);
                     self.pace = None;
                     self.protocol.text(&mut self.session, text, now)?;
+                    let ask = self.protocol.ask();
+                    self.passing = ask.map(|ask| {
+                        ask.begin(self.admitted.edge.clone(), register.clone(), self.admitted.grip().cloned())
+                    });
                 }
                 Event::Binary(bytes) => {
                     count(&metrics.binary);
@@ -335,6 +353,9 @@ impl Socket {
         if is_due(self.pace.map(|pace| pace.deadline())) {
             reason = Some(CloseReason::TooSlow);
         }
+        if is_due(self.admitted.expires_at()) {
+            reason = Some(CloseReason::Expired);
+        }
         if is_due(self.admit_by) {
             self.admit_by = None;
             reason = reason.or(self.protocol.missing());
@@ -376,10 +397,8 @@ impl Socket {
             return Some(closing.by);
         }
         let idle = unless_zero(self.admitted.edge.config().idle_timeout).map(|idle| self.heard_at + idle);
-        [self.read_at, self.pace.map(|pace| pace.deadline()), self.ping_at, self.admit_by, idle]
-            .into_iter()
-            .flatten()
-            .min()
+        let pace = self.pace.map(|pace| pace.deadline());
+        [self.read_at, pace, self.ping_at, self.admit_by, self.admitted.expires_at(), idle].into_iter().flatten().min()
     }
 
     pub(crate) fn is_open(&self) -> bool {
@@ -388,14 +407,6 @@ impl Socket {
 
     pub(crate) fn is_stranger(&self) -> bool {
         self.protocol.missing().is_some()
-    }
-}
-
-impl Drop for Socket {
-    fn drop(&mut self) {
-        if let Some(principal) = self.protocol.principal() {
-            self.admitted.name(principal);
-        }
     }
 }
 

@@ -6,6 +6,7 @@
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use axum::body::Body as ApiBody;
 use bytes::Bytes;
@@ -19,6 +20,7 @@ use crate::client::{Carrier, Client};
 use crate::config::unless_zero;
 use crate::frames::{self, put};
 use crate::metrics::Transport;
+use crate::passing::refusal;
 use crate::socket::Life;
 use crate::worker::Worker;
 
@@ -26,6 +28,8 @@ use crate::worker::Worker;
 const TURN_BYTES: usize = 32 << 10;
 /// What a client waits before it comes back, unless told otherwise.
 const RETRY_MS: u64 = 1_000;
+/// For the last words to one who may not be here any more.
+const CUT_TIME: Duration = Duration::from_millis(500);
 
 /// How frames are set apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,6 +73,8 @@ pub(crate) struct Stream {
     waiting_since: Option<Instant>,
     /// Milliseconds after which the client is to come back, once it has to go.
     leaving: Option<u64>,
+    /// Since it may not be here any more: when it is cut.
+    cut_at: Option<Instant>,
     has_begun: bool,
     has_ended: bool,
 }
@@ -84,13 +90,15 @@ impl Stream {
             is_quiet: false,
             waiting_since: None,
             leaving: None,
+            cut_at: None,
             has_begun: false,
             has_ended: false,
         }
     }
 
     pub(crate) fn due(&self) -> Instant {
-        self.stalls_at().map_or(self.quiet_by, |at| at.min(self.quiet_by))
+        let others = [self.stalls_at(), self.cut_at, self.admitted.expires_at()];
+        others.into_iter().flatten().fold(self.quiet_by, Instant::min)
     }
 
     /// When the client has left unread what waits for too long. A socket that is full is seen below; this is about one
@@ -107,6 +115,14 @@ impl Stream {
 
     /// Whether the body has to be asked.
     pub(crate) fn tick(&mut self, now: Instant) -> (bool, Life) {
+        if self.cut_at.is_some_and(|at| at <= now) {
+            self.admitted.cut();
+            return (true, Life::Over);
+        }
+        if self.cut_at.is_none() && self.admitted.expires_at().is_some_and(|at| at <= now) {
+            self.turn_out(CloseReason::Expired, now);
+            return (true, Life::Goes);
+        }
         if self.stalls_at().is_some_and(|at| at <= now) {
             self.end(CloseReason::WriteTimeout);
             return (true, Life::Over);
@@ -117,6 +133,20 @@ impl Stream {
             self.quiet_by = now + self.admitted.edge.config().sse_comment_interval;
         }
         (is_due, Life::Goes)
+    }
+
+    /// Has revocations find the stream; why to end it, where one came before.
+    pub(crate) fn attach(&self) -> Option<CloseReason> {
+        let pass = self.admitted.pass()?;
+        pass.attach(self.session.client());
+        pass.ended()
+    }
+
+    /// Ends it for one who may not be here any more: nothing that waits is sent but the reason, and whoever does not take even
+    /// that is cut.
+    pub(crate) fn turn_out(&mut self, reason: CloseReason, now: Instant) {
+        self.session.close(reason);
+        self.cut_at.get_or_insert(now + CUT_TIME);
     }
 
     pub(crate) fn is_staying(&self) -> bool {
@@ -166,6 +196,10 @@ impl Stream {
             frames += self.write_item(item, out);
         }
         if let Some(reason) = closed {
+            if self.cut_at.is_some() {
+                self.write_error(&refusal(reason).into(), out);
+                frames += 1;
+            }
             self.end(reason);
         }
         if frames > 0 {

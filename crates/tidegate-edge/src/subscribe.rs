@@ -5,7 +5,6 @@
 //! `{"op","position"}` after each transaction, without an id of its own.
 
 use std::rc::Rc;
-use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::Query;
@@ -13,7 +12,6 @@ use axum::http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, hea
 use futures_util::StreamExt as _;
 use hyper::body::Incoming;
 use serde::Deserialize;
-use tidegate_identity::Principal;
 use tokio::time::{Instant, timeout_at};
 
 use crate::admitted::{Admitted, Link};
@@ -21,6 +19,7 @@ use crate::cap::Place;
 use crate::client::Carrier;
 use crate::http::{Site, trace_parent};
 use crate::pace::Pace;
+use crate::register::Pass;
 use crate::stream::{Format, Payload, Stream, StreamBody};
 use crate::{ApiError, EdgeConfig};
 
@@ -50,7 +49,7 @@ pub(crate) async fn get(
         path: Some("query".to_owned()),
         ..ApiError::malformed("is needed: the query as URL-encoded JSON")
     })?;
-    let entrance = Entrance::pass(site, &asked, request.headers()).await?;
+    let entrance = Entrance::pass(site, &asked, request.uri(), request.headers()).await?;
     open(site, link, entrance, request.headers(), &asked, query)
 }
 
@@ -63,7 +62,7 @@ pub(crate) async fn post(
     let asked = Asked::of(request.uri())?;
     let (parts, body) = request.into_parts();
     // Who is not let in has no body read.
-    let entrance = Entrance::pass(site, &asked, &parts.headers).await?;
+    let entrance = Entrance::pass(site, &asked, &parts.uri, &parts.headers).await?;
     let body = whole(body, site.worker.edge.config()).await?;
     let query = std::str::from_utf8(&body).map_err(|_| ApiError::malformed("the query must be UTF-8"))?;
     open(site, link, entrance, &parts.headers, &asked, query)
@@ -91,14 +90,14 @@ async fn whole(body: Incoming, config: &EdgeConfig) -> Result<Vec<u8>, ApiError>
 /// A client that is let in: its place and who it is.
 struct Entrance {
     place: Place,
-    principal: Arc<Principal>,
+    pass: Pass,
 }
 
 impl Entrance {
-    async fn pass(site: &Site, asked: &Asked, headers: &HeaderMap) -> Result<Self, ApiError> {
+    async fn pass(site: &Site, asked: &Asked, uri: &Uri, headers: &HeaderMap) -> Result<Self, ApiError> {
         let resumes = resume(asked, headers).is_some();
         let edge = &site.worker.edge;
-        Ok(Self { place: edge.admit(&site.outside.drain, resumes)?, principal: edge.authenticate(headers).await? })
+        Ok(Self { place: edge.admit(&site.outside.drain, resumes)?, pass: site.worker.pass_of(uri, headers).await? })
     }
 }
 
@@ -115,14 +114,17 @@ fn open(
     asked: &Asked,
     query: &str,
 ) -> Result<Response<Payload>, ApiError> {
-    let Entrance { place, principal } = entrance;
+    let Entrance { place, pass } = entrance;
     let worker = &site.worker;
-    let want = worker.edge.want(&principal, query, resume(asked, headers), asked.synced)?;
+    let (want, _) = worker.edge.want(pass.principal(), query, resume(asked, headers), asked.synced)?;
     let format = format(headers);
     let client = worker.enter(|mut session| {
+        if let Some(grip) = pass.grip() {
+            session.share(grip.shares());
+        }
         session.subscribe(want)?;
         let mut admitted = Admitted::new(&worker.edge, link, place, "live", format.transport());
-        admitted.name(&principal);
+        admitted.settle(pass, Instant::now());
         admitted.trace(trace_parent(headers.get("traceparent")));
         Ok::<_, ApiError>(Carrier::Stream(Stream::new(session, admitted, format, Instant::now())))
     })?;

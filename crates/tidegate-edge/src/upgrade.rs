@@ -14,6 +14,7 @@ use hyper_util::rt::TokioIo;
 use tidegate_ws::deflate::{Deflate, negotiate};
 use tidegate_ws::{Decoder, Limits, Role, handshake};
 use tokio::task::spawn_local;
+use tokio::time::Instant;
 
 use crate::admitted::{Admitted, Link};
 use crate::cap::Place;
@@ -23,6 +24,7 @@ use crate::http::{Site, trace_parent};
 use crate::io::Timed;
 use crate::metrics::Transport;
 use crate::protocol::Protocol;
+use crate::register::Pass;
 use crate::stream::Payload;
 use crate::wire::Wire;
 use crate::{ApiError, Edge, Refused};
@@ -103,12 +105,16 @@ pub(crate) fn switch(
     mut request: Request<Incoming>,
     entrance: Entrance,
     protocol: Box<dyn Protocol>,
+    pass: Option<Pass>,
     kind: &'static str,
 ) -> Response<Payload> {
     let Entrance { handshake, place } = entrance;
     let worker = site.worker.clone();
     let transport = if handshake.accept.is_some() { Transport::WebSocket } else { Transport::WebSocketH2 };
     let mut admitted = Admitted::new(&worker.edge, link, place, kind, transport);
+    if let Some(pass) = pass {
+        admitted.settle(pass, Instant::now());
+    }
     admitted.trace(trace_parent(request.headers().get("traceparent")));
     let upgrade = hyper::upgrade::on(&mut request);
     let deflate = handshake.deflate.as_ref().map(|(deflate, _)| *deflate);

@@ -33,12 +33,14 @@ use crate::admitted::Admitted;
 use crate::client::{Carrier, Client, Stranger, slot_of};
 use crate::metrics::count;
 use crate::protocol::Protocol;
+use crate::register::Register;
 use crate::socket::{Life, Scratch, Socket};
 use crate::strangers::Strangers;
 use crate::wire::Wire;
 use crate::{Edge, EdgeMetrics};
 
 mod guests;
+mod revoking;
 mod time;
 
 /// Turns of live workers that wait for a worker. Past it the live workers wait.
@@ -82,22 +84,25 @@ pub(crate) struct Worker {
     timers: RefCell<DelayQueue<ClientId>>,
     inbox: RefCell<mpsc::Receiver<Vec<Parcel>>>,
     strangers: RefCell<Strangers<Stranger>>,
+    pub(crate) register: Rc<Register>,
     emptied: Notify,
     epoch: Instant,
 }
 
 impl Worker {
     pub(crate) fn new(edge: Edge, room: Room, inbox: mpsc::Receiver<Vec<Parcel>>, strangers_max: usize) -> Rc<Self> {
+        let register = Rc::<Register>::default();
         Rc::new(Self {
             edge,
             room: Arc::new(room),
             clients: RefCell::default(),
             generation: Cell::new(0),
             dirty: RefCell::default(),
-            scratch: RefCell::new(Scratch::new()),
+            scratch: RefCell::new(Scratch::new(register.clone())),
             timers: RefCell::default(),
             inbox: RefCell::new(inbox),
             strangers: RefCell::new(Strangers::new(strangers_max)),
+            register,
             emptied: Notify::new(),
             epoch: Instant::now(),
         })
@@ -111,6 +116,10 @@ impl Worker {
         let id = ClientId(u64::from(self.generation.get()) << 32 | slot as u64);
         let client = Rc::new(Client::new(id, make(Session::new(self.room.clone(), id))?));
         self.clients.borrow_mut().insert(client.clone());
+        let ended = client.carrier.borrow_mut().attach();
+        if let Some(reason) = ended {
+            self.close(&client, reason);
+        }
         self.set_timer(&client);
         Ok(client)
     }

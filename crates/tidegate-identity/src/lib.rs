@@ -39,9 +39,13 @@ pub use answer::{Answer, Later};
 pub use authority::{Authority, Refusal, Revocation, WriteScope, admit};
 pub use credential::{Credential, Proof, Shown};
 pub use hook::HookMetrics;
+pub use permissions::{
+    AgentVerb, Audience, EntityRights, Grant, Patterns, Permissions, Rights, Rows, Template, TopicVerb,
+};
 pub use principal::{Claims, Principal, PrincipalKind};
 pub use proof::{Challenge, Proofs};
 pub use secret::Secret;
+pub use sessions::{SessionMetrics, Sessions, SessionsError};
 pub use settings::{
     Algorithm, ClaimNames, HookSettings, Issuer, Keys, ProofSettings, RedisSettings, SessionStore, SessionsSettings,
     Settings,

@@ -33,11 +33,17 @@ pub enum CloseReason {
     Ended,
     /// The gateway has more to do than it takes; connect again later.
     Overloaded,
+    /// The device session, the user or the tenant was revoked; coming back is of no use.
+    Revoked,
+    /// The identity has ended; come back with a fresh token.
+    Expired,
+    /// Whether the session still stands could not be found out; come back later.
+    Unverified,
 }
 
 impl CloseReason {
     /// All of them: the index of each is `reason as usize`.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 18] = [
         Self::Normal,
         Self::Gone,
         Self::GoingAway,
@@ -53,6 +59,9 @@ impl CloseReason {
         Self::TooSlow,
         Self::Ended,
         Self::Overloaded,
+        Self::Revoked,
+        Self::Expired,
+        Self::Unverified,
     ];
 
     /// The metric label, the log field and the text of the WebSocket close frame.
@@ -74,6 +83,9 @@ impl CloseReason {
             Self::TooSlow => "too_slow",
             Self::Ended => "ended",
             Self::Overloaded => "overloaded",
+            Self::Revoked => "revoked",
+            Self::Expired => "expired",
+            Self::Unverified => "unverified",
         }
     }
 
@@ -86,9 +98,14 @@ impl CloseReason {
             Self::Protocol => 1002,
             Self::InvalidText => 1007,
             // To clients 1008 means that coming back is of no use; a slow one is to come back.
-            Self::FirstMessage | Self::Unauthenticated | Self::Refused => 1008,
+            Self::FirstMessage | Self::Unauthenticated | Self::Refused | Self::Revoked | Self::Expired => 1008,
             Self::TooBig => 1009,
-            Self::SlowClient | Self::WriteTimeout | Self::TooSlow | Self::Ended | Self::Overloaded => 1013,
+            Self::SlowClient
+            | Self::WriteTimeout
+            | Self::TooSlow
+            | Self::Ended
+            | Self::Overloaded
+            | Self::Unverified => 1013,
         }
     }
 }

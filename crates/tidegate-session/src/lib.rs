@@ -22,6 +22,7 @@ mod limits;
 mod metrics;
 mod outbox;
 mod session;
+mod share;
 
 pub use close::CloseReason;
 pub use item::{Item, Started};
@@ -29,6 +30,7 @@ pub use limits::Limits;
 pub use metrics::Metrics;
 
 pub use session::{Room, Session, SubscribeError, Want};
+pub use share::Share;
 
 use tidegate_live::View;
 use tidegate_model::{Batch, Body};

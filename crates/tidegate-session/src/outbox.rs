@@ -91,6 +91,14 @@ impl Outbox {
         Some(request)
     }
 
+    /// Nothing of what the lane showed so far is handed over any more: it waits for what was asked for under this number.
+    pub(crate) fn supersede(&mut self, id: SubscriptionId, request: u64) {
+        self.drop_queued(|other| other == id);
+        if let Some(lane) = self.lanes.get_mut(id) {
+            lane.phase = Phase::Waiting(request);
+        }
+    }
+
     /// Forgets a subscription and what is queued for it.
     pub(crate) fn end(&mut self, id: SubscriptionId) -> bool {
         self.drop_queued(|other| other == id);

@@ -10,7 +10,7 @@ use tidegate_model::{Query, Tenant, Token};
 use crate::item::Item;
 use crate::metrics::{Metrics, count};
 use crate::outbox::{CatchUp, Outbox};
-use crate::{CloseReason, Encode, Limits};
+use crate::{CloseReason, Encode, Limits, Share, share};
 
 /// What a client wants to watch, decided by the authority.
 #[derive(Debug, Clone)]
@@ -31,6 +31,9 @@ pub enum SubscribeError {
     /// The cap on subscriptions of a session is reached.
     #[error("a connection may have at most {0} subscriptions; end one first")]
     TooMany(usize),
+    /// The cap that all sessions of the user or of the tenant share is reached.
+    #[error("the {0} may have at most {1} subscriptions; end one first")]
+    Share(&'static str, usize),
     /// The engine has more commands waiting than it takes.
     #[error("the gateway has more to do than it takes; try again")]
     Busy,
@@ -66,6 +69,7 @@ pub struct Session {
     handles: Vec<(SubscriptionId, Subscription)>,
     closed: Option<CloseReason>,
     next_id: u64,
+    shares: Box<[Arc<Share>]>,
 }
 
 impl Session {
@@ -73,7 +77,14 @@ impl Session {
     #[must_use]
     pub fn new(room: Arc<Room>, client: ClientId) -> Self {
         let outbox = Outbox::new(room.limits, room.metrics.clone());
-        Self { room, client, outbox, handles: Vec::new(), closed: None, next_id: 0 }
+        Self { room, client, outbox, handles: Vec::new(), closed: None, next_id: 0, shares: Box::default() }
+    }
+
+    /// Takes subscriptions from these too from now on, those that it has included.
+    pub fn share(&mut self, shares: Vec<Arc<Share>>) {
+        share::give_back(&self.shares, self.handles.len());
+        self.shares = shares.into();
+        share::add(&self.shares, self.handles.len());
     }
 
     /// Starts a subscription. [`Item::Started`] with the number returned answers it.
@@ -89,6 +100,10 @@ impl Session {
             count(&metrics.subscriptions_refused);
             return Err(SubscribeError::TooMany(limits.subscriptions));
         }
+        if let Err(share) = share::take(&self.shares) {
+            count(&metrics.subscriptions_refused);
+            return Err(SubscribeError::Share(share.whose(), share.max()));
+        }
         self.next_id += 1;
         let id = SubscriptionId(self.next_id);
         let Want { query, tenant, resume, synced } = want;
@@ -99,6 +114,7 @@ impl Session {
         let subscribe = Subscribe { query, tenant, resume, synced, request, address, sink: sink.clone() };
         let Ok(handle) = live.subscribe(subscribe) else {
             self.outbox.end(id);
+            share::give_back(&self.shares, 1);
             return Err(SubscribeError::Busy);
         };
         metrics.subscriptions.fetch_add(1, Ordering::Relaxed);
@@ -117,6 +133,23 @@ impl Session {
         let at = self.place(id).ok_or(SubscribeError::Unknown)?;
         let handle = &self.handles[at].1;
         self.outbox.reanchor(id, |request| handle.reanchor(query, request).is_ok()).ok_or(SubscribeError::Busy)
+    }
+
+    /// As [`Session::reanchor`], for a query that the client may see where it no longer may see the one before: nothing more
+    /// of that is handed over.
+    ///
+    /// # Errors
+    /// As [`Session::reanchor`]; then the subscription goes on as it was, so end it.
+    pub fn replace(&mut self, id: SubscriptionId, query: Arc<Query>) -> Result<u64, SubscribeError> {
+        let request = self.reanchor(id, query)?;
+        self.outbox.supersede(id, request);
+        Ok(request)
+    }
+
+    /// Whose session it is.
+    #[must_use]
+    pub fn client(&self) -> ClientId {
+        self.client
     }
 
     /// Ends a subscription; nothing more is handed over for it. Whether there was one.
@@ -185,6 +218,7 @@ impl Session {
         self.closed.get_or_insert(reason);
         self.outbox.clear();
         self.room.metrics.subscriptions.fetch_sub(self.handles.len() as u64, Ordering::Relaxed);
+        share::give_back(&self.shares, self.handles.len());
         self.handles = Vec::new();
     }
 
@@ -203,6 +237,7 @@ impl Session {
         let at = self.place(id);
         if let Some(at) = at {
             self.handles.remove(at);
+            share::give_back(&self.shares, 1);
             self.room.metrics.subscriptions.fetch_sub(1, Ordering::Relaxed);
         }
         at.is_some()

@@ -322,7 +322,7 @@ fn config(command: ConfigCommand) -> Result<(), Failure> {
             }
             match &config.source {
                 Source::Local(catalog) => {
-                    say(&format!("ok: {} entities, {} grants", catalog.entities().len(), config.grants(catalog)?.len()))
+                    say(&format!("ok: {} entities, {} permissions", catalog.entities().len(), config.permissions()))
                 }
                 Source::Postgres(postgres) => say(&format!(
                     "ok: {} entities, {} permissions; whether the database has what they name is checked when it starts",

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use tidegate_edge::{Edge, EdgeConfig, Tls};
+use tidegate_edge::{Credentials, Edge, EdgeConfig, Tls};
 use tidegate_feed::LocalFeed;
 use tidegate_feed::postgres::{Outlets, PostgresFeed, Prepared};
 use tidegate_identity::Authority;
@@ -20,15 +20,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api::{self, Api};
 use crate::authority::Permissions;
-use crate::config::{Config, Source};
+use crate::config::{self, Config, Source};
 use crate::feeds::Feed;
 use crate::gateway::StartError;
 use crate::health::Health;
 use crate::metrics;
 use crate::progress::{self, Progress};
 
-/// Shorter keys are warned about.
-const API_KEY_BYTES_GOOD: usize = 16;
 /// How long the last read of an earlier run may keep the store from being opened again.
 const STORE_WAIT: Duration = Duration::from_secs(10);
 /// Between tries.
@@ -96,8 +94,8 @@ impl Plan {
 }
 
 fn configured(config: &Config, permissions: Permissions) -> Arc<dyn Authority> {
-    if config.identity.api_keys.iter().any(|key| key.0.len() < API_KEY_BYTES_GOOD) {
-        tracing::warn!("an API key has fewer than {API_KEY_BYTES_GOOD} characters, so it could be guessed");
+    for warning in config::warnings(&config.identity) {
+        tracing::warn!("{warning}");
     }
     if permissions.is_open() {
         let may = match &config.source {
@@ -114,6 +112,7 @@ impl House {
     pub(crate) async fn open(plan: &Plan, entities: Entities) -> Result<Self, StartError> {
         let Entities { catalog, authority, prepared } = entities;
         let edge_config = plan.edge_config()?;
+        let credentials = Credentials::of(&edge_config);
         let (mirror, writer) = open_store(&plan.config, &catalog).await?;
         let mirror = Arc::new(mirror);
         let start = writer.position();
@@ -136,7 +135,7 @@ impl House {
             mirror: mirror.clone(),
             applied: on_applied,
         };
-        let api = Api::new(&plan.config.rooms.api, catalog, authority, feed.clone(), mirror.clone());
+        let api = Api::new(&plan.config.rooms.api, catalog, authority, credentials, feed.clone(), mirror.clone());
         let router = api::router(api, health.clone(), exported).merge(plan.routes.clone());
         let (shutdown, serving) = (CancellationToken::new(), JoinSet::new());
         let mut house = Self { feed, live, mirror, health, edge, router, shutdown, serving };

@@ -54,7 +54,7 @@ mod watch;
 
 pub use authority::Permissions;
 pub use cli::Cli;
-pub use config::{Api, ApiKey, Config, ConfigError, Flags, Grant, Identity, Log, Origin, Postgres, Rooms, Source, Tls};
+pub use config::{Api, Config, ConfigError, Flags, Log, Origin, Postgres, Rooms, Source, Tls};
 pub use gateway::{Builder, Gateway, StartError};
 /// What an embedding program writes through ([`Gateway::feed`]).
 pub use tidegate_feed as feed;

@@ -13,6 +13,8 @@ use super::{Life, Scratch, Socket, poll_read};
 
 /// For the closing handshake.
 const CLOSE_TIME: Duration = Duration::from_secs(2);
+/// For that of whoever may not be here any more.
+const REVOKED_CLOSE_TIME: Duration = Duration::from_millis(500);
 /// Bytes read and thrown away after the close, so that the close is not lost to a reset.
 const LINGER_BYTES: usize = 1 << 20;
 
@@ -47,7 +49,9 @@ impl Socket {
         scratch.out.frames(&close);
         self.needs_flush = true;
         self.unsent.append(&mut scratch.out);
-        let by = Instant::now() + CLOSE_TIME;
+        self.passing = None;
+        let is_out = matches!(reason, CloseReason::Revoked | CloseReason::Expired | CloseReason::Unverified);
+        let by = Instant::now() + if is_out { REVOKED_CLOSE_TIME } else { CLOSE_TIME };
         let is_listening = !matches!(
             reason,
             CloseReason::Normal | CloseReason::Protocol | CloseReason::InvalidText | CloseReason::TooBig

@@ -4,6 +4,7 @@ use std::rc::Rc;
 use std::sync::atomic::Ordering;
 
 use tidegate_session::CloseReason;
+use tokio::time::Instant;
 
 use super::Worker;
 use crate::Refused;
@@ -89,11 +90,15 @@ impl Worker {
         self.after(client, &waker, true, life.unwrap_or(Life::Over));
     }
 
-    fn close(&self, client: &Rc<Client>, reason: CloseReason) {
+    pub(super) fn close(&self, client: &Rc<Client>, reason: CloseReason) {
         let waker = client.waker.borrow().clone();
         let life = self.run(client, |carrier, scratch| match carrier {
             Carrier::Socket(socket) => socket.close(reason, scratch),
-            Carrier::Stream(_) | Carrier::Gone => Life::Goes,
+            Carrier::Stream(stream) => {
+                stream.turn_out(reason, Instant::now());
+                Life::Goes
+            }
+            Carrier::Gone => Life::Goes,
         });
         self.after(client, &waker, true, life.unwrap_or(Life::Over));
     }

@@ -110,10 +110,6 @@ impl Protocol for Replies {
         }
         Ok(())
     }
-
-    fn principal(&self) -> Option<&Arc<Principal>> {
-        None
-    }
 }
 
 /// A protocol with a bug: it watches the list that it is sent, and takes neither anything else nor an item.
@@ -130,10 +126,6 @@ impl Protocol for Failing {
 
     fn item(&mut self, item: Item, _: &mut Out) -> Result<(), CloseReason> {
         panic!("{item:?} is more than this can take");
-    }
-
-    fn principal(&self) -> Option<&Arc<Principal>> {
-        None
     }
 }
 

@@ -17,6 +17,7 @@ use tidegate_model::Entity;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::timeout;
 
+use super::caller::Caller;
 use super::{Api, from_url, internal, json};
 use crate::feeds::Feed;
 
@@ -26,11 +27,11 @@ const IDEMPOTENCY_KEY_MAX: usize = 255;
 
 pub(super) async fn write(
     State(api): State<Api>,
+    Caller(principal): Caller,
     entity: Result<Path<String>, PathRejection>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
-    let principal = api.principal(&headers).await?;
     let entity = api.entity(&from_url(entity)?)?.clone();
     let Feed::Local(feed) = &api.0.feed else { return Ok(read_only()) };
     let scope = api.0.authority.write(&principal, &entity)?;
@@ -42,11 +43,11 @@ pub(super) async fn write(
         let idempotency = key.map(|key| Idempotency { scope: idempotency_scope(&principal, &entity), key, hash });
         let changes = decode_changes(&entity, &body, bounds)?;
         drop(room);
-        let tenant = match scope {
-            WriteScope::Own(tenant) => TenantScope::Own(tenant),
-            WriteScope::Named => TenantScope::Named(None),
+        let (tenant, guard) = match scope {
+            WriteScope::Own { tenant, guard } => (TenantScope::Own(tenant), guard),
+            WriteScope::Named => (TenantScope::Named(None), None),
         };
-        Ok(WriteRequest { entity: entity.id(), tenant, changes, idempotency })
+        Ok(WriteRequest { entity: entity.id(), tenant, guard, changes, idempotency })
     });
     let request = decoding.await.map_err(|e| internal(&e))?.map_err(refused)?;
     let (reply, answer) = oneshot::channel();

@@ -1,5 +1,6 @@
 //! The HTTP API: writes, rows, pages, the catalog; and what operators ask.
 
+mod caller;
 mod changes;
 mod operations;
 mod rows;
@@ -8,12 +9,12 @@ mod source;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
-use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use tidegate_edge::{ApiError, credential};
-use tidegate_identity::{Authority, Principal, Proof, Shown, admit};
+use tidegate_edge::{ApiError, Credentials};
+use tidegate_identity::Authority;
 use tidegate_mirror::Mirror;
 use tidegate_model::{Catalog, Entity, ScanError};
 use tokio::sync::Semaphore;
@@ -31,6 +32,7 @@ struct Inner {
     bounds: config::Api,
     catalog: Arc<Catalog>,
     authority: Arc<dyn Authority>,
+    credentials: Credentials,
     feed: Feed,
     mirror: Arc<Mirror>,
     /// One permit for each KiB of a body.
@@ -42,17 +44,13 @@ impl Api {
         bounds: &config::Api,
         catalog: Arc<Catalog>,
         authority: Arc<dyn Authority>,
+        credentials: Credentials,
         feed: Feed,
         mirror: Arc<Mirror>,
     ) -> Self {
         let bounds = bounds.clone();
         let bodies = Arc::new(Semaphore::new((bounds.max_bodies_bytes >> 10).clamp(1, Semaphore::MAX_PERMITS)));
-        Self(Arc::new(Inner { bounds, catalog, authority, feed, mirror, bodies }))
-    }
-
-    async fn principal(&self, headers: &HeaderMap) -> Result<Arc<Principal>, ApiError> {
-        let shown = Shown { credential: credential(headers)?, headers };
-        Ok(admit(&*self.0.authority, &shown, Proof::Shown(None)).await?)
+        Self(Arc::new(Inner { bounds, catalog, authority, credentials, feed, mirror, bodies }))
     }
 
     fn entity(&self, name: &str) -> Result<&Arc<Entity>, ApiError> {

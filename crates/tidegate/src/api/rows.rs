@@ -3,7 +3,7 @@
 use axum::body::{Body, Bytes};
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query as UrlQuery, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 use axum::response::Response;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -13,6 +13,7 @@ use tidegate_model::json::{parse_key_text, write_cursor, write_row, write_string
 use tidegate_model::query::limits;
 use tidegate_model::{Comparison, Detail, Entity, Filter, Page, Predicate, Query, ScanRequest, Value};
 
+use super::caller::Caller;
 use super::{Api, from_url, json};
 use crate::members::Members;
 
@@ -30,25 +31,22 @@ pub(super) struct RowUrl {
 /// `GET /v1/entities/{entity}?query=…`
 pub(super) async fn page_by_url(
     State(api): State<Api>,
+    Caller(principal): Caller,
     entity: Result<Path<String>, PathRejection>,
     url: Result<UrlQuery<PageUrl>, QueryRejection>,
-    headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let (Path(entity), UrlQuery(url)) = (from_url(entity)?, from_url(url)?);
-    let principal = api.principal(&headers).await?;
     page(&api, &entity, url.query.as_deref().unwrap_or("{}"), &principal).await
 }
 
 /// `POST /v1/entities/{entity}/query`
 pub(super) async fn page_by_body(
     State(api): State<Api>,
+    Caller(principal): Caller,
     entity: Result<Path<String>, PathRejection>,
-    headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
     let Path(entity) = from_url(entity)?;
-    // Who is not known has no body read.
-    let principal = api.principal(&headers).await?;
     let malformed = |rule: String| ApiError::new(StatusCode::BAD_REQUEST, "malformed", rule);
     let reading = axum::body::to_bytes(body, limits::BYTES_MAX);
     let body: Bytes = match tokio::time::timeout(api.0.bounds.body_timeout, reading).await {
@@ -86,39 +84,38 @@ async fn page(api: &Api, entity: &str, query: &str, principal: &Principal) -> Re
 /// `GET /v1/entities/{entity}/{key}`
 pub(super) async fn one(
     State(api): State<Api>,
+    Caller(principal): Caller,
     path: Result<Path<(String, String)>, PathRejection>,
     url: Result<UrlQuery<RowUrl>, QueryRejection>,
-    headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let Path((entity, key)) = from_url(path)?;
-    row(&api, &entity, &key, from_url(url)?.0, &headers).await
+    row(&api, &entity, &key, from_url(url)?.0, &principal).await
 }
 
 /// The row whose key is the name of another route.
 pub(super) async fn one_named_query(
     State(api): State<Api>,
+    Caller(principal): Caller,
     path: Result<Path<String>, PathRejection>,
     url: Result<UrlQuery<RowUrl>, QueryRejection>,
-    headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    row(&api, &from_url(path)?, "query", from_url(url)?.0, &headers).await
+    row(&api, &from_url(path)?, "query", from_url(url)?.0, &principal).await
 }
 
 /// As [`one_named_query`].
 pub(super) async fn one_named_changes(
     State(api): State<Api>,
+    Caller(principal): Caller,
     path: Result<Path<String>, PathRejection>,
     url: Result<UrlQuery<RowUrl>, QueryRejection>,
-    headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    row(&api, &from_url(path)?, "changes", from_url(url)?.0, &headers).await
+    row(&api, &from_url(path)?, "changes", from_url(url)?.0, &principal).await
 }
 
-async fn row(api: &Api, entity: &str, key: &str, url: RowUrl, headers: &HeaderMap) -> Result<Response, ApiError> {
-    let principal = api.principal(headers).await?;
+async fn row(api: &Api, entity: &str, key: &str, url: RowUrl, principal: &Principal) -> Result<Response, ApiError> {
     let entity = api.entity(entity)?.clone();
     let named = url.tenant.map(Value::text);
-    let (tenant, query) = api.0.authority.read(&principal, everything(api, &entity, named)?)?;
+    let (tenant, query) = api.0.authority.read(principal, everything(api, &entity, named)?)?;
     let wrong = |e: tidegate_model::ValueError| ApiError::new(StatusCode::BAD_REQUEST, "invalid_key", e.0);
     let key = parse_key_text(&entity, key).map_err(wrong)?;
     let id = entity.id();
@@ -133,8 +130,7 @@ async fn row(api: &Api, entity: &str, key: &str, url: RowUrl, headers: &HeaderMa
 }
 
 /// `GET /v1/entities`: what the principal may see of the catalog.
-pub(super) async fn catalog(State(api): State<Api>, headers: HeaderMap) -> Result<Response, ApiError> {
-    let principal = api.principal(&headers).await?;
+pub(super) async fn catalog(State(api): State<Api>, Caller(principal): Caller) -> Result<Response, ApiError> {
     let mut out = b"{\"entities\":[".to_vec();
     for entity in api.0.catalog.entities() {
         let Ok(may_read) = visible(&api, &principal, entity) else { continue };

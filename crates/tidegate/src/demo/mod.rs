@@ -184,6 +184,7 @@ impl Player {
         let request = WriteRequest {
             entity: self.entity,
             tenant: TenantScope::Own(Tenant::common()),
+            guard: None,
             changes,
             idempotency: None,
         };

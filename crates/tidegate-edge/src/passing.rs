@@ -1,0 +1,93 @@
+//! How someone gets a pass: settle who it is, register, and only then ask whether that one still stands.
+//!
+//! In this order no revocation falls between: one that came before is what the check finds, one that comes after finds the
+//! entry in the register.
+
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use axum::http::{HeaderMap, Request, Uri};
+use hyper::body::Incoming;
+use tidegate_identity::{Answer, Credential, Principal, Proof, Refusal, Shown};
+use tidegate_session::CloseReason;
+use tokio::time::Instant;
+
+use crate::quota::Grip;
+use crate::register::{Pass, Register};
+use crate::worker::Worker;
+use crate::{ApiError, Edge};
+
+/// A pass that is being found out about.
+pub(crate) type Passing = Pin<Box<dyn Future<Output = Result<Pass, Refusal>>>>;
+
+/// Credentials that came in a message. Never printed.
+pub struct Ask {
+    pub(crate) token: Box<str>,
+    pub(crate) proof: Option<Box<str>>,
+}
+
+impl Ask {
+    /// What a client said of who it is.
+    pub fn new(token: impl Into<Box<str>>, proof: Option<Box<str>>) -> Self {
+        Self { token: token.into(), proof }
+    }
+
+    /// Begins to find out about it.
+    pub(crate) fn begin(self, edge: Edge, register: Rc<Register>, held: Option<Arc<Grip>>) -> Passing {
+        Box::pin(async move {
+            let headers = HeaderMap::new();
+            let answer = edge
+                .authority()
+                .authenticate(&Shown { credential: Credential::Bearer(&self.token), headers: &headers });
+            pass(&edge, &register, answer, Proof::Shown(self.proof.as_deref()), held.as_ref()).await
+        })
+    }
+}
+
+impl Worker {
+    /// A pass for whoever sends this request.
+    pub(crate) async fn pass(&self, request: &Request<Incoming>) -> Result<Pass, ApiError> {
+        self.pass_of(request.uri(), request.headers()).await
+    }
+
+    /// The same of a request's parts.
+    pub(crate) async fn pass_of(&self, uri: &Uri, headers: &HeaderMap) -> Result<Pass, ApiError> {
+        let edge = &self.edge;
+        let passed = async {
+            let presented = edge.credentials().find(uri, headers)?;
+            let answer = edge.authority().authenticate(&presented.shown());
+            pass(edge, &self.register, answer, presented.proof(), None).await
+        };
+        passed.await.map_err(|refusal| edge.refuse(refusal))
+    }
+}
+
+async fn pass(
+    edge: &Edge,
+    register: &Rc<Register>,
+    answer: Answer<Arc<Principal>>,
+    proof: Proof<'_>,
+    held: Option<&Arc<Grip>>,
+) -> Result<Pass, Refusal> {
+    let mut pass = register.enter(answer.wait().await?);
+    edge.authority().check(pass.principal(), proof).wait().await?;
+    // Last, so that whoever is refused uses up nothing of anybody's.
+    let grip = edge.ledger().hold(pass.principal(), held, Instant::now())?;
+    pass.hold(grip);
+    match pass.ended() {
+        None => Ok(pass),
+        Some(reason) => Err(refusal(reason)),
+    }
+}
+
+/// To whoever was on the way in when it ended.
+pub(crate) fn refusal(reason: CloseReason) -> Refusal {
+    match reason {
+        CloseReason::Expired => Refusal { code: "expired", ..Refusal::unauthenticated("the token has expired") },
+        CloseReason::Unverified => {
+            Refusal::unavailable("whether the session still stands is not known; come back later")
+        }
+        _ => Refusal::revoked(),
+    }
+}

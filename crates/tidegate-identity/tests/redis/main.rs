@@ -1,0 +1,5 @@
+//! Device sessions in a real Redis: what is announced, what is looked up, and what happens when Redis, its stream or the way
+//! there fails.
+
+mod fixture;
+mod following;

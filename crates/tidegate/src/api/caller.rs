@@ -1,0 +1,37 @@
+//! Who calls: settled before anything else of a request is looked at.
+
+use std::sync::Arc;
+
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use tidegate_edge::ApiError;
+use tidegate_identity::{Principal, PrincipalKind, admit};
+
+use super::Api;
+
+/// Whoever sent the request, admitted.
+pub(super) struct Caller(pub(super) Arc<Principal>);
+
+/// A server with an API key: for what nobody else may.
+pub(super) struct Server;
+
+impl FromRequestParts<Api> for Caller {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, ApiError> {
+        let presented = api.0.credentials.find(&parts.uri, &parts.headers)?;
+        Ok(Self(admit(&*api.0.authority, &presented.shown(), presented.proof()).await?))
+    }
+}
+
+impl FromRequestParts<Api> for Server {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, ApiError> {
+        let Caller(principal) = Caller::from_request_parts(parts, api).await?;
+        if principal.kind == PrincipalKind::ApiKey {
+            return Ok(Self);
+        }
+        Err(ApiError::new(axum::http::StatusCode::FORBIDDEN, "forbidden", "this takes an API key"))
+    }
+}
