@@ -42,6 +42,7 @@ pub(crate) struct Case {
     pub(crate) token: String,
     pub(crate) refused: Option<String>,
     pub(crate) roles: Option<Vec<String>>,
+    pub(crate) issued_at_ms: Option<u64>,
     pub(crate) expires_at_ms: Option<u64>,
 }
 
