@@ -110,6 +110,19 @@ impl Fixture {
         timeout(within, self.told.recv()).await.expect("word comes in time").expect("none is missed")
     }
 
+    /// Writes that a session ended, and waits for word of it: all that was written before has been read then.
+    pub(crate) async fn barrier(&mut self, id: &str) {
+        let _: String = self.run(&entry(id, "revoked")).await;
+        let word = timeout(PATIENCE, async { while self.told.recv().await.unwrap() != session(id) {} });
+        word.await.expect("the entry is read");
+    }
+
+    /// Word that all sessions have to be checked, in time.
+    pub(crate) async fn hears_of_a_gap(&mut self, within: Duration) {
+        let word = timeout(within, async { while self.told.recv().await.unwrap() != Revocation::RecheckAll {} });
+        word.await.expect("word of the gap comes in time");
+    }
+
     pub(crate) fn count(&self, name: fn(&tidegate_identity::SessionMetrics) -> &std::sync::atomic::AtomicU64) -> u64 {
         name(self.sessions.metrics()).load(Relaxed)
     }

@@ -31,6 +31,11 @@ impl Trouble {
             Self::TooOld => false,
         }
     }
+
+    /// Whether the connection had ended.
+    pub(super) fn is_cut(&self) -> bool {
+        matches!(self, Self::Redis(error) if error.is_connection_dropped())
+    }
 }
 
 /// Where Redis is, and how long it may take to let us in.
@@ -86,31 +91,46 @@ fn address(message: impl Into<String>) -> SessionsError {
 /// address that swallows everything is not waited for by the next one too.
 pub(super) struct Shared {
     address: Address,
-    current: Mutex<Option<(u64, MultiplexedConnection)>>,
+    current: Mutex<Current>,
+}
+
+#[derive(Default)]
+struct Current {
+    made: u64,
+    connection: Option<MultiplexedConnection>,
+}
+
+/// Which connection was given.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Given {
+    /// To give it up by.
+    pub(super) number: u64,
+    /// Whether it was there already.
+    pub(super) is_old: bool,
 }
 
 impl Shared {
     pub(super) fn new(address: Address) -> Self {
-        Self { address, current: Mutex::new(None) }
+        Self { address, current: Mutex::default() }
     }
 
-    /// The connection, with a number to give it up by.
-    pub(super) async fn get(&self) -> Result<(u64, MultiplexedConnection), Trouble> {
+    /// The connection.
+    pub(super) async fn get(&self) -> Result<(Given, MultiplexedConnection), Trouble> {
         let mut current = self.current.lock().await;
-        if let Some((number, connection)) = &*current {
-            return Ok((*number, connection.clone()));
+        if let Some(connection) = &current.connection {
+            return Ok((Given { number: current.made, is_old: true }, connection.clone()));
         }
         let connection = self.address.connect().await?;
-        let number = rand::random();
-        *current = Some((number, connection.clone()));
-        Ok((number, connection))
+        current.made += 1;
+        current.connection = Some(connection.clone());
+        Ok((Given { number: current.made, is_old: false }, connection))
     }
 
     /// Nobody else is given this one.
     pub(super) async fn give_up(&self, number: u64) {
         let mut current = self.current.lock().await;
-        if current.as_ref().is_some_and(|(now, _)| *now == number) {
-            *current = None;
+        if current.made == number {
+            current.connection = None;
         }
     }
 }

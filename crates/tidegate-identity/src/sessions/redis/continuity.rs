@@ -99,3 +99,6 @@ impl Place {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -45,14 +45,14 @@ pub(super) struct Hashes {
 impl Hashes {
     /// A session as its hash says; `None` if there is no hash.
     pub(super) async fn read(&self, id: &str) -> Result<Option<Snapshot>, Unread> {
-        let key = self.key(id);
-        let answer = self.ask(async |connection| {
-            if !is_small(connection, &key).await? {
+        let key = &self.key(id);
+        let answer = self.ask(|mut connection| async move {
+            if !is_small(&mut connection, key).await? {
                 return Ok(None);
             }
             let mut read = redis::pipe();
-            read.atomic().cmd("HLEN").arg(&key).cmd("HMGET").arg(&key).arg(&FIELDS);
-            transact::<2>(connection, &read).await.map(Some)
+            read.atomic().cmd("HLEN").arg(key).cmd("HMGET").arg(key).arg(&FIELDS);
+            transact::<2>(&mut connection, &read).await.map(Some)
         });
         match answer.await {
             Ok(Some(answers)) => snapshot(id, answers),
@@ -66,26 +66,32 @@ impl Hashes {
     pub(super) async fn revoke(&self, id: &str, now_ms: u64) -> Result<bool, Trouble> {
         let script = redis::Script::new(REVOKE);
         let mut revoke = script.key(self.key(id));
-        revoke.key(&self.stream).arg(id).arg(now_ms);
-        self.ask(async |connection| Ok(revoke.invoke_async(connection).await?)).await
+        let revoke = &*revoke.key(&self.stream).arg(id).arg(now_ms);
+        self.ask(|mut connection| async move { Ok(revoke.invoke_async(&mut connection).await?) }).await
     }
 
     fn key(&self, id: &str) -> String {
         format!("{}{id}", self.key_prefix)
     }
 
-    /// Asks over the shared connection, which is given up if that fails for other reasons than the question.
-    async fn ask<T>(
-        &self,
-        question: impl AsyncFnOnce(&mut MultiplexedConnection) -> Result<T, Trouble>,
-    ) -> Result<T, Trouble> {
+    /// Asks over the shared connection, which is given up if it may be the reason that there is no answer. One that had been
+    /// cut since it was last used is made anew, and asked again: servers cut connections that are idle.
+    async fn ask<T, F>(&self, question: impl Fn(MultiplexedConnection) -> F) -> Result<T, Trouble>
+    where
+        F: Future<Output = Result<T, Trouble>>,
+    {
         let deadline = Instant::now() + self.timeout;
-        let (number, mut connection) = timeout_at(deadline, self.redis.get()).await.map_err(|_| Trouble::Late)??;
-        let answer = timeout_at(deadline, question(&mut connection)).await.unwrap_or(Err(Trouble::Late));
-        if answer.as_ref().is_err_and(Trouble::is_of_connection) {
-            self.redis.give_up(number).await;
+        loop {
+            let (used, connection) = timeout_at(deadline, self.redis.get()).await.map_err(|_| Trouble::Late)??;
+            let answer = timeout_at(deadline, question(connection)).await.unwrap_or(Err(Trouble::Late));
+            let Err(trouble) = &answer else { return answer };
+            if trouble.is_of_connection() {
+                self.redis.give_up(used.number).await;
+            }
+            if !(trouble.is_cut() && used.is_old) {
+                return answer;
+            }
         }
-        answer
     }
 }
 

@@ -13,6 +13,7 @@ use crate::sessions::snapshot::Snapshot;
 
 /// Reads of a session that the stream overtakes each time; after that whoever asked is to come again.
 const READS_MAX: usize = 3;
+const BUSY: &str = "too many sessions are being looked up";
 
 /// What a look-up comes to; `None`: there is no such session.
 pub(super) type Outcome = Result<Option<Record>, Refusal>;
@@ -27,8 +28,8 @@ pub(super) enum Asked {
     Joined(Outcomes),
     /// Run this, whatever becomes of the one who asked, and wait.
     Started(Lookup, Outcomes),
-    /// Refuse: as many as may be are being looked up.
-    Busy,
+    /// It cannot be found out now.
+    Refused(&'static str),
 }
 
 /// Why a read found no session.
@@ -65,12 +66,22 @@ pub(super) async fn outcome(mut outcomes: Outcomes) -> Outcome {
 
 impl Core {
     /// Somebody asks for a session.
-    pub(super) fn begin(&self, id: &Arc<str>) -> Asked {
+    pub(super) fn ask(&self, id: &Arc<str>) -> Asked {
+        let trouble = self.trouble();
+        if let Some(known) = self.held().cache.get(id) {
+            // What ended does not come back, whatever was missed.
+            if known.is_revoked || trouble.is_none() {
+                return Asked::Known(known.into());
+            }
+        }
+        if let Some(trouble) = trouble {
+            return Asked::Refused(trouble);
+        }
         let mut held = self.held_mut();
         match held.cache.begin(id) {
-            Begin::Known => held.cache.get(id).map_or(Asked::Busy, |known| Asked::Known(known.into())),
-            Begin::Joined(flight) => held.waiting.get(&flight).cloned().map_or(Asked::Busy, Asked::Joined),
-            Begin::Busy => Asked::Busy,
+            Begin::Known => held.cache.get(id).map_or(Asked::Refused(BUSY), |known| Asked::Known(known.into())),
+            Begin::Joined(flight) => held.waiting.get(&flight).cloned().map_or(Asked::Refused(BUSY), Asked::Joined),
+            Begin::Busy => Asked::Refused(BUSY),
             Begin::Started(flight) => {
                 let (outcome, outcomes) = watch::channel(None);
                 held.waiting.insert(flight, outcomes.clone());

@@ -86,14 +86,7 @@ impl RedisSessions {
         if redis.read_block.is_zero() {
             return Err(SessionsError::Zero("read_block_ms"));
         }
-        let core = Arc::new(Core {
-            held: RwLock::new(Held { cache: Cache::new(settings.cache_max, LOOKUPS_MAX), waiting: HashMap::new() }),
-            proven: watch::Sender::new(None),
-            revocations,
-            metrics,
-            clock,
-            max_stale: settings.max_stale,
-        });
+        let core = Arc::new(Core::new(settings.cache_max, settings.max_stale, revocations, metrics, clock));
         let subscriber = Subscriber {
             core: Arc::clone(&core),
             address: Address::new(redis, settings.lookup_timeout)?,
@@ -120,18 +113,9 @@ impl RedisSessions {
 
     /// What is known about a session, asked for where need be; `None` if there is no such session.
     pub(super) fn ask(&self, id: &Arc<str>) -> Answer<Option<Record>> {
-        let trouble = self.core.trouble();
-        match self.core.held().cache.get(id).map(Record::from) {
-            // A session that ended does not come back.
-            Some(record) if record.is_revoked || trouble.is_none() => return Answer::Now(Ok(Some(record))),
-            _ => {}
-        }
-        if let Some(trouble) = trouble {
-            return Answer::Now(Err(Refusal::unavailable(trouble)));
-        }
-        match self.core.begin(id) {
+        match self.core.ask(id) {
             Asked::Known(record) => Answer::Now(Ok(Some(record))),
-            Asked::Busy => Answer::Now(Err(Refusal::unavailable("too many sessions are being looked up"))),
+            Asked::Refused(why) => Answer::Now(Err(Refusal::unavailable(why))),
             Asked::Joined(outcomes) => Answer::Later(Box::pin(lookup::outcome(outcomes))),
             Asked::Started(lookup, outcomes) => {
                 let (core, hashes) = (Arc::clone(&self.core), Arc::clone(&self.hashes));
@@ -161,6 +145,17 @@ impl RedisSessions {
 }
 
 impl Core {
+    fn new(
+        cache_max: usize,
+        max_stale: Duration,
+        revocations: broadcast::Sender<Revocation>,
+        metrics: Arc<SessionMetrics>,
+        clock: Clock,
+    ) -> Self {
+        let held = RwLock::new(Held { cache: Cache::new(cache_max, LOOKUPS_MAX), waiting: HashMap::new() });
+        Self { held, proven: watch::Sender::new(None), revocations, metrics, clock, max_stale }
+    }
+
     fn held(&self) -> RwLockReadGuard<'_, Held> {
         self.held.read().unwrap_or_else(PoisonError::into_inner)
     }
@@ -265,3 +260,6 @@ async fn staleness(core: Arc<Core>, close: bool) {
         }
     }
 }
+
+#[cfg(test)]
+mod races;

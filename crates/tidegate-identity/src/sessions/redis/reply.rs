@@ -14,6 +14,15 @@ pub(super) struct Entry {
 }
 
 impl Entry {
+    #[cfg(test)]
+    pub(super) fn of(fields: &[(&str, &str)]) -> Self {
+        let fields = fields.iter().flat_map(|(name, value)| [name, value]);
+        Self {
+            id: EntryId::default(),
+            fields: fields.map(|part| Value::BulkString(part.as_bytes().to_vec())).collect(),
+        }
+    }
+
     /// Fields with their values; what is no text of bytes is empty.
     pub(super) fn fields(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         self.fields.chunks(2).map(|pair| (bytes(pair.first()), bytes(pair.get(1))))

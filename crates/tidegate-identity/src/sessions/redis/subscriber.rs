@@ -14,6 +14,9 @@ use super::connect::{Address, Trouble};
 use super::continuity::{Continuity, Place};
 use super::reply::{self, Entry, Look};
 
+/// Between two attempts to connect.
+const DELAY_MAX: Duration = Duration::from_millis(400);
+
 /// See the module.
 pub(super) struct Subscriber {
     pub(super) core: Arc<Core>,
@@ -30,9 +33,10 @@ pub(super) struct Subscriber {
 impl Subscriber {
     /// Goes on until it is dropped.
     pub(super) async fn run(mut self) {
+        // Jitter may double a delay: a second at most after Redis is back.
         let backoff = ExponentialBuilder::default()
             .with_min_delay(Duration::from_millis(50))
-            .with_max_delay(Duration::from_secs(1))
+            .with_max_delay(DELAY_MAX)
             .without_max_times()
             .with_jitter();
         let mut said = String::new();
@@ -52,7 +56,7 @@ impl Subscriber {
                 tracing::warn!(stream = self.stream, trouble, "lost step with the stream of sessions; trying again");
                 said = trouble;
             }
-            tokio::time::sleep(delays.next().unwrap_or(Duration::from_secs(1))).await;
+            tokio::time::sleep(delays.next().unwrap_or(DELAY_MAX)).await;
         }
     }
 
