@@ -8,6 +8,8 @@
 
 mod grant;
 mod template;
+#[cfg(test)]
+mod tests;
 
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
