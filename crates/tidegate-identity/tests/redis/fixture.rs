@@ -22,7 +22,7 @@ pub(crate) const BLOCK: Duration = Duration::from_millis(200);
 /// How long a revocation may take once it can be read, and a lost place once it could be seen, on top of the read block.
 pub(crate) const PROMPT: Duration = Duration::from_secs(1);
 /// For things that only have to happen at all.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 pub(crate) struct Fixture {
     pub(crate) sessions: Sessions,

@@ -5,3 +5,5 @@ mod faults;
 mod fixture;
 mod following;
 mod gaps;
+mod malformed;
+mod reaching;
