@@ -150,14 +150,14 @@ pub(crate) fn words(command: &str) -> Cmd {
 /// Writes the hash of one of Ann's sessions.
 pub(crate) fn hash(id: &str, status: &str) -> Cmd {
     let mut hash = words("HSET");
-    hash.arg(format!("session:{id}")).arg(&fields(id, status));
+    hash.arg(format!("session:{id}")).arg(fields(id, status));
     hash
 }
 
 /// Adds the entry of one of Ann's sessions.
 pub(crate) fn entry(id: &str, status: &str) -> Cmd {
     let mut entry = words("XADD session_events *");
-    entry.arg(&fields(id, status));
+    entry.arg(fields(id, status));
     entry
 }
 
