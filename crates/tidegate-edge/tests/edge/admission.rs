@@ -223,7 +223,7 @@ async fn holds_a_message(config: EdgeConfig, first: &[u8], more: &[u8]) {
     })
     .await
     .expect("it is not closed");
-    assert_eq!(gateway.closed(CloseReason::TooSlow), 1);
+    gateway.eventually("it is counted", |gateway| gateway.closed(CloseReason::TooSlow) == 1).await;
 }
 
 #[tokio::test]

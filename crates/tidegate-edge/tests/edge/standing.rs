@@ -1,6 +1,5 @@
 //! Connections end when whoever they are bound to may not be here any more.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -93,18 +92,21 @@ async fn users_and_tenants_are_revoked_as_such() {
 
 #[tokio::test]
 async fn a_revocation_during_the_handshake_is_not_missed() {
-    let gateway = Arc::new(Gateway::start(EdgeConfig::default()).await);
+    let gateway = Gateway::start(EdgeConfig::default()).await;
     gateway.door.answer(false);
-    let waiting = gateway.clone();
-    let handshake = tokio::spawn(async move {
-        waiting.raw("GET /ws HTTP/1.1\r\nhost: a\r\nupgrade: websocket\r\nconnection: upgrade, close\r\nsec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\nauthorization: Bearer ann/s1///\r\n\r\n").await
-    });
-    gateway.door.asked.subscribe().wait_for(|asked| *asked == 1).await.unwrap();
-    // The check has found the session active, and says so only after the revocation was told.
-    gateway.door.revoke("s1");
-    gateway.eventually("it is noted", |gateway| gateway.edge.metrics().revoked.load(Ordering::Relaxed) == 1).await;
-    gateway.door.answer(true);
-    let answer = timeout(PATIENCE, handshake).await.unwrap().unwrap();
+    let handshake = gateway.raw(
+        "GET /ws HTTP/1.1\r\nhost: a\r\nupgrade: websocket\r\nconnection: upgrade, close\r\n\
+         sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+         authorization: Bearer ann/s1///\r\n\r\n",
+    );
+    let revocation = async {
+        gateway.door.asked.subscribe().wait_for(|asked| *asked == 1).await.unwrap();
+        // The check has found the session active, and says so only after the revocation was told.
+        gateway.door.revoke("s1");
+        gateway.eventually("it is noted", |gateway| gateway.edge.metrics().revoked.load(Ordering::Relaxed) == 1).await;
+        gateway.door.answer(true);
+    };
+    let (answer, ()) = tokio::join!(handshake, revocation);
     assert!(answer.starts_with("HTTP/1.1 401") && answer.contains("\"revoked\""), "{answer}");
 }
 
