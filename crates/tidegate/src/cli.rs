@@ -11,8 +11,9 @@ use tidegate_feed::postgres::Settings;
 use crate::config::{Config, Flags, Source};
 use crate::import::Import;
 use crate::sessions::Sessions;
+use crate::token::TokenCommand;
 use crate::watch::Watch;
-use crate::{bench, demo, init, serve};
+use crate::{bench, demo, init, serve, token};
 
 /// Read from the working directory where no file is named.
 const CONFIG_FILE: &str = "tidegate.toml";
@@ -92,6 +93,18 @@ Else, or with --json: one frame a line.")]
   TIDEGATE_API_KEY=… tidegate sessions revoke --tenant acme --url https://gate.example --json"
     )]
     Sessions(Sessions),
+    /// Make a token for development, or say what one is worth here
+    #[command(
+        subcommand,
+        after_help = "Examples:
+  tidegate token mint --user alice --tenant acme --role admin --claim 'plan=\"pro\"' --ttl 15m
+  tidegate token mint --user alice | tidegate token verify
+  tidegate token mint --issuer https://id.example --user alice --private-key-file id.pem
+  tidegate token verify --json eyJhbGciOi… | jq .claims
+
+The issuers and their keys are those of the configuration."
+    )]
+    Token(TokenCommand),
     /// Copy the store to a new file, also while the gateway runs
     #[command(after_help = "Examples:
   tidegate backup backup.db --data-dir ./tidegate-data
@@ -252,6 +265,7 @@ impl Cli {
             }
             Command::Import(args) => import(args),
             Command::Query(args) => query(args),
+            Command::Token(command) => token::run(command),
             Command::Sessions(command) => serve::runtime(1)?.block_on(command.run()),
             Command::Backup(args) => backup(&args),
             Command::Bench(mode) => Ok(bench::run(&mode)?),
@@ -268,7 +282,7 @@ impl Common {
 }
 
 /// The file named, or the one that lies here.
-fn config_file(named: Option<PathBuf>) -> Option<PathBuf> {
+pub(crate) fn config_file(named: Option<PathBuf>) -> Option<PathBuf> {
     named.or_else(|| Path::new(CONFIG_FILE).exists().then(|| CONFIG_FILE.into()))
 }
 

@@ -50,6 +50,7 @@ mod metrics;
 mod progress;
 mod serve;
 mod sessions;
+mod token;
 mod watch;
 
 pub use cli::Cli;
