@@ -8,7 +8,7 @@ use std::time::Duration;
 use http::Uri;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -19,6 +19,7 @@ pub(crate) struct Endpoint {
     address: SocketAddr,
     asked: Arc<Mutex<Vec<Asked>>>,
     gate: watch::Sender<bool>,
+    left: Arc<Notify>,
     _task: AbortOnDropHandle<()>,
 }
 
@@ -39,7 +40,7 @@ pub(crate) enum Reply {
     Endless(Vec<u8>, Vec<u8>, Option<Duration>),
     /// Writes this and hangs up.
     Cut(Vec<u8>),
-    /// Nothing.
+    /// Nothing; see [`Endpoint::left`].
     Silence,
 }
 
@@ -58,16 +59,18 @@ impl Endpoint {
         let (gate, opened) = watch::channel(false);
         let reply = Arc::new(reply);
         let noted = asked.clone();
+        let left = Arc::<Notify>::default();
+        let leaving = left.clone();
         let task = tokio::runtime::Handle::current().spawn(async move {
             let mut connections = JoinSet::new();
             while let Ok((socket, _)) = listener.accept().await {
-                let (noted, opened, reply) = (noted.clone(), opened.clone(), reply.clone());
+                let (noted, opened, reply, left) = (noted.clone(), opened.clone(), reply.clone(), leaving.clone());
                 connections.spawn(async move {
-                    let _ = serve(socket, &noted, opened, &*reply).await;
+                    let _ = serve(socket, &noted, opened, &left, &*reply).await;
                 });
             }
         });
-        Self { address, asked, gate, _task: AbortOnDropHandle::new(task) }
+        Self { address, asked, gate, left, _task: AbortOnDropHandle::new(task) }
     }
 
     /// Answers every request the same.
@@ -89,6 +92,11 @@ impl Endpoint {
         self.asked.lock().unwrap().clone()
     }
 
+    /// Waits until one who got [`Reply::Silence`] has hung up.
+    pub(crate) async fn left(&self) {
+        self.left.notified().await;
+    }
+
     /// Lets out what is [`Reply::Gated`].
     pub(crate) fn open(&self) {
         self.gate.send_replace(true);
@@ -99,6 +107,7 @@ async fn serve(
     mut socket: TcpStream,
     noted: &Mutex<Vec<Asked>>,
     mut opened: watch::Receiver<bool>,
+    left: &Notify,
     reply: &(dyn Fn(usize, &Asked) -> Reply + Send + Sync),
 ) -> std::io::Result<()> {
     while let Some(asked) = request(&mut socket).await? {
@@ -126,7 +135,10 @@ async fn serve(
                 socket.write_all(&bytes).await?;
                 return socket.shutdown().await;
             }
-            Reply::Silence => std::future::pending().await,
+            Reply::Silence => {
+                let _ = socket.read(&mut [0]).await;
+                left.notify_one();
+            }
         }
     }
     Ok(())

@@ -1,5 +1,7 @@
 //! Device sessions in the gateway's own file, as whoever asks sees them.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a broken expectation is a failed test")]
+
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};

@@ -1,9 +1,9 @@
 //! What a batch does, and what it is refused for.
 
-use tidegate_feed::{Config, Limits, TenantScope, WriteErrorCode, decode_changes};
-use tidegate_model::{Tenant, Value};
+use tidegate_feed::{Config, Limits, TenantScope, WriteErrorCode, WriteRequest, decode_changes};
+use tidegate_model::{Changeable, Comparison, Filter, Guard, Tenant, Value};
 
-use super::{ASSET, Fixture, NOTE, catalog};
+use super::{ASSET, Fixture, NOTE, catalog, submit};
 
 #[test]
 fn an_upsert_keeps_what_it_does_not_name() {
@@ -88,6 +88,35 @@ fn a_client_writes_for_its_own_tenant_whatever_it_says() {
     f.write(NOTE, &own, r#"{"changes":[{"delete":{"id":"a","org":"yours"}}]}"#).unwrap();
     assert!(f.row(NOTE, "mine", "a").is_none());
     assert_eq!(f.row(NOTE, "yours", "a").unwrap().value(2), &Value::Int(2));
+}
+
+#[test]
+fn a_guarded_writer_changes_its_own_rows_or_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let f = Fixture::open(dir.path(), Config::default());
+    let scope = TenantScope::Own(Tenant::new("mine"));
+    f.write(NOTE, &scope, r#"{"changes":[{"upsert":{"id":"theirs","n":2}},{"upsert":{"id":"own","n":1}}]}"#).unwrap();
+    let write = |changes: &str| {
+        let own = Filter::compare(2, Comparison::Eq, Value::Int(1));
+        let guard = Guard { alternatives: Box::new([Changeable { rows: own, columns: 0b101 }]) };
+        let request = f.request(NOTE, &scope, &format!("{{\"changes\":[{changes}]}}")).unwrap();
+        submit(&f.feed, WriteRequest { guard: Some(guard), ..request }).recv().unwrap()
+    };
+    for bad in [
+        r#"{"upsert":{"id":"theirs","n":1}}"#,
+        r#"{"delete":{"id":"theirs"}}"#,
+        r#"{"upsert":{"id":"own","n":2}}"#,
+        r#"{"upsert":{"id":"new","n":2}}"#,
+        r#"{"upsert":{"id":"new"}}"#,
+        // Not even which version it is at is told.
+        r#"{"delete":{"id":"theirs"},"if_version":7}"#,
+    ] {
+        let error = write(&format!(r#"{{"upsert":{{"id":"a","org":"whatever","n":1}}}},{bad}"#)).unwrap_err();
+        assert_eq!((error.code, error.path.as_deref()), (WriteErrorCode::Forbidden, Some("changes[1]")), "{bad}");
+        assert!(f.row(NOTE, "mine", "a").is_none());
+    }
+    write(r#"{"upsert":{"id":"a","org":"whatever","n":1}},{"delete":{"id":"own"}},{"delete":{"id":"never"}}"#).unwrap();
+    assert!(f.row(NOTE, "mine", "a").is_some() && f.row(NOTE, "mine", "own").is_none());
 }
 
 #[test]

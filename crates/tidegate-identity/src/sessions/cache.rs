@@ -202,7 +202,10 @@ impl Cache {
     }
 }
 
+// The paths are for benches/, which take this file in as it is.
 #[cfg(test)]
+#[path = "cache/model.rs"]
 mod model;
 #[cfg(test)]
+#[path = "cache/tests.rs"]
 mod tests;

@@ -6,8 +6,8 @@ use hashbrown::{HashTable, TryReserveError};
 
 use super::snapshot::Snapshot;
 
-/// A table that is full is copied whole into one of twice its size: at 1,000,000 sessions that is some 4,000 at a time.
-const SHARDS: usize = 256;
+/// A table that is full is copied whole into one of twice its size: at 1,000,000 sessions that is some 1,000 at a time.
+const SHARDS: usize = 1_024;
 
 /// Hashes ids, with keys of its own so that nobody can choose ids that collide.
 #[derive(Clone, Default)]

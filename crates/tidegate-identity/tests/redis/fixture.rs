@@ -22,7 +22,7 @@ pub(crate) const BLOCK: Duration = Duration::from_millis(200);
 /// How long a revocation may take once it can be read, and a lost place once it could be seen, on top of the read block.
 pub(crate) const PROMPT: Duration = Duration::from_secs(1);
 /// For things that only have to happen at all.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 pub(crate) struct Fixture {
     pub(crate) sessions: Sessions,
@@ -150,14 +150,14 @@ pub(crate) fn words(command: &str) -> Cmd {
 /// Writes the hash of one of Ann's sessions.
 pub(crate) fn hash(id: &str, status: &str) -> Cmd {
     let mut hash = words("HSET");
-    hash.arg(format!("session:{id}")).arg(&fields(id, status));
+    hash.arg(format!("session:{id}")).arg(fields(id, status));
     hash
 }
 
 /// Adds the entry of one of Ann's sessions.
 pub(crate) fn entry(id: &str, status: &str) -> Cmd {
     let mut entry = words("XADD session_events *");
-    entry.arg(&fields(id, status));
+    entry.arg(fields(id, status));
     entry
 }
 

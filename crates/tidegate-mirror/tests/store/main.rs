@@ -13,7 +13,8 @@ use std::path::Path;
 
 use tidegate_mirror::{Applied, ApplyError, Mirror, Options, RowOp, RowWrite, Writer};
 use tidegate_model::{
-    Catalog, EntityBuilder, EntityId, Page, Position, RowSource as _, ScanError, ScanRequest, Tenant, Type, Value,
+    Catalog, EntityBuilder, EntityId, Guard, Page, Position, RowSource as _, ScanError, ScanRequest, Tenant, Type,
+    Value,
 };
 
 /// The one entity of most tests.
@@ -44,8 +45,13 @@ fn put(tenant: &Tenant, values: Vec<Value>) -> RowWrite {
 
 /// Applies and commits one transaction at the next position.
 fn apply(writer: &mut Writer, writes: &[RowWrite]) -> Result<Applied, ApplyError> {
+    apply_guarded(writer, writes, None)
+}
+
+/// The same, where `guard` permits it.
+fn apply_guarded(writer: &mut Writer, writes: &[RowWrite], guard: Option<&Guard>) -> Result<Applied, ApplyError> {
     writer.begin()?;
-    let applied = writer.apply(Position(writer.position().0 + 1), writes, None)?;
+    let applied = writer.apply(Position(writer.position().0 + 1), writes, guard)?;
     writer.commit()?;
     Ok(applied)
 }

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 use tidegate_mirror::{ApplyError, Refusal, RowOp, RowWrite};
-use tidegate_model::{Tenant, Type, Value};
+use tidegate_model::{Changeable, Comparison, Filter, Guard, Tenant, Type, Value};
 
-use super::{ENTITY, apply, catalog, entity, open};
+use super::{ENTITY, apply_guarded, catalog, entity, open};
 
 /// What a write does to row `id` of tenant `tenant`.
 #[derive(Debug, Clone)]
@@ -23,6 +23,39 @@ fn step() -> impl Strategy<Value = Step> {
     let cells = prop::option::weighted(0.75, (prop::option::of(0i64..3), prop::option::of(any::<bool>())));
     (any::<bool>(), 0i64..4, cells, any::<bool>(), prop::option::weighted(0.1, 0u64..6))
         .prop_map(|(tenant, id, cells, put, if_version)| Step { tenant, id, cells, put, if_version })
+}
+
+/// What a batch's writer may change: rows with this `n` (any, where there is none), and of their columns `n` and `b`.
+type Alternative = (Option<i64>, bool, bool);
+
+fn alternatives() -> impl Strategy<Value = Option<Vec<Alternative>>> {
+    let alternative = (prop::option::weighted(0.6, 0i64..3), prop::bool::weighted(0.7), prop::bool::weighted(0.7));
+    prop::option::of(prop::collection::vec(alternative, 0..4))
+}
+
+fn guard(alternatives: &[Alternative]) -> Guard {
+    let changeable = |&(wanted, n, b): &Alternative| Changeable {
+        rows: wanted.map_or_else(Filter::everything, |n| Filter::compare(2, Comparison::Eq, Value::Int(n))),
+        columns: u128::from(n) << 2 | u128::from(b) << 3,
+    };
+    Guard { alternatives: alternatives.iter().map(changeable).collect() }
+}
+
+/// Whether one alternative has both images and every column that the step names.
+fn permits(alternatives: &[Alternative], step: &Step, images: [Option<&Vec<Value>>; 2]) -> bool {
+    let (names_n, names_b) =
+        step.cells.map_or((false, false), |(n, b)| (step.put || n.is_some(), step.put || b.is_some()));
+    alternatives.iter().any(|&(wanted, n, b)| {
+        let has = |values: &Vec<Value>| wanted.is_none_or(|wanted| values[2] == Value::Int(wanted));
+        (n || !names_n) && (b || !names_b) && images.into_iter().flatten().all(has)
+    })
+}
+
+/// Why a write is refused.
+#[derive(Debug, PartialEq)]
+enum Fault {
+    Version,
+    Forbidden,
 }
 
 type Key = (String, i64);
@@ -49,24 +82,31 @@ fn write(step: &Step) -> RowWrite {
 }
 
 /// The rows after the batch, or the index of the write that is refused.
-fn model(rows: &Rows, steps: &[Step], position: u64) -> Result<Rows, usize> {
+fn model(rows: &Rows, steps: &[Step], position: u64, guard: Option<&[Alternative]>) -> Result<Rows, (usize, Fault)> {
     let mut now = rows.clone();
     for (index, step) in steps.iter().enumerate() {
         let key = (tenant(step).name().to_owned(), step.id);
         let old = now.get(&key).cloned();
+        let may = |new| guard.is_none_or(|guard| permits(guard, step, [old.as_ref().map(|(_, values)| values), new]));
+        if !may(None) {
+            return Err((index, Fault::Forbidden));
+        }
         if step.if_version.is_some_and(|version| version != old.as_ref().map_or(0, |(version, _)| *version)) {
-            return Err(index);
+            return Err((index, Fault::Version));
         }
         let Some((n, b)) = step.cells else {
             now.remove(&key);
             continue;
         };
-        let base = match old {
+        let base = match old.clone() {
             Some((_, values)) if !step.put => values,
             _ => vec![Value::Int(step.id), Value::text(&key.0), Value::Null, Value::Null],
         };
         let keep = |given: Option<Value>, at: usize| given.unwrap_or_else(|| base[at].clone());
         let values = vec![base[0].clone(), base[1].clone(), keep(n.map(Value::Int), 2), keep(b.map(Value::Bool), 3)];
+        if !may(Some(&values)) {
+            return Err((index, Fault::Forbidden));
+        }
         // A row that is as it was before the transaction has its version again.
         let before = rows.get(&key).filter(|(_, before)| *before == values);
         now.insert(key, (before.map_or(position, |(version, _)| *version), values));
@@ -77,7 +117,9 @@ fn model(rows: &Rows, steps: &[Step], position: u64) -> Result<Rows, usize> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
     #[test]
-    fn changes_are_the_net_of_the_batch(batches in prop::collection::vec(prop::collection::vec(step(), 0..8), 1..12)) {
+    fn changes_are_the_net_of_the_batch(
+        batches in prop::collection::vec((prop::collection::vec(step(), 0..8), alternatives()), 1..12),
+    ) {
         let dir = tempfile::tempdir().unwrap();
         let columns = [("id", Type::Int), ("org", Type::Text), ("n", Type::Int), ("b", Type::Bool)];
         let mut builder = entity(&columns, &["id"], &[&["n"]]);
@@ -85,10 +127,12 @@ proptest! {
         let catalog = catalog(&builder);
         let (mirror, mut writer) = open(dir.path(), &catalog);
         let mut rows = Rows::new();
-        for steps in &batches {
+        for (steps, alternatives) in &batches {
             let position = writer.position().0 + 1;
             let writes: Vec<RowWrite> = steps.iter().map(write).collect();
-            match (apply(&mut writer, &writes), model(&rows, steps, position)) {
+            let guard = alternatives.as_deref().map(guard);
+            let expected = model(&rows, steps, position, alternatives.as_deref());
+            match (apply_guarded(&mut writer, &writes, guard.as_ref()), expected) {
                 (Ok(applied), Ok(now)) => {
                     let mut changes: Rows = Rows::new();
                     for change in &applied.transaction.changes {
@@ -109,8 +153,13 @@ proptest! {
                     }
                     rows = now;
                 }
-                (Err(ApplyError::Refused { index, refusal: Refusal::Version { .. } }), Err(expected)) => {
-                    prop_assert_eq!(index, expected);
+                (Err(ApplyError::Refused { index, refusal }), Err(expected)) => {
+                    let fault = match refusal {
+                        Refusal::Version { .. } => Fault::Version,
+                        Refusal::Forbidden => Fault::Forbidden,
+                        other => panic!("{other:?}"),
+                    };
+                    prop_assert_eq!((index, fault), expected);
                     prop_assert_eq!(writer.position().0, position - 1);
                 }
                 (applied, expected) => prop_assert!(false, "{:?} instead of {:?}", applied, expected),

@@ -211,7 +211,7 @@ max_window = 500
 fn the_permissions_of_the_contract_are_read() {
     let config = load(CONTRACT).unwrap();
     let permissions = tidegate_identity::Permissions::new(config.grants(config.catalog().unwrap()).unwrap());
-    assert_eq!(*permissions.named_claims(), ["beta", "plan", "sub"].map(Into::into));
+    assert_eq!(*permissions.named_claims(), ["beta", "plan", "sub"].map(Box::<str>::from));
 
     let asset = config.catalog().unwrap().by_name("asset").unwrap();
     let mut ann = Principal::new(PrincipalKind::User);

@@ -22,7 +22,7 @@ enum Written {
     Malformed,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 enum Step {
     Write(u8, Written),
     /// Somebody else's nonsense in the stream.

@@ -3,6 +3,10 @@
 //! `XREAD` passes over trimmed and deleted entries without a word, and on a stream that was made anew with lower ids it
 //! waits for ever. So the place is an id and a count: of all entries that were ever added to this stream, those that were
 //! not read must be exactly those that are still there to read.
+//!
+//! Two numbers cannot tell everything. Missed is another stream that happens to have the same count: one that was made anew
+//! and trimmed by as much as had been read, or whose lower ids passed our place, both between two looks; and whatever took the
+//! place of a stream of which nothing had been read.
 
 use std::fmt;
 use std::str::FromStr;

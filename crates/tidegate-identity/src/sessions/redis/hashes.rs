@@ -50,9 +50,10 @@ impl Hashes {
             if !is_small(&mut connection, key).await? {
                 return Ok(None);
             }
-            let mut read = redis::pipe();
-            read.atomic().cmd("HLEN").arg(key).cmd("HMGET").arg(key).arg(&FIELDS);
-            transact::<2>(&mut connection, &read).await.map(Some)
+            let [mut length, mut values] = [redis::cmd("HLEN"), redis::cmd("HMGET")];
+            length.arg(key);
+            values.arg(key).arg(&FIELDS);
+            transact(&mut connection, [length, values]).await.map(Some)
         });
         match answer.await {
             Ok(Some(answers)) => snapshot(id, answers),

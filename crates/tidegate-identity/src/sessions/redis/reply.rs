@@ -1,7 +1,7 @@
 //! What Redis is asked, and its answers in our words. They are hostile input: nothing is taken that has not the shape asked for.
 
 use redis::aio::MultiplexedConnection;
-use redis::{Cmd, Pipeline, Value};
+use redis::{Cmd, Value};
 
 use super::connect::Trouble;
 use super::continuity::{BATCH_MAX, EntryId, StreamState};
@@ -47,25 +47,36 @@ pub(super) fn read_after(stream: &str, position: EntryId, block_ms: Option<u64>)
     read
 }
 
-/// Both in one transaction.
-pub(super) fn look(stream: &str, position: EntryId) -> Pipeline {
-    let mut look = redis::pipe();
-    look.atomic().cmd("XINFO").arg("STREAM").arg(stream);
-    look.add_command(read_after(stream, position, None));
-    look
+/// Asks for both in one moment.
+pub(super) fn look(stream: &str, position: EntryId) -> [Cmd; 2] {
+    let mut info = redis::cmd("XINFO");
+    info.arg("STREAM").arg(stream);
+    [info, read_after(stream, position, None)]
 }
 
-/// Asks all commands of a transaction, and gives their answers as they are, errors among them.
+/// Asks all commands in one transaction, and gives their answers as they are, errors among them.
 pub(super) async fn transact<const N: usize>(
     connection: &mut MultiplexedConnection,
-    commands: &Pipeline,
+    commands: [Cmd; N],
 ) -> Result<[Value; N], Trouble> {
-    // `MULTI` and what it queued are answered first.
-    let answers = connection.send_packed_commands(commands, N + 1, 1).await?;
-    let Ok([Value::Array(answers)]) = <[Value; 1]>::try_from(answers) else {
-        return Err(Trouble::Nonsense("the transaction was not done"));
-    };
-    answers.try_into().map_err(|_| Trouble::Nonsense("the transaction has another length"))
+    // Not the library's own transaction: that one panics where `MULTI` is refused, as it is before a login or while a server
+    // loads its data.
+    let mut transaction = redis::pipe();
+    transaction.cmd("MULTI");
+    for command in commands {
+        transaction.add_command(command);
+    }
+    transaction.cmd("EXEC");
+    let mut answers = connection.send_packed_commands(&transaction, 0, N + 2).await?;
+    let done = answers.pop();
+    for answer in answers {
+        answer.extract_error()?;
+    }
+    match done {
+        Some(Value::Array(answers)) => answers.try_into().map_err(|_| Trouble::Nonsense("the length of a transaction")),
+        Some(Value::ServerError(error)) => Err(Trouble::Redis(error.into())),
+        _ => Err(Trouble::Nonsense("EXEC")),
+    }
 }
 
 impl Look {

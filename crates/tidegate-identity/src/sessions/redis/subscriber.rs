@@ -87,7 +87,7 @@ impl Subscriber {
         loop {
             let position = self.place.map(|place| place.position()).unwrap_or_default();
             let look = reply::look(&self.stream, position);
-            let answers = timeout(self.answer_timeout, Box::pin(reply::transact(connection, &look)));
+            let answers = timeout(self.answer_timeout, Box::pin(reply::transact(connection, look)));
             let look = Look::read(answers.await.map_err(|_| Trouble::Late)??)?;
             match self.place.map(|place| place.judge(look.stream, look.unread.len())) {
                 None => self.place = Some(Place::at_end(look.stream)),

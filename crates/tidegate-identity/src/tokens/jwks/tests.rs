@@ -443,6 +443,7 @@ async fn nothing_is_held_by_a_fetch_and_one_that_is_cut_off_stands_in_nobodys_wa
     assert_eq!(cut.await.unwrap_err(), unavailable());
     now.fetch_add(30_000, SeqCst);
     let again = jwks.refresh().unwrap();
+    assert_eq!(jwks.metrics.fetches.load(SeqCst), 2);
     drop(again);
     let gone = Arc::downgrade(&jwks);
     drop(jwks);
