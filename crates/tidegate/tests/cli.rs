@@ -73,7 +73,9 @@ impl Drop for Serving {
 #[test]
 fn every_command_has_help_with_examples() {
     let directory = TempDir::new().unwrap();
-    for command in [&["serve"][..], &["init"], &["demo"], &["import"], &["query"], &["backup"], &["config"], &[]] {
+    for command in
+        [&["serve"][..], &["init"], &["demo"], &["import"], &["query"], &["backup"], &["config"], &["sessions"], &[]]
+    {
         let help = stdout(&run(directory.path(), &[command, &["--help"]].concat()));
         assert!(
             help.contains("Examples:\n  tidegate ") || help.contains("Examples:\n  TIDEGATE"),
