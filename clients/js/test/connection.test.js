@@ -30,6 +30,7 @@ test('a function gives a token to each connection', async () => {
   let n = 0
   const fake = fakeClient({ token: async () => `t${++n}` })
   fake.client.live(query)
+  await settle()
   await fake.socket.open()
   assert.equal(fake.socket.last('auth').data.token, 't1')
   await fake.socket.cut()
