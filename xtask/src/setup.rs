@@ -15,6 +15,7 @@ pub(crate) fn all() -> Outcome {
     let results = [
         ("PostgreSQL", postgres()),
         ("pgbouncer", program("pgbouncer")),
+        ("Redis", program("redis-server")),
         ("openssl", program("openssl")),
         ("shellcheck", program("shellcheck")),
         ("systemd-analyze", systemd()),

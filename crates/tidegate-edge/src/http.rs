@@ -203,7 +203,7 @@ async fn answer(site: Rc<Site>, link: Rc<Link>, request: Request<Incoming>) -> R
         Some(response) => whole(response),
         None => route(&site, &link, request).await,
     };
-    origin::allow(origin, response.headers_mut());
+    origin::allow(edge, origin, response.headers_mut());
     Ok(response)
 }
 

@@ -16,8 +16,11 @@ pub(crate) fn check(edge: &Edge, uri: &Uri, headers: &HeaderMap) -> Result<Optio
     Err(ApiError::new(StatusCode::FORBIDDEN, "foreign_origin", message))
 }
 
-/// Names the origin on what goes back.
-pub(crate) fn allow(origin: HeaderValue, headers: &mut HeaderMap) {
+/// Names the origin on what goes back. Where a cookie may carry a token, pages may have it sent along.
+pub(crate) fn allow(edge: &Edge, origin: HeaderValue, headers: &mut HeaderMap) {
+    if edge.config().cookie.is_some() {
+        headers.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
+    }
     headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
     headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("retry-after"));
     headers.append(header::VARY, HeaderValue::from_static("origin"));

@@ -166,7 +166,7 @@ async fn work(edge: Edge, outside: Arc<Outside>, mut sockets: mpsc::Receiver<Acc
             None => Ok(()),
         };
         if has_ended.is_ok() {
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     };
     let open = TaskTracker::new();

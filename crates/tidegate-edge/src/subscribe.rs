@@ -132,6 +132,10 @@ fn open(
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(format.content_type()));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if !link.is_shared.get() {
+        // When it ends there is nothing left to keep the socket for, least of all one whose owner was revoked.
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
     // nginx would hold events back.
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
     Ok(response)

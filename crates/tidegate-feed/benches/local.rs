@@ -59,7 +59,7 @@ fn write(feed: &LocalFeed, submitters: u64, transactions: u64, rows: u64) {
                     let changes = (first..first + rows).map(upsert).collect();
                     let tenant = TenantScope::Named(None);
                     let (sender, answer) = bounded(1);
-                    let request = WriteRequest { entity: ENTITY, tenant, changes, idempotency: None };
+                    let request = WriteRequest { entity: ENTITY, tenant, guard: None, changes, idempotency: None };
                     feed.submit(request, Box::new(move |result| sender.send(result).unwrap()));
                     answer.recv().unwrap().unwrap();
                 }

@@ -6,7 +6,7 @@ use std::time::{Instant, UNIX_EPOCH};
 
 use crossbeam_channel::Receiver;
 use tidegate_mirror::{ApplyError, MirrorError, Remembered, RowWrite, Writer};
-use tidegate_model::{Entity, Position, Transaction};
+use tidegate_model::{Entity, Guard, Position, Transaction};
 
 use crate::local::{Health, Publish, Reply};
 use crate::request::refused;
@@ -20,6 +20,7 @@ pub(crate) struct Job {
     pub(crate) entity: Arc<Entity>,
     pub(crate) ops: Vec<ChangeOp>,
     pub(crate) writes: Vec<RowWrite>,
+    pub(crate) guard: Option<Guard>,
     pub(crate) idempotency: Option<Idempotency>,
     pub(crate) bytes: u64,
     pub(crate) arrived: Instant,
@@ -103,7 +104,7 @@ impl Committer {
             return Ok(replayed(idempotency, answer));
         }
         let position = Position(self.writer.position().0 + 1);
-        let applied = match self.writer.apply(position, &job.writes) {
+        let applied = match self.writer.apply(position, &job.writes, job.guard.as_ref()) {
             Ok(applied) => applied,
             Err(ApplyError::Refused { index, refusal }) => {
                 return Ok(Outcome::Refused(refused(&job.entity, index, job.ops[index], &refusal)));

@@ -11,6 +11,8 @@ pub enum WriteErrorCode {
     InvalidRow,
     /// The entity has no such column.
     UnknownColumn,
+    /// The writer may not make one of the changes.
+    Forbidden,
     /// A row is not at the version demanded.
     VersionConflict,
     /// The idempotency key was used for another body.
@@ -30,6 +32,7 @@ impl WriteErrorCode {
             Self::TooManyChanges => "too_many_changes",
             Self::InvalidRow => "invalid_row",
             Self::UnknownColumn => "unknown_column",
+            Self::Forbidden => "forbidden",
             Self::VersionConflict => "version_conflict",
             Self::IdempotencyConflict => "idempotency_conflict",
             Self::Overloaded => "overloaded",
@@ -43,6 +46,7 @@ impl WriteErrorCode {
         match self {
             Self::InvalidBody => 400,
             Self::TooManyChanges => 413,
+            Self::Forbidden => 403,
             Self::InvalidRow | Self::UnknownColumn => 422,
             Self::VersionConflict | Self::IdempotencyConflict => 409,
             Self::Overloaded => 503,

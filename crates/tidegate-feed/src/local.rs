@@ -117,7 +117,8 @@ impl LocalFeed {
         };
         let waiting = metrics.queue_bytes.fetch_add(bytes, Ordering::Relaxed);
         Metrics::add(&metrics.queue_requests, 1);
-        let job = Job { entity, ops, writes, idempotency: request.idempotency, bytes, arrived: Instant::now(), reply };
+        let WriteRequest { guard, idempotency, .. } = request;
+        let job = Job { entity, ops, writes, guard, idempotency, bytes, arrived: Instant::now(), reply };
         // One that is larger than the whole bound may pass when nothing waits.
         let sent = match &handle.jobs {
             Some(jobs) if waiting == 0 || waiting + bytes <= handle.queue_bytes => jobs.try_send(job),

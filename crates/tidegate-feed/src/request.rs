@@ -1,7 +1,7 @@
 //! A batch of changes on its way in, and what its rows become for the store.
 
 use tidegate_mirror::{Refusal, RowOp, RowWrite};
-use tidegate_model::{Entity, EntityId, Position, Tenant, Value};
+use tidegate_model::{Entity, EntityId, Guard, Position, Tenant, Value};
 
 use crate::{WriteError, WriteErrorCode};
 
@@ -12,6 +12,8 @@ pub struct WriteRequest {
     pub entity: EntityId,
     /// Whose rows.
     pub tenant: TenantScope,
+    /// Which of their rows and columns may be changed; `None` is all.
+    pub guard: Option<Guard>,
     /// In the order in which they are applied.
     pub changes: Vec<RowChange>,
     /// Makes asking again harmless.
@@ -86,7 +88,8 @@ impl WriteRequest {
     pub(crate) fn size(&self) -> usize {
         let cell = |(_, value): &(u16, Value)| size_of::<(u16, Value)>() + value.heap_size();
         let change = |change: &RowChange| size_of::<RowWrite>() + change.cells.iter().map(cell).sum::<usize>();
-        size_of::<Self>() + self.changes.iter().map(change).sum::<usize>()
+        let guard = self.guard.as_ref().map_or(0, Guard::size);
+        size_of::<Self>() + guard + self.changes.iter().map(change).sum::<usize>()
     }
 }
 
@@ -130,6 +133,10 @@ pub(crate) fn refused(entity: &Entity, index: usize, op: ChangeOp, refusal: &Ref
         (Refusal::Version { .. }, _) => {
             let message = format!("entity {:?}: {refusal}", &**entity.name());
             WriteError::new(WriteErrorCode::VersionConflict, message).at(format!("changes[{index}].if_version"))
+        }
+        (Refusal::Forbidden, _) => {
+            let message = format!("entity {:?}: {refusal}", &**entity.name());
+            WriteError::new(WriteErrorCode::Forbidden, message).at(format!("changes[{index}]"))
         }
         _ => {
             let message = format!("entity {:?}: {refusal}", &**entity.name());

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tidegate_model::{Entity, Query, Tenant};
+use tidegate_model::{Entity, Guard, Query, Tenant};
 use tokio::sync::broadcast;
 
 use crate::{Answer, Principal, Proof, Shown};
@@ -49,11 +49,16 @@ impl Refusal {
     }
 }
 
-/// Whose rows a write may touch.
+/// Which rows a write may touch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum WriteScope {
-    /// This tenant's, whatever the row says.
-    Own(Tenant),
+    /// Of one tenant, whatever the row says.
+    Own {
+        /// Whose.
+        tenant: Tenant,
+        /// Which of them, and which of their columns; `None` is all.
+        guard: Option<Guard>,
+    },
     /// The tenant that the row names: API keys only.
     Named,
 }

@@ -25,6 +25,8 @@ mod access;
 mod answer;
 mod authority;
 mod credential;
+#[cfg(test)]
+mod endpoint;
 mod fetch;
 mod hook;
 mod permissions;
@@ -35,15 +37,24 @@ mod sessions;
 mod settings;
 mod tokens;
 
+pub use access::{Access, Identity, IdentityError};
 pub use answer::{Answer, Later};
 pub use authority::{Authority, Refusal, Revocation, WriteScope, admit};
 pub use credential::{Credential, Proof, Shown};
+pub use fetch::{Bounds, Fetch, FetchError};
+pub use hook::HookMetrics;
+pub use permissions::{
+    AgentVerb, Audience, EntityRights, Grant, Patterns, Permissions, Rights, Rows, Template, TopicVerb,
+};
 pub use principal::{Claims, Principal, PrincipalKind};
+pub use proof::{Challenge, Proofs};
 pub use secret::Secret;
+pub use sessions::{SessionMetrics, Sessions, SessionsError};
 pub use settings::{
     Algorithm, ClaimNames, HookSettings, Issuer, Keys, ProofSettings, RedisSettings, SessionStore, SessionsSettings,
     Settings,
 };
+pub use tokens::{JwksMetrics, TokenMetrics, Tokens, TokensError, UnknownAlgorithm};
 
 /// Milliseconds since 1970 in UTC, from wherever the process takes its time. Tests give one of their own.
 pub type Clock = std::sync::Arc<dyn Fn() -> u64 + Send + Sync>;

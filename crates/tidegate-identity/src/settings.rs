@@ -135,6 +135,8 @@ pub struct RedisSettings {
     pub key_prefix: String,
     /// Longest wait for entries. Default 5 s.
     pub read_block: Duration,
+    /// The file with the users and tenants that were revoked here: Redis knows sessions alone.
+    pub marks: PathBuf,
 }
 
 /// Proof of possession.

@@ -1,8 +1,8 @@
 //! Batches of local writes: each is folded to its net changes and checked before its first row is written.
 
-use tidegate_model::{EntityId, Position, Row, Tenant, Transaction, Value};
+use tidegate_model::{EntityId, Guard, Position, Row, Tenant, Transaction, Value};
 
-use crate::fold::{Fold, FoldError};
+use crate::fold::{Checked, Fold, FoldError};
 use crate::table::Table;
 use crate::{ApplyError, KEY_BYTES_MAX, Refusal, Writer};
 
@@ -41,17 +41,23 @@ pub struct Applied {
 }
 
 impl Writer {
-    /// Applies a batch as one transaction at `position`. All checks come before the first row is written.
+    /// Applies a batch as one transaction at `position`, where `guard` permits each of its writes. All checks come before
+    /// the first row is written.
     ///
     /// # Errors
     /// [`ApplyError::Refused`]: nothing was applied and the commit goes on. [`ApplyError::Store`]: call
     /// [`Writer::rollback`].
-    pub fn apply(&mut self, position: Position, writes: &[RowWrite]) -> Result<Applied, ApplyError> {
+    pub fn apply(
+        &mut self,
+        position: Position,
+        writes: &[RowWrite],
+        guard: Option<&Guard>,
+    ) -> Result<Applied, ApplyError> {
         self.follows(position)?;
         let mut fold = Fold::new(position);
         let mut places = Vec::with_capacity(writes.len());
         for (index, write) in writes.iter().enumerate() {
-            let place = self.fold(&mut fold, write).map_err(|error| error.at(index))?;
+            let place = self.fold(&mut fold, write, guard).map_err(|error| error.at(index))?;
             places.push((place, matches!(write.op, RowOp::Delete(_))));
         }
         let version = |(place, delete): (usize, bool)| fold.row(place).filter(|_| !delete).map(|row| row.version());
@@ -61,23 +67,44 @@ impl Writer {
         Ok(Applied { transaction: Transaction { position, changes, reloads: Vec::new() }, versions })
     }
 
-    fn fold(&self, fold: &mut Fold, write: &RowWrite) -> Result<usize, FoldError> {
+    fn fold(&self, fold: &mut Fold, write: &RowWrite, guard: Option<&Guard>) -> Result<usize, FoldError> {
         let table = self.table(write.entity);
         let pk = key_of(table, write)?;
         let tenant = write.tenant.name().as_bytes();
         let place = fold.place(write.entity, &write.tenant, pk, |pk| table.get(self.db(), tenant, pk))?;
+        let named = guard.map_or(0, |_| named(table, &write.op));
+        let permits = |old: Option<&Row>, new: Option<&Row>| match guard {
+            Some(guard) if !guard.permits(named, old, new) => Err(Refusal::Forbidden),
+            _ => Ok(()),
+        };
+        let old = fold.row(place).cloned();
+        // First of all: what else is wrong would tell of a row that is none of the writer's.
+        permits(old.as_deref(), None)?;
         if let Some(expected) = write.if_version {
-            let actual = fold.row(place).map_or(0, |row| row.version());
+            let actual = old.as_ref().map_or(0, |row| row.version());
             if expected != actual {
                 return Err(Refusal::Version { expected, actual }.into());
             }
         }
-        let values = values_of(table, write, fold.row(place).map(AsRef::as_ref))?;
+        let values = values_of(table, write, old.as_deref())?;
         let max = self.options().row_bytes_max;
         let checked = values.map(|values| fold.check(place, values, max)).transpose()?;
+        permits(old.as_deref(), checked.as_ref().map(Checked::row))?;
         fold.set(place, checked);
         Ok(place)
     }
+}
+
+/// The columns that a write names beside the row's identity, a bit each.
+fn named(table: &Table, op: &RowOp) -> u128 {
+    let is_named = |column: u16| match op {
+        RowOp::Put(_) => true,
+        RowOp::Merge(cells) => cells.iter().any(|(cell, _)| *cell == column),
+        RowOp::Delete(_) => false,
+    };
+    let columns = 0..table.entity.columns().len() as u16;
+    let named = columns.filter(|column| is_named(*column) && !table.entity.is_required(*column));
+    named.fold(0, |set, column| set | 1 << column)
 }
 
 /// The encoded key that a write is about.

@@ -113,6 +113,9 @@ pub enum Refusal {
         /// Index of the column.
         column: u16,
     },
+    /// The guard does not permit the change.
+    #[error("you may not make this change")]
+    Forbidden,
     /// Another row of the copy has the key.
     #[error("another row has this key")]
     Duplicate,

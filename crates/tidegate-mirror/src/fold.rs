@@ -44,6 +44,12 @@ pub(crate) struct Checked {
     data: Vec<u8>,
 }
 
+impl Checked {
+    pub(crate) fn row(&self) -> &Row {
+        &self.row
+    }
+}
+
 impl Fold {
     pub(crate) fn new(position: Position) -> Self {
         Self { position, touched: Vec::new(), places: HashMap::new(), bytes: 0 }

@@ -44,6 +44,7 @@ mod column;
 pub mod decimal;
 mod entity;
 mod filter;
+mod guard;
 mod interval;
 pub mod json;
 pub mod key;
@@ -67,6 +68,7 @@ pub use entity::{
     is_name,
 };
 pub use filter::{Comparison, Filter, InList};
+pub use guard::{Changeable, Guard};
 pub use interval::Interval;
 pub use key::{Key, Order, SortKey};
 pub use kind::{Element, Type};

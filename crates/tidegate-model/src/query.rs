@@ -124,7 +124,7 @@ impl Query {
             .by_name(&json.entity)
             .ok_or_else(|| QueryError::new("entity", format!("there is no entity {:?}", json.entity)))?
             .clone();
-        let filter = decode_conditions(&entity, &json.conditions)?;
+        let filter = conditions::decode_asked(&entity, &json.conditions)?;
         let order = Arc::new(Order::new(&entity, &decode_sort(&entity, &json.sort)?));
         let after = json.cursor.map(|Object(cursor)| decode_cursor(&entity, &order, &cursor.values)).transpose()?;
         let limit = decode_limit(&entity, json.limit)?;

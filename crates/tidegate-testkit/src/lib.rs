@@ -19,4 +19,5 @@ pub mod model_client;
 pub mod naive;
 pub mod postgres;
 pub mod proxy;
+pub mod redis;
 pub mod strategies;

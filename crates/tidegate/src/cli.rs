@@ -10,6 +10,7 @@ use tidegate_feed::postgres::Settings;
 
 use crate::config::{Config, Flags, Source};
 use crate::import::Import;
+use crate::sessions::Sessions;
 use crate::watch::Watch;
 use crate::{bench, demo, init, serve};
 
@@ -82,6 +83,15 @@ says: columns that the record does not name are null. Stop the gateway of that d
 On a terminal: a table that updates in place (+ entered, ~ changed, - left).
 Else, or with --json: one frame a line.")]
     Query(QueryArgs),
+    /// End device sessions, users and tenants of a running gateway
+    #[command(
+        subcommand,
+        after_help = "Examples:
+  tidegate sessions revoke 3f2a91
+  tidegate sessions revoke --user mara --tenant acme
+  TIDEGATE_API_KEY=… tidegate sessions revoke --tenant acme --url https://gate.example --json"
+    )]
+    Sessions(Sessions),
     /// Copy the store to a new file, also while the gateway runs
     #[command(after_help = "Examples:
   tidegate backup backup.db --data-dir ./tidegate-data
@@ -242,6 +252,7 @@ impl Cli {
             }
             Command::Import(args) => import(args),
             Command::Query(args) => query(args),
+            Command::Sessions(command) => serve::runtime(1)?.block_on(command.run()),
             Command::Backup(args) => backup(&args),
             Command::Bench(mode) => Ok(bench::run(&mode)?),
             Command::Config(command) => config(command),
@@ -322,7 +333,7 @@ fn config(command: ConfigCommand) -> Result<(), Failure> {
             }
             match &config.source {
                 Source::Local(catalog) => {
-                    say(&format!("ok: {} entities, {} grants", catalog.entities().len(), config.grants(catalog)?.len()))
+                    say(&format!("ok: {} entities, {} permissions", catalog.entities().len(), config.permissions()))
                 }
                 Source::Postgres(postgres) => say(&format!(
                     "ok: {} entities, {} permissions; whether the database has what they name is checked when it starts",

@@ -3,23 +3,24 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::Router;
 use tidegate_edge::TlsError;
 use tidegate_feed::LocalFeed;
 use tidegate_feed::postgres::SourceError;
-use tidegate_identity::Authority;
+use tidegate_identity::{Authority, Clock, Identity, IdentityError};
 use tidegate_live::StartError as LiveError;
 use tidegate_mirror::MirrorError;
 use tokio::net::{TcpListener, TcpSocket};
+use tokio::runtime::Handle;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{Config, ConfigError};
+use crate::config::{self, Config, ConfigError};
 use crate::feeds::Feed;
-use crate::house::{Entities, House, Plan};
+use crate::house::{Decides, Entities, House, Plan};
 use crate::progress::Progress;
 
 /// Connections that the system takes in before they are accepted, as far as it lets us: in a storm one that finds no room
@@ -51,6 +52,9 @@ pub enum StartError {
     /// The feed's thread.
     #[error("cannot start the feed: {0}")]
     Feed(#[source] io::Error),
+    /// Issuers, the store of device sessions, or how they are reached.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
     /// Certificate and key.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -68,7 +72,12 @@ pub enum StartError {
 }
 
 /// Puts a gateway together. By default who may do what is what configuration says.
-pub struct Builder(Plan);
+pub struct Builder {
+    config: Config,
+    authority: Option<Arc<dyn Authority>>,
+    routes: Router,
+    progress: Progress,
+}
 
 /// A gateway that runs until [`Gateway::stop`].
 ///
@@ -85,7 +94,7 @@ impl Gateway {
     /// Begins with a valid configuration.
     #[must_use]
     pub fn builder(config: Config) -> Builder {
-        Builder(Plan { config, authority: None, routes: Router::new(), progress: Progress::Logged })
+        Builder { config, authority: None, routes: Router::new(), progress: Progress::Logged }
     }
 
     /// Where it listens, such as `http://127.0.0.1:8470`.
@@ -122,24 +131,25 @@ impl Gateway {
 }
 
 impl Builder {
-    /// Another authority than the one from configuration. Where a database is followed it outlives changes of the
+    /// Another authority than the one from configuration, which is then not looked at: neither tokens nor device sessions
+    /// are. Where a database is followed it outlives changes of the
     /// schema: entities are to be told by their names.
     #[must_use]
     pub fn authority(mut self, authority: Arc<dyn Authority>) -> Self {
-        self.0.authority = Some(authority);
+        self.authority = Some(authority);
         self
     }
 
     /// Routes beside the gateway's own; none may be the same.
     #[must_use]
     pub fn routes(mut self, routes: Router) -> Self {
-        self.0.routes = routes;
+        self.routes = routes;
         self
     }
 
     /// Shows the progress of copies to whoever watches, instead of logging it.
     pub(crate) fn shown(mut self) -> Self {
-        self.0.progress = Progress::on_terminal();
+        self.progress = Progress::on_terminal();
         self
     }
 
@@ -148,7 +158,12 @@ impl Builder {
     /// # Errors
     /// [`StartError`], saying what to do.
     pub async fn start(self) -> Result<Gateway, StartError> {
-        let plan = self.0;
+        let Self { config, authority, routes, progress } = self;
+        let decides = match authority {
+            Some(authority) => Decides::Embedder(authority),
+            None => Decides::Configured(identity(&config).await?),
+        };
+        let plan = Plan { config, decides, routes, progress };
         let entities = plan.entities().await?;
         let mut house = House::open(&plan, entities).await?;
         let address = plan.config.listen;
@@ -166,6 +181,19 @@ impl Builder {
         keeping.spawn(keep(plan, listener, house, stop.clone()));
         Ok(Gateway { url, feed, stop, keeping })
     }
+}
+
+/// Who is there, as configuration says; for as long as the gateway runs.
+async fn identity(config: &Config) -> Result<Arc<Identity>, IdentityError> {
+    for warning in config::warnings(&config.identity) {
+        tracing::warn!("{warning}");
+    }
+    Identity::start(&config.identity, Handle::current(), clock()).await
+}
+
+/// The system's.
+fn clock() -> Clock {
+    Arc::new(|| SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64))
 }
 
 /// The address, held over restarts of the rooms: who connects in between waits instead of being refused.

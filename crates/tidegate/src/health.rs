@@ -9,7 +9,7 @@ use tidegate_model::Position;
 /// Workers that are further behind than this are not keeping up.
 const LAG_MAX: Duration = Duration::from_secs(5);
 
-/// What readiness is made of, beside the feed's own health.
+/// What readiness is made of, beside the feed's and identity's own health.
 #[derive(Debug)]
 pub(crate) struct Health {
     draining: AtomicBool,
@@ -55,11 +55,11 @@ impl Health {
     }
 
     /// Why clients should not be sent here, in words that tell a stranger nothing.
-    /// `feed` is the feed's own trouble.
-    pub(crate) fn reasons(&self, feed: Option<&'static str>, now: Instant) -> Vec<&'static str> {
+    /// `rooms`: what their own troubles are.
+    pub(crate) fn reasons(&self, rooms: [Option<&'static str>; 2], now: Instant) -> Vec<&'static str> {
         let draining = self.draining.load(Ordering::Relaxed).then_some("draining");
         let behind = (self.lag(now) > LAG_MAX).then_some("the live engine is behind");
-        [draining, feed, behind].into_iter().flatten().collect()
+        [draining].into_iter().chain(rooms).chain([behind]).flatten().collect()
     }
 }
 
@@ -71,10 +71,10 @@ mod tests {
     fn readiness_names_what_is_wrong() {
         let health = Health::new(Position(0));
         let now = Instant::now();
-        assert!(health.reasons(None, now).is_empty());
-        assert_eq!(health.reasons(Some("the store cannot be written"), now), ["the store cannot be written"]);
+        assert!(health.reasons([None, None], now).is_empty());
+        assert_eq!(health.reasons([Some("the store cannot be written"), None], now), ["the store cannot be written"]);
         health.drain();
-        assert_eq!(health.reasons(None, now), ["draining"]);
+        assert_eq!(health.reasons([None, None], now), ["draining"]);
     }
 
     #[test]
@@ -83,9 +83,9 @@ mod tests {
         let late = || Instant::now() + 2 * LAG_MAX;
         health.published(Position(6));
         health.published(Position(7));
-        assert_eq!(health.reasons(None, late()), ["the live engine is behind"]);
+        assert_eq!(health.reasons([None, None], late()), ["the live engine is behind"]);
         health.applied(Position(6));
-        assert!(health.reasons(None, late()).is_empty());
+        assert!(health.reasons([None, None], late()).is_empty());
         health.published(Position(8));
         health.published(Position(9));
         health.applied(Position(9));

@@ -8,7 +8,7 @@ use axum::Router;
 use tidegate_edge::{Credentials, Edge, EdgeConfig, Tls};
 use tidegate_feed::LocalFeed;
 use tidegate_feed::postgres::{Outlets, PostgresFeed, Prepared};
-use tidegate_identity::Authority;
+use tidegate_identity::{Access, Authority, Identity, Permissions};
 use tidegate_live::Live;
 use tidegate_mirror::{Mirror, MirrorError, Writer};
 use tidegate_model::{Catalog, EntityId, RowSource, Transaction};
@@ -18,8 +18,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-use crate::api::{self, Api};
-use crate::authority::Permissions;
+use crate::api::{self, Api, Asked};
 use crate::config::{Config, Source};
 use crate::feeds::Feed;
 use crate::gateway::StartError;
@@ -27,8 +26,6 @@ use crate::health::Health;
 use crate::metrics;
 use crate::progress::{self, Progress};
 
-/// Shorter keys are warned about.
-const API_KEY_BYTES_GOOD: usize = 16;
 /// How long the last read of an earlier run may keep the store from being opened again.
 const STORE_WAIT: Duration = Duration::from_secs(10);
 /// Between tries.
@@ -37,11 +34,19 @@ const STORE_RETRY: Duration = Duration::from_millis(50);
 /// What every run is made from.
 pub(crate) struct Plan {
     pub(crate) config: Config,
-    /// Another authority than the one from configuration.
-    pub(crate) authority: Option<Arc<dyn Authority>>,
+    pub(crate) decides: Decides,
     /// Beside the gateway's own.
     pub(crate) routes: Router,
     pub(crate) progress: Progress,
+}
+
+/// Who says who is there and who may do what.
+#[derive(Clone)]
+pub(crate) enum Decides {
+    /// Configuration. It outlives the runs: what was found out about sessions and keys stays.
+    Configured(Arc<Identity>),
+    /// The embedding program.
+    Embedder(Arc<dyn Authority>),
 }
 
 /// What the entities are now, and who may do what with them.
@@ -81,8 +86,14 @@ impl Plan {
         };
         // Checked also where nobody asks the configuration: a permission that cannot be kept is no permission.
         let grants = config.grants(&catalog)?;
-        let authority =
-            self.authority.clone().unwrap_or_else(|| configured(config, Permissions::new(&config.identity, grants)));
+        let authority: Arc<dyn Authority> = match &self.decides {
+            Decides::Configured(identity) => {
+                let access = Access::new(identity.clone(), Permissions::new(grants));
+                warn_if_open(config, &access);
+                Arc::new(access)
+            }
+            Decides::Embedder(authority) => authority.clone(),
+        };
         Ok(Entities { catalog, authority, prepared })
     }
 
@@ -95,18 +106,24 @@ impl Plan {
     }
 }
 
-fn configured(config: &Config, permissions: Permissions) -> Arc<dyn Authority> {
-    if config.identity.api_keys.iter().any(|key| key.0.len() < API_KEY_BYTES_GOOD) {
-        tracing::warn!("an API key has fewer than {API_KEY_BYTES_GOOD} characters, so it could be guessed");
+impl Decides {
+    pub(crate) fn identity(&self) -> Option<&Arc<Identity>> {
+        match self {
+            Self::Configured(identity) => Some(identity),
+            Self::Embedder(_) => None,
+        }
     }
-    if permissions.is_open() {
+}
+
+fn warn_if_open(config: &Config, access: &Access) {
+    // Whoever gives strangers a token means it.
+    if access.is_open() && config.identity.guest_token.is_none() {
         let may = match &config.source {
             Source::Local(_) => "read and write",
             Source::Postgres(_) => "read",
         };
         tracing::warn!("strangers may {may} everything: identity.anonymous is on and there is no [[permission]]");
     }
-    Arc::new(permissions)
 }
 
 impl House {
@@ -136,8 +153,11 @@ impl House {
             feed: feed.clone(),
             mirror: mirror.clone(),
             applied: on_applied,
+            identity: plan.decides.identity().cloned(),
         };
-        let api = Api::new(&plan.config.rooms.api, catalog, authority, credentials, feed.clone(), mirror.clone());
+        let identity = plan.decides.identity().cloned();
+        let asked = Asked { authority, credentials, identity };
+        let api = Api::new(&plan.config.rooms.api, catalog, asked, feed.clone(), mirror.clone());
         let router = api::router(api, health.clone(), exported).merge(plan.routes.clone());
         let (shutdown, serving) = (CancellationToken::new(), JoinSet::new());
         let mut house = Self { feed, live, mirror, health, edge, router, shutdown, serving };

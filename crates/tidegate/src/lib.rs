@@ -8,7 +8,7 @@
 //! cli ─► config ─► gateway ─► mirror ─► live ─► feed ─► edge
 //!    │                │                                  ▲
 //!    ├─ init, import  ├─ api, metrics, health ───────────┘ routes
-//!    ├─ watch, bench  └─ authority: what configuration says about who may do what
+//!    ├─ watch, bench  └─ identity: who is there, for as long as the gateway runs
 //!    └─ demo: a gateway, a replay that writes into its feed, and a page
 //! ```
 //!
@@ -33,7 +33,6 @@
 //! - **What was accepted is written.** Stopping ends clients first and the feed after them.
 
 mod api;
-mod authority;
 mod bench;
 mod cli;
 mod config;
@@ -50,11 +49,11 @@ mod members;
 mod metrics;
 mod progress;
 mod serve;
+mod sessions;
 mod watch;
 
-pub use authority::Permissions;
 pub use cli::Cli;
-pub use config::{Api, ApiKey, Config, ConfigError, Flags, Grant, Identity, Log, Origin, Postgres, Rooms, Source, Tls};
+pub use config::{Api, Config, ConfigError, Flags, Log, Origin, Postgres, Rooms, Source, Tls};
 pub use gateway::{Builder, Gateway, StartError};
 /// What an embedding program writes through ([`Gateway::feed`]).
 pub use tidegate_feed as feed;

@@ -1,5 +1,7 @@
 //! Every room's counters in the text form that Prometheus reads. Labels come from closed lists.
 
+mod identity;
+
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,6 +13,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 use tidegate_edge::{EdgeMetrics, Paused, Refused, Transport};
 use tidegate_feed::postgres::PostgresFeed;
+use tidegate_identity::Identity;
 use tidegate_live::Live;
 use tidegate_mirror::Mirror;
 use tidegate_model::Position;
@@ -29,6 +32,8 @@ pub(crate) struct Sources {
     pub(crate) feed: Feed,
     pub(crate) mirror: Arc<Mirror>,
     pub(crate) applied: watch::Receiver<Position>,
+    /// `None` where the embedding program decides.
+    pub(crate) identity: Option<Arc<Identity>>,
 }
 
 /// A registry whose every scrape reads the rooms.
@@ -53,7 +58,8 @@ impl Collector for Sources {
             Feed::Local(feed) => local(feed.metrics(), &mut out)?,
             Feed::Postgres(feed) => source(feed, &mut out)?,
         }
-        self.mirror(&mut out)
+        self.mirror(&mut out)?;
+        self.identity.as_deref().map_or(Ok(()), |identity| identity::encode(identity, &mut out))
     }
 }
 

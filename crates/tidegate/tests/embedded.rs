@@ -46,8 +46,13 @@ async fn a_program_brings_its_own_authority_routes_and_writes() {
 
     let cells = vec![(0, Value::Int(1)), (1, Value::text("hello"))];
     let change = RowChange { op: ChangeOp::Upsert, cells, if_version: None };
-    let write =
-        WriteRequest { entity, tenant: TenantScope::Own(Tenant::common()), changes: vec![change], idempotency: None };
+    let write = WriteRequest {
+        entity,
+        tenant: TenantScope::Own(Tenant::common()),
+        guard: None,
+        changes: vec![change],
+        idempotency: None,
+    };
     let (reply, written) = oneshot::channel();
     gateway.feed().unwrap().submit(write, Box::new(|answer| drop(reply.send(answer))));
     assert_eq!(within("the write", written).await.unwrap().unwrap().versions, [Some(1)]);

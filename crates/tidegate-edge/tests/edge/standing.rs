@@ -277,3 +277,40 @@ async fn users_have_so_many_connections_and_subscriptions() {
     first.send(&subscribe(4)).await;
     assert_eq!(first.json().await["data"]["sub"], 4);
 }
+
+#[tokio::test]
+async fn a_cookie_lets_in_pages_that_are_listed_and_no_others() {
+    let config = EdgeConfig {
+        cookie: Some("gate".into()),
+        allowed_origins: vec!["https://app.example".into()],
+        ..EdgeConfig::default()
+    };
+    let gateway = Gateway::with(config, false).await;
+    let position = async |headers: &str| {
+        let head = "GET /v1/position HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncookie: gate=ann////\r\n";
+        gateway.raw(&format!("{head}{headers}\r\n")).await
+    };
+    let answer = position("origin: https://app.example\r\n").await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    assert!(answer.contains("access-control-allow-credentials: true\r\n"), "{answer}");
+    assert!(answer.contains("access-control-allow-origin: https://app.example\r\n"), "{answer}");
+    assert!(position("sec-fetch-site: same-origin\r\n").await.starts_with("HTTP/1.1 200"));
+    for headers in ["origin: https://evil.example\r\n", "", "sec-fetch-site: cross-site\r\n"] {
+        let answer = position(headers).await;
+        assert!(answer.starts_with("HTTP/1.1 403"), "{headers}: {answer}");
+    }
+    let headers = [("cookie", "gate=ann////"), ("origin", "https://app.example")];
+    let mut client = gateway.ws_with("/ws", &headers).await.unwrap();
+    client.send(SUBSCRIBE).await;
+    assert_eq!(client.json().await["event"], "reply");
+}
+
+#[tokio::test]
+async fn a_token_in_the_address_is_taken_where_that_is_switched_on() {
+    for query_token in [false, true] {
+        let gateway = Gateway::with(EdgeConfig { query_token, ..EdgeConfig::default() }, false).await;
+        let request = "GET /v1/position?access_token=ann%2F%2F%2F%2F HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+        let status = if query_token { "HTTP/1.1 200" } else { "HTTP/1.1 401" };
+        assert!(gateway.raw(request).await.starts_with(status));
+    }
+}

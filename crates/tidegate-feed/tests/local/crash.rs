@@ -34,7 +34,7 @@ fn batch(round: &str, writer: usize, batch: usize) -> WriteRequest {
     let changes: Vec<String> = (0..ROWS).map(change).collect();
     let body = format!(r#"{{"changes":[{}]}}"#, changes.join(","));
     let changes = decode_changes(catalog().entity(ASSET), body.as_bytes(), Limits::default()).unwrap();
-    WriteRequest { entity: ASSET, tenant: TenantScope::Named(None), changes, idempotency: None }
+    WriteRequest { entity: ASSET, tenant: TenantScope::Named(None), guard: None, changes, idempotency: None }
 }
 
 #[test]

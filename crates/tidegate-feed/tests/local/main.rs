@@ -56,7 +56,7 @@ impl Fixture {
 
     fn request(&self, entity: EntityId, scope: &TenantScope, body: &str) -> Result<WriteRequest, WriteError> {
         let changes = decode_changes(self.catalog.entity(entity), body.as_bytes(), Limits::default())?;
-        Ok(WriteRequest { entity, tenant: scope.clone(), changes, idempotency: None })
+        Ok(WriteRequest { entity, tenant: scope.clone(), guard: None, changes, idempotency: None })
     }
 
     fn write(&self, entity: EntityId, scope: &TenantScope, body: &str) -> Result<Written, WriteError> {

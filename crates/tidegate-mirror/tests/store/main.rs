@@ -45,7 +45,7 @@ fn put(tenant: &Tenant, values: Vec<Value>) -> RowWrite {
 /// Applies and commits one transaction at the next position.
 fn apply(writer: &mut Writer, writes: &[RowWrite]) -> Result<Applied, ApplyError> {
     writer.begin()?;
-    let applied = writer.apply(Position(writer.position().0 + 1), writes)?;
+    let applied = writer.apply(Position(writer.position().0 + 1), writes, None)?;
     writer.commit()?;
     Ok(applied)
 }

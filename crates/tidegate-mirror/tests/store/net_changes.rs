@@ -136,17 +136,17 @@ fn a_refused_batch_leaves_the_commit_to_the_others() {
     let (mirror, mut writer) = open(dir.path(), &catalog);
     let row = |id, value| super::put(&Tenant::common(), vec![Value::Int(id), value]);
     writer.begin().unwrap();
-    writer.apply(tidegate_model::Position(1), &[row(1, Value::Int(1))]).unwrap();
+    writer.apply(tidegate_model::Position(1), &[row(1, Value::Int(1))], None).unwrap();
     for (bad, refusal) in [
         (row(2, Value::text("x")), Refusal::Type { column: 1, expected: Type::Int }),
         (super::put(&Tenant::common(), vec![Value::Null, Value::Null]), Refusal::Null { column: 0 }),
     ] {
-        match writer.apply(tidegate_model::Position(2), &[row(3, Value::Null), bad]) {
+        match writer.apply(tidegate_model::Position(2), &[row(3, Value::Null), bad], None) {
             Err(ApplyError::Refused { index: 1, refusal: found }) => assert_eq!(found, refusal),
             other => panic!("{other:?}"),
         }
     }
-    writer.apply(tidegate_model::Position(2), &[row(4, Value::Null)]).unwrap();
+    writer.apply(tidegate_model::Position(2), &[row(4, Value::Null)], None).unwrap();
     writer.commit().unwrap();
     assert_eq!(mirror.row_count(ENTITY).unwrap(), 2);
     assert!(mirror.get(ENTITY, &Tenant::common(), vec![Value::Int(3)]).unwrap().0.is_none());
@@ -158,7 +158,7 @@ fn what_is_not_committed_is_neither_seen_nor_kept() {
     let catalog = catalog(&entity(&[("id", Type::Int)], &["id"], &[]));
     let (mirror, mut writer) = open(dir.path(), &catalog);
     writer.begin().unwrap();
-    writer.apply(tidegate_model::Position(1), &[super::put(&Tenant::common(), vec![Value::Int(1)])]).unwrap();
+    writer.apply(tidegate_model::Position(1), &[super::put(&Tenant::common(), vec![Value::Int(1)])], None).unwrap();
     assert_eq!(mirror.row_count(ENTITY).unwrap(), 0);
     writer.rollback();
     assert_eq!(writer.position().0, 0);

@@ -51,7 +51,7 @@ fn a_backup_is_a_store_of_one_position() {
     let target = copy.path().join("tidegate.db");
     // A write goes on meanwhile; it is not part of the copy.
     writer.begin().unwrap();
-    writer.apply(tidegate_model::Position(2), &[row(3, "c")]).unwrap();
+    writer.apply(tidegate_model::Position(2), &[row(3, "c")], None).unwrap();
     assert_eq!(mirror.backup(&target).unwrap().0, 1);
     writer.commit().unwrap();
     assert!(matches!(mirror.backup(&target), Err(MirrorError::BackupExists(_))));

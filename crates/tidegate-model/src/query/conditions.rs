@@ -30,17 +30,29 @@ fn present<'de: 'a, 'a, D: serde::Deserializer<'de>>(deserializer: D) -> Result<
     <&RawValue>::deserialize(deserializer).map(Some)
 }
 
-/// Decodes a conjunction of conditions (the `where` of a query or a permission).
+/// Decodes a conjunction of conditions as configuration has them (the `where` of a permission or of an entity): on any
+/// column, since what is filterable says what clients may ask.
 ///
 /// # Errors
 /// [`QueryError`] with a path that starts with `where`.
 pub fn decode_conditions(entity: &Entity, conditions: &[Object<ConditionJson<'_>>]) -> Result<Filter, QueryError> {
-    let mut decoder = Decoder { entity, left: limits::CONDITIONS_MAX };
+    decode(entity, conditions, false)
+}
+
+/// Decodes the `where` of a client's query: on filterable columns.
+pub(super) fn decode_asked(entity: &Entity, conditions: &[Object<ConditionJson<'_>>]) -> Result<Filter, QueryError> {
+    decode(entity, conditions, true)
+}
+
+fn decode(entity: &Entity, conditions: &[Object<ConditionJson<'_>>], is_asked: bool) -> Result<Filter, QueryError> {
+    let mut decoder = Decoder { entity, is_asked, left: limits::CONDITIONS_MAX };
     decoder.group(conditions, "where", limits::DEPTH_MAX).map(Filter::all)
 }
 
 struct Decoder<'a> {
     entity: &'a Entity,
+    /// By a client: only what is filterable.
+    is_asked: bool,
     left: usize,
 }
 
@@ -86,7 +98,7 @@ impl Decoder<'_> {
     fn comparison(&self, name: &str, op: &str, value: Option<&RawValue>, path: &str) -> Result<Filter, QueryError> {
         let index = column(self.entity, name, &format!("{path}.column"))?;
         let meta = self.entity.column(index);
-        if !meta.filterable {
+        if self.is_asked && !meta.filterable {
             return Err(QueryError::new(format!("{path}.column"), format!("{name:?} is not filterable")));
         }
         let value_path = format!("{path}.value");

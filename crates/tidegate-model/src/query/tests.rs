@@ -84,6 +84,14 @@ fn an_error_names_the_path() {
 }
 
 #[test]
+fn configuration_may_filter_by_what_clients_may_not() {
+    let conditions = r#"[{"column":"hidden","op":"eq","value":"x"}]"#;
+    let decoded: Vec<Object<ConditionJson<'_>>> = serde_json::from_str(conditions).unwrap();
+    let filter = decode_conditions(&catalog().entities()[0], &decoded).unwrap();
+    assert_eq!(filter, Filter::compare(4, crate::Comparison::Eq, Value::text("x")));
+}
+
+#[test]
 fn depth_and_number_of_conditions_are_bounded() {
     let leaf = "{\"column\":\"n\",\"op\":\"eq\",\"value\":1}";
     let nested =

@@ -140,19 +140,27 @@ impl Certificate {
         let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a name to certify");
         let directory = TempDir::new().expect("a temporary directory");
         let certificate = Self { directory, der: made.cert.der().clone() };
-        std::fs::write(certificate.file("certificate.pem"), made.cert.pem()).expect("the certificate is written");
-        std::fs::write(certificate.file("key.pem"), made.signing_key.serialize_pem()).expect("the key is written");
+        std::fs::write(certificate.file(), made.cert.pem()).expect("the certificate is written");
+        std::fs::write(certificate.key_file(), made.signing_key.serialize_pem()).expect("the key is written");
         certificate
     }
 
     /// The section of a gateway's configuration that serves it.
     #[must_use]
     pub fn section(&self) -> String {
-        let [certificate, key] = ["certificate.pem", "key.pem"].map(|name| self.file(name));
+        let [certificate, key] = [self.file(), self.key_file()];
         format!("[tls]\ncertificate_file = {certificate:?}\nkey_file = {key:?}\n")
     }
 
-    fn file(&self, name: &str) -> PathBuf {
-        self.directory.path().join(name)
+    /// The certificate, in PEM.
+    #[must_use]
+    pub fn file(&self) -> PathBuf {
+        self.directory.path().join("certificate.pem")
+    }
+
+    /// Its key, in PEM.
+    #[must_use]
+    pub fn key_file(&self) -> PathBuf {
+        self.directory.path().join("key.pem")
     }
 }

@@ -43,11 +43,11 @@ pub(super) async fn write(
         let idempotency = key.map(|key| Idempotency { scope: idempotency_scope(&principal, &entity), key, hash });
         let changes = decode_changes(&entity, &body, bounds)?;
         drop(room);
-        let tenant = match scope {
-            WriteScope::Own(tenant) => TenantScope::Own(tenant),
-            WriteScope::Named => TenantScope::Named(None),
+        let (tenant, guard) = match scope {
+            WriteScope::Own { tenant, guard } => (TenantScope::Own(tenant), guard),
+            WriteScope::Named => (TenantScope::Named(None), None),
         };
-        Ok(WriteRequest { entity: entity.id(), tenant, changes, idempotency })
+        Ok(WriteRequest { entity: entity.id(), tenant, guard, changes, idempotency })
     });
     let request = decoding.await.map_err(|e| internal(&e))?.map_err(refused)?;
     let (reply, answer) = oneshot::channel();
@@ -75,7 +75,7 @@ fn read_only() -> Response {
 
 impl Api {
     /// The whole body, bounded in bytes and time, with its share of what all bodies may have.
-    async fn body(
+    pub(super) async fn body(
         &self,
         headers: &HeaderMap,
         body: Body,

@@ -4,6 +4,7 @@ mod caller;
 mod changes;
 mod operations;
 mod rows;
+mod sessions;
 mod source;
 
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use tidegate_edge::{ApiError, Credentials};
-use tidegate_identity::Authority;
+use tidegate_identity::{Authority, Identity};
 use tidegate_mirror::Mirror;
 use tidegate_model::{Catalog, Entity, ScanError};
 use tokio::sync::Semaphore;
@@ -28,11 +29,20 @@ use crate::metrics::{self, Sources};
 #[derive(Clone)]
 pub(crate) struct Api(Arc<Inner>);
 
+/// Who is asked about those who call, and where their credentials are looked for.
+pub(crate) struct Asked {
+    pub(crate) authority: Arc<dyn Authority>,
+    pub(crate) credentials: Credentials,
+    /// `None` where the embedding program decides.
+    pub(crate) identity: Option<Arc<Identity>>,
+}
+
 struct Inner {
     bounds: config::Api,
     catalog: Arc<Catalog>,
     authority: Arc<dyn Authority>,
     credentials: Credentials,
+    identity: Option<Arc<Identity>>,
     feed: Feed,
     mirror: Arc<Mirror>,
     /// One permit for each KiB of a body.
@@ -43,14 +53,14 @@ impl Api {
     pub(crate) fn new(
         bounds: &config::Api,
         catalog: Arc<Catalog>,
-        authority: Arc<dyn Authority>,
-        credentials: Credentials,
+        asked: Asked,
         feed: Feed,
         mirror: Arc<Mirror>,
     ) -> Self {
+        let Asked { authority, credentials, identity } = asked;
         let bounds = bounds.clone();
         let bodies = Arc::new(Semaphore::new((bounds.max_bodies_bytes >> 10).clamp(1, Semaphore::MAX_PERMITS)));
-        Self(Arc::new(Inner { bounds, catalog, authority, credentials, feed, mirror, bodies }))
+        Self(Arc::new(Inner { bounds, catalog, authority, credentials, identity, feed, mirror, bodies }))
     }
 
     fn entity(&self, name: &str) -> Result<&Arc<Entity>, ApiError> {
@@ -74,7 +84,10 @@ impl Api {
 
 /// Every route of the binary that needs the rooms.
 pub(crate) fn router(api: Api, health: Arc<Health>, sources: Sources) -> Router {
-    let operations = operations::Operations::new(health, api.0.feed.clone(), metrics::registry(sources));
+    let inner = &api.0;
+    let registry = metrics::registry(sources);
+    let operations = operations::Operations::new(health, inner.feed.clone(), inner.identity.clone(), registry);
+    let sessions = if inner.identity.is_some() { sessions::routes() } else { Router::new() };
     Router::new()
         .route("/v1/entities", get(rows::catalog))
         .route("/v1/entities/{entity}", get(rows::page_by_url))
@@ -82,6 +95,7 @@ pub(crate) fn router(api: Api, health: Arc<Health>, sources: Sources) -> Router 
         .route("/v1/entities/{entity}/changes", post(changes::write).get(rows::one_named_changes))
         .route("/v1/entities/{entity}/{key}", get(rows::one))
         .route("/v1/source", get(source::status))
+        .merge(sessions)
         .with_state(api)
         .merge(operations.routes())
         .fallback(|| async { ApiError::new(StatusCode::NOT_FOUND, "not_found", "there is nothing here") })

@@ -12,6 +12,7 @@ use axum::routing::get;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 use tidegate_edge::ApiError;
+use tidegate_identity::Identity;
 
 use super::{internal, json};
 use crate::feeds::Feed;
@@ -23,12 +24,13 @@ const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=
 pub(super) struct Operations {
     health: Arc<Health>,
     feed: Feed,
+    identity: Option<Arc<Identity>>,
     registry: Arc<Registry>,
 }
 
 impl Operations {
-    pub(super) fn new(health: Arc<Health>, feed: Feed, registry: Registry) -> Self {
-        Self { health, feed, registry: Arc::new(registry) }
+    pub(super) fn new(health: Arc<Health>, feed: Feed, identity: Option<Arc<Identity>>, registry: Registry) -> Self {
+        Self { health, feed, identity, registry: Arc::new(registry) }
     }
 
     pub(super) fn routes(self) -> Router {
@@ -41,7 +43,8 @@ impl Operations {
 }
 
 async fn ready(State(operations): State<Operations>) -> Response {
-    let reasons = operations.health.reasons(operations.feed.trouble(), Instant::now());
+    let sessions = operations.identity.as_ref().and_then(|identity| identity.sessions().trouble());
+    let reasons = operations.health.reasons([operations.feed.trouble(), sessions], Instant::now());
     if reasons.is_empty() {
         return json("{\"status\":\"ready\"}");
     }

@@ -115,16 +115,21 @@ pub(super) async fn one_named_changes(
 async fn row(api: &Api, entity: &str, key: &str, url: RowUrl, principal: &Principal) -> Result<Response, ApiError> {
     let entity = api.entity(entity)?.clone();
     let named = url.tenant.map(Value::text);
-    let (tenant, query) = api.0.authority.read(principal, everything(api, &entity, named)?)?;
+    let query = everything(api, &entity, named)?;
+    let (tenant, _) = api.0.authority.read(principal, query.clone())?;
     let wrong = |e: tidegate_model::ValueError| ApiError::new(StatusCode::BAD_REQUEST, "invalid_key", e.0);
     let key = parse_key_text(&entity, key).map_err(wrong)?;
     let id = entity.id();
     let (row, position) = api.ask(move |mirror| mirror.get(id, &tenant, key)).await?;
     // What the principal may not see is not there.
-    let row = row.filter(|row| Predicate::new(query.filter.clone()).matches(row));
-    let row = row.ok_or_else(|| ApiError::new(StatusCode::NOT_FOUND, "not_found", "there is no such row"))?;
+    let not_found = || ApiError::new(StatusCode::NOT_FOUND, "not_found", "there is no such row");
+    let row = row.ok_or_else(not_found)?;
+    let columns = visible(api, &principal, &query, |rows| rows.matches(&row))?;
+    if columns.is_empty() {
+        return Err(not_found());
+    }
     let mut out = b"{\"row\":".to_vec();
-    write_row(&entity, &query.select, &row, &mut out);
+    write_row(&entity, &columns, &row, &mut out);
     out.extend_from_slice(format!(",\"version\":{},\"position\":\"{position}\"}}", row.version()).as_bytes());
     Ok(json(out))
 }
@@ -133,22 +138,36 @@ async fn row(api: &Api, entity: &str, key: &str, url: RowUrl, principal: &Princi
 pub(super) async fn catalog(State(api): State<Api>, Caller(principal): Caller) -> Result<Response, ApiError> {
     let mut out = b"{\"entities\":[".to_vec();
     for entity in api.0.catalog.entities() {
-        let Ok(may_read) = visible(&api, &principal, entity) else { continue };
+        // A key names its tenant in each query; any name tells which columns there are.
+        let named = (principal.kind == PrincipalKind::ApiKey).then(|| Value::text(""));
+        let query = everything(&api, entity, named)?;
+        let Ok(columns) = visible(&api, &principal, &query, |_| true) else { continue };
         if out.last() == Some(&b'}') {
             out.push(b',');
         }
         let may_write = api.0.authority.write(&principal, entity).is_ok();
-        write_entity(entity, &may_read, may_write, &mut out);
+        write_entity(entity, &columns, may_write, &mut out);
     }
     out.extend_from_slice(b"]}");
     Ok(json(out))
 }
 
-/// The columns that the principal may see.
-fn visible(api: &Api, principal: &Principal, entity: &Entity) -> Result<Query, ApiError> {
-    // A key names its tenant in each query; any name tells which columns there are.
-    let named = (principal.kind == PrincipalKind::ApiKey).then(|| Value::text(""));
-    Ok(api.0.authority.read(principal, everything(api, entity, named)?)?.1)
+/// The columns of `query` that the principal may see in rows that are `shown`, given which rows a column is granted in.
+/// A column may be granted in other rows than the rest, so one that does not come with them is asked for alone.
+fn visible(
+    api: &Api,
+    principal: &Principal,
+    query: &Query,
+    shown: impl Fn(&Filter) -> bool,
+) -> Result<Vec<u16>, ApiError> {
+    let together = api.0.authority.read(principal, query.clone())?.1;
+    let is_shown = |seen: &Query, column: u16| seen.select.contains(&column) && shown(&seen.filter);
+    let alone = |column: u16| {
+        let query = Query { select: [column].into(), ..query.clone() };
+        api.0.authority.read(principal, query).is_ok_and(|(_, seen)| is_shown(&seen, column))
+    };
+    let columns = query.select.iter().copied();
+    Ok(columns.filter(|column| is_shown(&together, *column) || alone(*column)).collect())
 }
 
 /// The query for every row, of the tenant named where the entity has tenants.
@@ -203,7 +222,7 @@ fn page_text(query: &Query, page: &Page) -> Vec<u8> {
     out
 }
 
-fn write_entity(entity: &Entity, visible: &Query, may_write: bool, out: &mut Vec<u8>) {
+fn write_entity(entity: &Entity, visible: &[u16], may_write: bool, out: &mut Vec<u8>) {
     let column = |index: &u16| {
         let column = entity.column(*index);
         let mut described = serde_json::json!({
@@ -222,7 +241,7 @@ fn write_entity(entity: &Entity, visible: &Query, may_write: bool, out: &mut Vec
     let may = if may_write { &["read", "write"][..] } else { &["read"] };
     let described = serde_json::json!({
         "name": &**entity.name(), "key": key, "may": may, "max_window": entity.max_window(),
-        "columns": visible.select.iter().map(column).collect::<Vec<_>>(),
+        "columns": visible.iter().map(column).collect::<Vec<_>>(),
     });
     out.extend_from_slice(described.to_string().as_bytes());
 }

@@ -13,18 +13,19 @@ use super::{ConfigError, Origin};
 const DEFAULTS: &str = include_str!("defaults.toml");
 const ENVIRONMENT_PREFIX: &str = "TIDEGATE_";
 /// What is planned but not served yet: told apart from a typing error.
-const LATER: &[(&str, &str)] = &[
-    ("identity.issuer", "token issuers"),
-    ("identity.claims", "token claims"),
-    ("identity.sessions", "device sessions"),
-    ("ephemeral", "ephemeral state"),
-    ("topic", "topics"),
-    ("agent", "agents"),
-];
+const LATER: &[(&str, &str)] = &[("ephemeral", "ephemeral state"), ("topic", "topics"), ("agent", "agents")];
 /// Variables of the command line, which are no settings of the gateway.
 const COMMAND_LINE: &[&str] = &["TIDEGATE_CONFIG", "TIDEGATE_TOKEN", "TIDEGATE_API_KEY"];
 /// Settings that are never shown.
-const SECRETS: &[&str] = &["identity.api_keys", "source.url", "source.copy_url"];
+const SECRETS: &[&str] = &[
+    "identity.api_keys",
+    "identity.hook.secret",
+    "identity.issuer.secret",
+    "identity.sessions.password",
+    "identity.sessions.redis",
+    "source.copy_url",
+    "source.url",
+];
 
 /// One setting: its value now and who gave it.
 #[derive(Clone)]
@@ -37,9 +38,10 @@ pub(crate) struct Setting {
 pub(crate) struct Layers {
     /// In the order of `defaults.toml`, by dotted key.
     settings: Vec<(String, Setting)>,
-    /// `[[entity]]` and `[[permission]]`, which only a file has.
+    /// `[[entity]]`, `[[permission]]` and `[[identity.issuer]]`, which only a file has.
     pub(crate) entities: Vec<Table>,
     pub(crate) permissions: Vec<Table>,
+    pub(crate) issuers: Vec<Table>,
 }
 
 /// Nothing of them: there are secrets among the values.
@@ -54,18 +56,8 @@ impl Layers {
     pub(crate) fn defaults() -> Result<Self, ConfigError> {
         let table: Table = DEFAULTS.parse().map_err(|e: toml::de::Error| ConfigError::rule("defaults", e.message()))?;
         let mut settings = Vec::new();
-        for (name, value) in table {
-            let origin = Origin::Default;
-            match value {
-                Value::Table(section) => settings.extend(
-                    section
-                        .into_iter()
-                        .map(|(key, value)| (format!("{name}.{key}"), Setting { value, origin: Origin::Default })),
-                ),
-                value => settings.push((name, Setting { value, origin })),
-            }
-        }
-        Ok(Self { settings, entities: Vec::new(), permissions: Vec::new() })
+        flatten("", table, &mut settings);
+        Ok(Self { settings, entities: Vec::new(), permissions: Vec::new(), issuers: Vec::new() })
     }
 
     /// The file's layer.
@@ -76,17 +68,24 @@ impl Layers {
             ConfigError::Syntax { path: path.into(), line, message: e.message().to_owned() }
         })?;
         let origin = Origin::File(path.into());
-        for (name, value) in table {
-            match (name.as_str(), value) {
-                ("entity", value) => self.entities = tables("entity", value)?,
-                ("permission", value) => self.permissions = tables("permission", value)?,
-                (_, Value::Table(section)) if self.is_section(&name) => {
-                    for (key, value) in section {
-                        self.set(format!("{name}.{key}"), value, origin.clone())?;
-                    }
+        table.into_iter().try_for_each(|(name, value)| self.take(name, value, &origin))
+    }
+
+    /// One key of the file, with all that is within it.
+    fn take(&mut self, key: String, value: Value, origin: &Origin) -> Result<(), ConfigError> {
+        match (key.as_str(), value) {
+            ("entity", value) => self.entities = tables("entity", value)?,
+            ("permission", value) => self.permissions = tables("permission", value)?,
+            ("identity.issuer", value) => self.issuers = tables("identity.issuer", value)?,
+            (_, Value::Table(section)) if self.is_section(&key) => {
+                for (name, value) in section {
+                    self.take(format!("{key}.{name}"), value, origin)?;
                 }
-                (_, value) => self.set(name, value, origin.clone())?,
             }
+            _ if self.is_section(&key) => {
+                return Err(ConfigError::rule(&key, format!("is a section: [{key}]")));
+            }
+            (_, value) => self.set(key, value, origin.clone())?,
         }
         Ok(())
     }
@@ -118,6 +117,11 @@ impl Layers {
     /// Every setting in order.
     pub(crate) fn settings(&self) -> &[(String, Setting)] {
         &self.settings
+    }
+
+    /// What only a file has, by its name there.
+    pub(crate) fn tables(&self) -> [(&'static str, &[Table]); 3] {
+        [("identity.issuer", &self.issuers), ("permission", &self.permissions), ("entity", &self.entities)]
     }
 
     /// Whether a setting's value may never be shown.
@@ -164,7 +168,7 @@ impl Layers {
     }
 
     fn is_section(&self, name: &str) -> bool {
-        self.settings.iter().any(|(key, _)| key.split_once('.').is_some_and(|(section, _)| section == name))
+        self.settings.iter().any(|(key, _)| within(name, key).is_some())
     }
 
     fn set(&mut self, key: String, value: Value, origin: Origin) -> Result<(), ConfigError> {
@@ -198,21 +202,36 @@ impl Layers {
     }
 
     fn known_beside(&self, key: &str) -> String {
-        let section = key.split_once('.').map(|(section, _)| section);
+        let section = key.rsplit_once('.').map(|(section, _)| section);
         let mut known: Vec<&str> = Vec::new();
         for (name, _) in &self.settings {
-            match (section, name.split_once('.')) {
-                (Some(section), Some((of, name))) if of == section => known.push(name),
-                (None, Some((of, _))) if known.last() != Some(&of) => known.push(of),
-                (None, None) => known.push(name),
-                _ => {}
-            }
+            let rest = section.map_or(Some(name.as_str()), |section| within(section, name));
+            // Of what lies deeper its section is named.
+            let name = rest.map(|rest| rest.split_once('.').map_or(rest, |(section, _)| section));
+            known.extend(name.filter(|name| known.last() != Some(name)));
         }
         match section {
+            Some("identity") => format!("[identity] has {}, issuer", known.join(", ")),
             Some(section) => format!("[{section}] has {}", known.join(", ")),
             None => format!("there are {}, entity, permission", known.join(", ")),
         }
     }
+}
+
+/// Settings by their dotted keys, sections within sections.
+fn flatten(section: &str, table: Table, settings: &mut Vec<(String, Setting)>) {
+    for (name, value) in table {
+        let key = if section.is_empty() { name } else { format!("{section}.{name}") };
+        match value {
+            Value::Table(within) => flatten(&key, within, settings),
+            value => settings.push((key, Setting { value, origin: Origin::Default })),
+        }
+    }
+}
+
+/// What follows the section in a key of it.
+fn within<'a>(section: &str, key: &'a str) -> Option<&'a str> {
+    key.strip_prefix(section)?.strip_prefix('.')
 }
 
 /// `edge.max_connections` is `TIDEGATE_EDGE_MAX_CONNECTIONS`.

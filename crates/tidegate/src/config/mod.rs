@@ -2,6 +2,7 @@
 
 mod entities;
 mod error;
+mod identity;
 mod layers;
 mod permissions;
 mod rooms;
@@ -13,12 +14,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
+use tidegate_identity::{Grant, Settings};
 use tidegate_model::{Catalog, EntityBuilder};
 use toml::Table;
 
 pub use error::{ConfigError, Origin};
+pub(crate) use identity::warnings;
 use layers::Layers;
-pub use permissions::Grant;
 use permissions::Permission;
 pub use rooms::{Api, Rooms};
 pub use source::{Postgres, Source};
@@ -30,8 +32,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Where the embedded store is.
     pub data_dir: PathBuf,
-    /// Who may connect.
-    pub identity: Identity,
+    /// Who may connect, and how that is found out.
+    pub identity: Settings,
     /// Where rows come from.
     pub source: Source,
     /// How it logs.
@@ -45,25 +47,6 @@ pub struct Config {
     layers: Layers,
     /// Environment variables that look like settings and are none.
     pub unknown_variables: Vec<String>,
-}
-
-/// Who may connect.
-#[derive(Debug, Clone, Default)]
-pub struct Identity {
-    /// Whether strangers may.
-    pub anonymous: bool,
-    /// Keys of servers.
-    pub api_keys: Vec<ApiKey>,
-}
-
-/// A secret that never prints itself.
-#[derive(Clone, PartialEq, Eq)]
-pub struct ApiKey(pub String);
-
-impl std::fmt::Debug for ApiKey {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("ApiKey(…)")
-    }
 }
 
 /// How it logs.
@@ -175,7 +158,7 @@ impl Config {
         Ok(Self {
             listen,
             data_dir: layers.text("data_dir").into(),
-            identity: identity(&layers)?,
+            identity: identity::read(&layers)?,
             source,
             permissions,
             log: log(&layers)?,
@@ -185,15 +168,6 @@ impl Config {
             unknown_variables,
         })
     }
-}
-
-fn identity(layers: &Layers) -> Result<Identity, ConfigError> {
-    let api_keys = layers.list("identity.api_keys");
-    if let Some(empty) = api_keys.iter().position(String::is_empty) {
-        return Err(layers.error(&format!("identity.api_keys[{empty}]"), "must not be empty"));
-    }
-    let anonymous = layers.bool("identity.anonymous");
-    Ok(Identity { anonymous, api_keys: api_keys.into_iter().map(ApiKey).collect() })
 }
 
 fn log(layers: &Layers) -> Result<Log, ConfigError> {

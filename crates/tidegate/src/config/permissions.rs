@@ -1,50 +1,53 @@
-//! `[[permission]]`: who may do what with which entity.
+//! `[[permission]]`: who may do what with which rows, topics or agents.
+
+use std::sync::Arc;
 
 use serde::Deserialize;
-use tidegate_model::query::{ConditionJson, decode_conditions};
-use tidegate_model::{Catalog, Entity, EntityId, Filter, Object};
+use tidegate_identity::{AgentVerb, Audience, EntityRights, Grant, Patterns, Rights, Template, TopicVerb};
+use tidegate_model::{Catalog, Entity, QueryError};
 use toml::Table;
 
 use super::{ConfigError, Source};
 
-/// What one permission grants on one entity. All of this version's roles apply to every anonymous client, so grants
-/// add up: the rows are those that any of them lets through.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Grant {
-    /// On which entity.
-    pub entity: EntityId,
-    /// May see rows.
-    pub read: bool,
-    /// May change rows.
-    pub write: bool,
-    /// Which rows may be seen.
-    pub filter: Filter,
-    /// Which columns may be seen, in the entity's order; `None` is all.
-    pub columns: Option<Vec<u16>>,
-}
+/// Longest name of a role: what a token may have.
+const ROLE_BYTES_MAX: usize = 64;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct PermissionToml {
     roles: Vec<String>,
+    #[serde(default)]
+    claims: Table,
     entities: Option<Vec<String>>,
+    topics: Option<Vec<String>>,
+    agents: Option<Vec<String>>,
     may: Vec<String>,
-    #[serde(default, rename = "where")]
-    conditions: Vec<serde_json::Value>,
+    #[serde(rename = "where")]
+    conditions: Option<Vec<serde_json::Value>>,
     columns: Option<Vec<String>>,
-    topics: Option<toml::Value>,
-    agents: Option<toml::Value>,
 }
 
 /// One `[[permission]]`, checked as far as that goes without the entities' columns.
 #[derive(Debug)]
 pub(super) struct Permission {
     path: String,
+    to: Audience,
+    what: What,
+}
+
+#[derive(Debug)]
+enum What {
+    Rows(Rows),
+    /// Topics or agents, which no catalog is needed for.
+    Names(Rights),
+}
+
+#[derive(Debug)]
+struct Rows {
     entities: Vec<String>,
     read: bool,
     write: bool,
-    /// A JSON array of conditions.
-    conditions: String,
+    conditions: Template,
     columns: Option<Vec<String>>,
 }
 
@@ -56,26 +59,21 @@ pub(super) fn read(tables: &[Table], source: &Source) -> Result<Vec<Permission>,
 
 /// What the permissions grant on the entities as they are.
 pub(super) fn grants(permissions: &[Permission], catalog: &Catalog) -> Result<Vec<Grant>, ConfigError> {
-    let mut grants: Vec<Grant> = Vec::new();
-    for permission in permissions {
-        for grant in permission.grants(catalog)? {
-            let same = |other: &&Grant| other.entity == grant.entity && other.read && grant.read;
-            if grants.iter().find(same).is_some_and(|other| other.columns != grant.columns) {
-                let name = catalog.entity(grant.entity).name();
-                let rule = format!(
-                    "differs from an earlier permission to read {name:?}; one client would need other columns in each row"
-                );
-                return Err(ConfigError::rule(format!("{}.columns", permission.path), rule));
-            }
-            grants.push(grant);
-        }
-    }
-    Ok(grants)
+    permissions.iter().map(|permission| permission.grant(catalog)).collect()
 }
 
 impl Permission {
-    fn grants(&self, catalog: &Catalog) -> Result<Vec<Grant>, ConfigError> {
-        let path = &self.path;
+    fn grant(&self, catalog: &Catalog) -> Result<Grant, ConfigError> {
+        let rights = match &self.what {
+            What::Rows(rows) => rows.rights(&self.path, catalog)?,
+            What::Names(rights) => rights.clone(),
+        };
+        Ok(Grant { to: self.to.clone(), rights })
+    }
+}
+
+impl Rows {
+    fn rights(&self, path: &str, catalog: &Catalog) -> Result<Rights, ConfigError> {
         let mut entities = Vec::new();
         for (i, name) in self.entities.iter().enumerate() {
             match catalog.by_name(name) {
@@ -84,14 +82,16 @@ impl Permission {
                 None => return Err(no_entity(path, i, name)),
             }
         }
-        entities
-            .into_iter()
-            .map(|entity| {
-                let filter = conditions(path, entity, &self.conditions)?;
-                let columns = self.columns.as_ref().map(|names| columns(path, entity, names)).transpose()?;
-                Ok(Grant { entity: entity.id(), read: self.read, write: self.write, filter, columns })
-            })
-            .collect()
+        let rights = |entity: &Arc<Entity>| {
+            let rows = self.conditions.rows(entity).map_err(|e| {
+                let QueryError { path: place, message } = e;
+                ConfigError::rule(format!("{path}.{place}"), format!("{message} (entity {:?})", &**entity.name()))
+            })?;
+            let columns = self.columns.as_ref().map(|names| columns(path, entity, names)).transpose()?;
+            Ok(EntityRights { entity: entity.id(), rows, columns: columns.unwrap_or(u128::MAX) })
+        };
+        let of = entities.into_iter().map(rights).collect::<Result<_, _>>()?;
+        Ok(Rights::Rows { read: self.read, write: self.write, of })
     }
 }
 
@@ -101,29 +101,46 @@ fn no_entity(path: &str, index: usize, name: &str) -> ConfigError {
 
 fn permission(path: &str, table: &Table, source: &Source) -> Result<Permission, ConfigError> {
     let toml: PermissionToml = super::typed(path, table)?;
-    for (key, given) in [("topics", &toml.topics), ("agents", &toml.agents)] {
-        if given.is_some() {
-            return Err(ConfigError::rule(format!("{path}.{key}"), format!("this version does not serve {key}")));
+    let to = Audience { roles: roles(path, &toml.roles)?, claims: claims(path, &toml.claims)? };
+    let names_rows = toml.conditions.is_some() || toml.columns.is_some();
+    let key = if toml.conditions.is_some() { "where" } else { "columns" };
+    let what = match (toml.entities, toml.topics, toml.agents) {
+        (Some(entities), None, None) => {
+            What::Rows(rows(path, entities, &toml.may, toml.conditions.unwrap_or_default(), toml.columns, source)?)
         }
-    }
-    if toml.roles.is_empty() {
-        return Err(ConfigError::rule(format!("{path}.roles"), "must name a role"));
-    }
-    if let Some((i, role)) = toml.roles.iter().enumerate().find(|(_, role)| *role != "*" && *role != "anonymous") {
-        let rule = "this version has no token issuers, so the roles are \"*\" and \"anonymous\"";
-        return Err(ConfigError::of(format!("{path}.roles[{i}]"), &format!("{role:?}"), None, rule));
-    }
-    let (read, write) = may(path, &toml.may)?;
+        (None, _, _) if names_rows => return Err(ConfigError::rule(format!("{path}.{key}"), "is for entities")),
+        (None, Some(topics), None) => What::Names(Rights::Topics {
+            may: may(path, &toml.may, TOPICS)?,
+            topics: patterns(path, "topics", &topics)?,
+        }),
+        (None, None, Some(agents)) => What::Names(Rights::Agents {
+            may: may(path, &toml.may, AGENTS)?,
+            agents: patterns(path, "agents", &agents)?,
+        }),
+        (None, None, None) => {
+            return Err(ConfigError::rule(path, "must name entities, topics or agents; \"*\" is all of them"));
+        }
+        _ => {
+            return Err(ConfigError::rule(path, "names more than one of entities, topics and agents; make it several"));
+        }
+    };
+    Ok(Permission { path: path.to_owned(), to, what })
+}
+
+fn rows(
+    path: &str,
+    entities: Vec<String>,
+    verbs: &[String],
+    conditions: Vec<serde_json::Value>,
+    columns: Option<Vec<String>>,
+    source: &Source,
+) -> Result<Rows, ConfigError> {
+    let verbs = may(path, verbs, ROWS)?;
+    let (read, write) = (verbs.contains(&RowVerb::Read), verbs.contains(&RowVerb::Write));
     if write && matches!(source, Source::Postgres(_)) {
         let rule = "may not be \"write\": rows of a database are written there";
         return Err(ConfigError::rule(format!("{path}.may"), rule));
     }
-    if write && (toml.columns.is_some() || !toml.conditions.is_empty()) {
-        let key = if toml.columns.is_some() { "columns" } else { "where" };
-        let rule = "narrows reading and would not narrow writing; put write into a permission of its own";
-        return Err(ConfigError::rule(format!("{path}.{key}"), rule));
-    }
-    let entities = toml.entities.unwrap_or_default();
     if entities.is_empty() {
         return Err(ConfigError::rule(format!("{path}.entities"), "must name an entity, or \"*\" for all"));
     }
@@ -132,59 +149,90 @@ fn permission(path: &str, table: &Table, source: &Source) -> Result<Permission, 
     if let Some((i, name)) = entities.iter().enumerate().find(|(_, name)| !is_one(name)) {
         return Err(no_entity(path, i, name));
     }
-    let conditions = serde_json::Value::from(toml.conditions).to_string();
-    refuse_claims(&format!("{path}.where"), &conditions)?;
-    Ok(Permission { path: path.to_owned(), entities, read, write, conditions, columns: toml.columns })
+    let conditions =
+        Template::new(conditions).map_err(|e| ConfigError::rule(format!("{path}.{}", e.path), e.message))?;
+    Ok(Rows { entities, read, write, conditions, columns })
 }
 
-fn may(path: &str, may: &[String]) -> Result<(bool, bool), ConfigError> {
-    for (i, verb) in may.iter().enumerate() {
-        let rule = match verb.as_str() {
-            "read" | "write" => continue,
-            "subscribe" | "publish" | "presence" | "history" => "this version does not serve topics",
-            "submit" | "observe" => "this version does not serve agents",
-            _ => "must be \"read\" or \"write\"",
+fn roles(path: &str, roles: &[String]) -> Result<Vec<Box<str>>, ConfigError> {
+    if roles.is_empty() {
+        return Err(ConfigError::rule(format!("{path}.roles"), "must name a role; \"*\" is everybody"));
+    }
+    let read = |(i, role): (usize, &String)| {
+        let is_role = (1..=ROLE_BYTES_MAX).contains(&role.len());
+        let rule = || format!("must have 1 to {ROLE_BYTES_MAX} bytes");
+        let fault = || ConfigError::of(format!("{path}.roles[{i}]"), &format!("{role:?}"), None, rule());
+        is_role.then(|| role.as_str().into()).ok_or_else(fault)
+    };
+    roles.iter().enumerate().map(read).collect()
+}
+
+fn claims(path: &str, claims: &Table) -> Result<Vec<(Box<str>, serde_json::Value)>, ConfigError> {
+    let read = |(name, wanted): (&String, &toml::Value)| {
+        let wanted = match wanted {
+            toml::Value::String(text) => text.as_str().into(),
+            toml::Value::Integer(number) => (*number).into(),
+            toml::Value::Boolean(truth) => (*truth).into(),
+            other => {
+                let rule = "must be a text, a whole number, true or false";
+                return Err(ConfigError::of(format!("{path}.claims.{name}"), other, None, rule));
+            }
         };
-        return Err(ConfigError::of(format!("{path}.may[{i}]"), &format!("{verb:?}"), None, rule));
-    }
+        Ok((name.as_str().into(), wanted))
+    };
+    claims.iter().map(read).collect()
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum RowVerb {
+    Read,
+    Write,
+}
+
+const ROWS: &[(&str, RowVerb)] = &[("read", RowVerb::Read), ("write", RowVerb::Write)];
+const TOPICS: &[(&str, TopicVerb)] = &[
+    ("subscribe", TopicVerb::Subscribe),
+    ("publish", TopicVerb::Publish),
+    ("presence", TopicVerb::Presence),
+    ("history", TopicVerb::History),
+];
+const AGENTS: &[(&str, AgentVerb)] = &[("submit", AgentVerb::Submit), ("observe", AgentVerb::Observe)];
+
+fn may<V: Copy>(path: &str, may: &[String], known: &[(&str, V)]) -> Result<Vec<V>, ConfigError> {
+    let names: Vec<String> = known.iter().map(|(name, _)| format!("{name:?}")).collect();
     if may.is_empty() {
-        return Err(ConfigError::rule(format!("{path}.may"), "must be \"read\", \"write\" or both"));
+        return Err(ConfigError::rule(format!("{path}.may"), format!("must name one of {}", names.join(", "))));
     }
-    Ok((may.iter().any(|verb| verb == "read"), may.iter().any(|verb| verb == "write")))
+    let read = |(i, verb): (usize, &String)| {
+        let found = known.iter().find(|(name, _)| name == verb).map(|(_, verb)| *verb);
+        let rule = || format!("must be one of {}", names.join(", "));
+        found.ok_or_else(|| ConfigError::of(format!("{path}.may[{i}]"), &format!("{verb:?}"), None, rule()))
+    };
+    may.iter().enumerate().map(read).collect()
 }
 
-/// Conditions that name claims would compare with that very text.
-pub(super) fn refuse_claims(path: &str, conditions: &str) -> Result<(), ConfigError> {
-    if conditions.contains("\"$claims.") {
-        let rule = "this version has no token issuers, so there are no claims; give a literal value";
-        return Err(ConfigError::rule(path, rule));
+fn patterns(path: &str, key: &str, patterns: &[String]) -> Result<Patterns, ConfigError> {
+    if patterns.is_empty() {
+        return Err(ConfigError::rule(format!("{path}.{key}"), "must name one, or \"*\" for all"));
     }
-    Ok(())
+    Patterns::new(patterns)
+        .map_err(|(i, rule)| ConfigError::of(format!("{path}.{key}[{i}]"), &format!("{:?}", patterns[i]), None, rule))
 }
 
-fn conditions(path: &str, entity: &Entity, conditions: &str) -> Result<Filter, ConfigError> {
-    let decoded: Vec<Object<ConditionJson<'_>>> =
-        serde_json::from_str(conditions).map_err(|e| ConfigError::rule(format!("{path}.where"), e.to_string()))?;
-    decode_conditions(entity, &decoded).map_err(|e| {
-        ConfigError::rule(format!("{path}.{}", e.path), format!("{} (entity {:?})", e.message, &**entity.name()))
-    })
-}
-
-fn columns(path: &str, entity: &Entity, names: &[String]) -> Result<Vec<u16>, ConfigError> {
-    let mut columns = Vec::with_capacity(names.len());
+/// The set of columns, a bit each.
+fn columns(path: &str, entity: &Entity, names: &[String]) -> Result<u128, ConfigError> {
+    let mut columns = 0;
     for (i, name) in names.iter().enumerate() {
         let column = entity.column_index(name).ok_or_else(|| {
             let rule = format!("{:?} has no such column", &**entity.name());
             ConfigError::of(format!("{path}.columns[{i}]"), &format!("{name:?}"), None, rule)
         })?;
-        columns.push(column);
+        columns |= 1 << column;
     }
     // Every frame names its row, so the key cannot be kept back.
-    if let Some(hidden) = entity.key().iter().find(|column| !columns.contains(column)) {
+    if let Some(hidden) = entity.key().iter().find(|column| columns & 1 << **column == 0) {
         let rule = format!("must include the key column {:?} of {:?}", entity.column(*hidden).name, &**entity.name());
         return Err(ConfigError::rule(format!("{path}.columns"), rule));
     }
-    columns.sort_unstable();
-    columns.dedup();
     Ok(columns)
 }

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use tidegate_edge::EdgeConfig;
+use tidegate_edge::{EdgeConfig, Quota, Quotas};
 
-use super::ConfigError;
 use super::layers::Layers;
+use super::{ConfigError, identity};
 
 /// Nothing here is larger than a terabyte, and no time longer than a month.
 const BYTES: std::ops::RangeInclusive<u64> = 1..=1 << 40;
@@ -106,11 +106,25 @@ fn edge(layers: &Layers) -> Result<EdgeConfig, ConfigError> {
         allowed_origins: origins(layers)?,
         messages_per_second: rate("edge.messages_per_second")?,
         errors_per_second: rate("edge.errors_per_second")?,
-        cookie: None,
-        query_token: false,
-        quotas: tidegate_edge::Quotas::default(),
+        cookie: identity::cookie(layers)?,
+        query_token: layers.bool("identity.query_token"),
+        quotas: quotas(layers)?,
         tls: None,
     })
+}
+
+/// What one user and one tenant may have; 0 is as much as there is.
+fn quotas(layers: &Layers) -> Result<Quotas, ConfigError> {
+    let quota = |of: &str| {
+        let number =
+            |what| layers.int(&format!("identity.limits.{of}_{what}"), 0..=1 << 28).map(|number| number as usize);
+        Ok(Quota {
+            connections: number("connections")?,
+            subscriptions: number("subscriptions")?,
+            messages_per_second: number("messages_per_second")? as u32,
+        })
+    };
+    Ok(Quotas { user: quota("user")?, tenant: quota("tenant")? })
 }
 
 /// What no browser ever sends as an origin would shut out the page that it was meant to let in.

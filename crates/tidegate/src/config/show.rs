@@ -14,7 +14,7 @@ impl Config {
         let mut out = String::new();
         let mut section = "";
         for (key, setting) in self.layers.settings() {
-            let (of, name) = key.split_once('.').unwrap_or(("", key));
+            let (of, name) = key.rsplit_once('.').unwrap_or(("", key));
             if of != section {
                 section = of;
                 let _ = writeln!(out, "\n[{section}]");
@@ -22,9 +22,9 @@ impl Config {
             let line = format!("{name} = {}", shown(key, &setting.value));
             let _ = writeln!(out, "{line:<40} # {}", setting.origin);
         }
-        for (name, tables) in [("permission", &self.layers.permissions), ("entity", &self.layers.entities)] {
+        for (name, tables) in self.layers.tables() {
             for table in tables {
-                let _ = writeln!(out, "\n[[{name}]]\n{}", inline(table));
+                let _ = writeln!(out, "\n[[{name}]]\n{}", inline(name, table));
             }
         }
         out
@@ -41,11 +41,11 @@ impl Config {
             };
             (key.clone(), serde_json::json!({ "value": value, "origin": setting.origin.to_string() }))
         });
-        serde_json::json!({
-            "settings": settings.collect::<serde_json::Map<_, _>>(),
-            "permission": self.layers.permissions,
-            "entity": self.layers.entities,
-        })
+        let mut shown = serde_json::json!({ "settings": settings.collect::<serde_json::Map<_, _>>() });
+        for (name, tables) in self.layers.tables() {
+            shown[name] = tables.iter().map(|table| serde_json::json!(without_secrets(name, table))).collect();
+        }
+        shown
     }
 }
 
@@ -63,6 +63,13 @@ fn redacted(value: &Value) -> String {
 }
 
 /// One line a key; tables within stay inline, as people write columns.
-fn inline(table: &Table) -> String {
+fn inline(name: &str, table: &Table) -> String {
+    let table = without_secrets(name, table);
     table.iter().map(|(key, value)| format!("{key} = {value}")).collect::<Vec<_>>().join("\n")
+}
+
+fn without_secrets(name: &str, table: &Table) -> Table {
+    let hidden = |key: &str| Layers::is_secret(&format!("{name}.{key}"));
+    let shown = |value: &Value, key| if hidden(key) { Value::String("… hidden".into()) } else { value.clone() };
+    table.iter().map(|(key, value)| (key.clone(), shown(value, key))).collect()
 }

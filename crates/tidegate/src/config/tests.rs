@@ -1,7 +1,8 @@
 use std::path::Path;
 
 use insta::assert_snapshot;
-use tidegate_model::{Detail, Type};
+use tidegate_identity::{AgentVerb, Principal, PrincipalKind, TopicVerb, WriteScope};
+use tidegate_model::{Changeable, Comparison, Detail, Filter, Guard, Query, Tenant, Type, Value};
 
 use super::*;
 
@@ -85,11 +86,11 @@ fn settings_that_break_a_rule_are_named() {
     assert_snapshot!(refusal("listen = \"localhost\""), @r#"listen = "localhost" (from tidegate.toml): must be an address and port, such as 127.0.0.1:8470 or [::]:8470"#);
     assert_snapshot!(refusal("listen = 8470"), @"listen = 8470 (from tidegate.toml): must be a string");
     assert_snapshot!(refusal("data_dir = \"\""), @r#"data_dir = "" (from tidegate.toml): must name a directory"#);
-    assert_snapshot!(refusal("[identity]\nanonymos = true"), @"identity.anonymos: there is no such key; [identity] has anonymous, api_keys");
+    assert_snapshot!(refusal("[identity]\nanonymos = true"), @"identity.anonymos: there is no such key; [identity] has anonymous, api_keys, required_claims, leeway_ms, max_token_bytes, jwks_floor_ms, jwks_max_age_ms, jwks_timeout_ms, cookie, query_token, claims, sessions, proof, hook, limits, issuer");
     assert_snapshot!(refusal("[identity]\napi_keys = [\"\"]"), @"identity.api_keys[0]: must not be empty");
     assert_snapshot!(refusal("[identity]\napi_keys = \"my-secret-key\""), @"identity.api_keys (from tidegate.toml): must be a list of strings");
-    assert_snapshot!(refusal("[[identity.issuer]]\nissuer = \"x\""), @"identity.issuer: this version does not serve token issuers");
-    assert_snapshot!(refusal("[identity.sessions]\nredis = \"x\""), @"identity.sessions: this version does not serve device sessions");
+    assert_snapshot!(refusal("[[identity.issuer]]\nissuer = \"x\""), @"identity.issuer[0]: missing field `algorithm`");
+    assert_snapshot!(refusal("[identity.sessions]\nredis = \"x\""), @"identity.sessions.redis (from tidegate.toml): must be redis://host:6379/0, or rediss:// for TLS");
     assert_snapshot!(refusal("[source]\nkind = \"mysql\""), @r#"source.kind = "mysql" (from tidegate.toml): must be "local" or "postgres""#);
     assert_snapshot!(refusal("[log]\nformat = \"xml\""), @r#"log.format = "xml" (from tidegate.toml): must be "text" or "json""#);
     assert_snapshot!(refusal("[log]\nlevel = \"a=b=c\""), @r#"log.level = "a=b=c" (from tidegate.toml): must be a log filter such as "info": error parsing level filter: expected one of "off", "error", "warn", "info", "debug", "trace", or a number 0-5"#);
@@ -139,21 +140,99 @@ fn permissions_that_break_a_rule_are_named() {
     let with = |lines: &str| refusal(&format!("{ENTITY}[[permission]]\n{lines}"));
     let base = "roles = [\"*\"]\nentities = [\"asset\"]\n";
     let read = format!("{base}may = [\"read\"]\n");
-    assert_snapshot!(with("roles = [\"admin\"]\nentities = [\"asset\"]\nmay = [\"read\"]"), @r#"permission[0].roles[0] = "admin": this version has no token issuers, so the roles are "*" and "anonymous""#);
-    assert_snapshot!(with("roles = []\nentities = [\"asset\"]\nmay = [\"read\"]"), @"permission[0].roles: must name a role");
+    assert_snapshot!(with("roles = []\nentities = [\"asset\"]\nmay = [\"read\"]"), @r#"permission[0].roles: must name a role; "*" is everybody"#);
     assert_snapshot!(with("roles = [\"*\"]\nentities = [\"no\"]\nmay = [\"read\"]"), @r#"permission[0].entities[0] = "no": there is no such entity"#);
-    assert_snapshot!(with("roles = [\"*\"]\nmay = [\"read\"]"), @r#"permission[0].entities: must name an entity, or "*" for all"#);
-    assert_snapshot!(with("roles = [\"*\"]\ntopics = [\"chat:*\"]\nmay = [\"publish\"]"), @"permission[0].topics: this version does not serve topics");
-    assert_snapshot!(with(&format!("{base}may = [\"publish\"]")), @r#"permission[0].may[0] = "publish": this version does not serve topics"#);
-    assert_snapshot!(with(&format!("{base}may = [\"fly\"]")), @r#"permission[0].may[0] = "fly": must be "read" or "write""#);
-    assert_snapshot!(with(&format!("{base}may = []")), @r#"permission[0].may: must be "read", "write" or both"#);
+    assert_snapshot!(with("roles = [\"*\"]\nmay = [\"read\"]"), @r#"permission[0]: must name entities, topics or agents; "*" is all of them"#);
+    assert_snapshot!(with(&format!("{base}may = [\"publish\"]")), @r#"permission[0].may[0] = "publish": must be one of "read", "write""#);
+    assert_snapshot!(with(&format!("{base}may = [\"fly\"]")), @r#"permission[0].may[0] = "fly": must be one of "read", "write""#);
+    assert_snapshot!(with(&format!("{base}may = []")), @r#"permission[0].may: must name one of "read", "write""#);
     assert_snapshot!(with(&format!("{read}columns = [\"name\"]")), @r#"permission[0].columns: must include the key column "id" of "asset""#);
     assert_snapshot!(with(&format!("{read}columns = [\"id\", \"no\"]")), @r#"permission[0].columns[1] = "no": "asset" has no such column"#);
     assert_snapshot!(with(&format!("{read}where = [{{ column = \"no\", op = \"eq\", value = 1 }}]")), @r#"permission[0].where[0].column: "asset" has no column "no" (entity "asset")"#);
     assert_snapshot!(with(&format!("{read}where = [{{ column = \"temp\", op = \"eq\", value = \"warm\" }}]")), @r#"permission[0].where[0].value: expected a number, "NaN", "Infinity" or "-Infinity" for type float (entity "asset")"#);
-    assert_snapshot!(with(&format!("{read}where = [{{ column = \"name\", op = \"eq\", value = \"$claims.sub\" }}]")), @"permission[0].where: this version has no token issuers, so there are no claims; give a literal value");
-    assert_snapshot!(with(&format!("{base}may = [\"read\", \"write\"]\ncolumns = [\"id\"]")), @"permission[0].columns: narrows reading and would not narrow writing; put write into a permission of its own");
-    assert_snapshot!(with(&format!("{read}[[permission]]\n{read}columns = [\"id\"]")), @r#"permission[1].columns: differs from an earlier permission to read "asset"; one client would need other columns in each row"#);
+    assert_snapshot!(with(&format!("{read}where = [{{ column = \"name\", op = \"eq\", value = \"$claims.\" }}]")), @r#"permission[0].where[0].value: a claim is named as "$claims.<name>", and is a whole value or one of a list"#);
+    assert_snapshot!(with(&format!("{read}where = [{{ column = \"name\", op = \"ne\", value = \"$claim.sub\" }}]")), @r#"permission[0].where[0].value: a claim is named as "$claims.<name>", and is a whole value or one of a list"#);
+    assert_snapshot!(with(&format!("{read}where = [{{ column = \"name\", op = \"ilike\", value = \"$claims.sub\" }}]")), @r#"permission[0].where[0].value: ilike takes no claim: what it says would be read as a pattern, or not at all"#);
+    assert_snapshot!(with(&format!("{read}where = [{{ or = [{{ column = \"doc\", op = \"eq\", value = {{ by = \"$claims.sub\" }} }}] }}]")), @r#"permission[0].where[0].or[0].value: a claim is named as "$claims.<name>", and is a whole value or one of a list"#);
+    assert_snapshot!(with(&format!("{read}where = [{{ column = \"doc\", op = \"gt\", value = \"$claims.sub\" }}]")), @r#"permission[0].where[0].op: gt is not defined for type json, which has no order (entity "asset")"#);
+    let topics = "roles = [\"*\"]\ntopics = [\"chat:*\"]\n";
+    assert_snapshot!(with(&format!("{topics}may = [\"submit\"]")), @r#"permission[0].may[0] = "submit": must be one of "subscribe", "publish", "presence", "history""#);
+    assert_snapshot!(with(&format!("{topics}may = [\"publish\"]\nwhere = []")), @r#"permission[0].where: is for entities"#);
+    assert_snapshot!(with(&format!("{topics}may = [\"publish\"]\ncolumns = [\"id\"]")), @r#"permission[0].columns: is for entities"#);
+    assert_snapshot!(with(&format!("{topics}may = [\"publish\"]\nagents = [\"echo\"]")), @r#"permission[0]: names more than one of entities, topics and agents; make it several"#);
+    assert_snapshot!(with("roles = [\"*\"]\ntopics = [\"a\", \"b[\"]\nmay = [\"publish\"]"), @r#"permission[0].topics[1] = "b[": unclosed character class; missing ']'"#);
+    assert_snapshot!(with("roles = [\"*\"]\nagents = []\nmay = [\"submit\"]"), @r#"permission[0].agents: must name one, or "*" for all"#);
+    assert_snapshot!(with("roles = [\"a\", \"\"]\nentities = [\"*\"]\nmay = [\"read\"]"), @r#"permission[0].roles[1] = "": must have 1 to 64 bytes"#);
+    assert_snapshot!(with(&format!("{read}claims = {{ plan = 1.5 }}")), @r#"permission[0].claims.plan = 1.5: must be a text, a whole number, true or false"#);
+    assert_snapshot!(with("roles = [\"*\"]\ntopics = [\"user:$claims.sub\"]\nmay = [\"publish\"]"), @r#"permission[0].topics[0] = "user:$claims.sub": names a claim; claims belong into where"#);
+}
+
+/// The contract's example, with the column that its permission names.
+const CONTRACT: &str = r#"
+listen = "127.0.0.1:8470"
+data_dir = "./tidegate-data"
+
+[source]
+kind = "local"                       # or "postgres" with url = "postgres://…"
+
+[identity]
+anonymous = true                     # default false: no configuration opens anything to strangers
+api_keys = ["…"]                     # for servers: `X-API-Key`; may name a tenant, may revoke, publish, write
+
+[[permission]]                       # none = nobody may do anything, but: anonymous = true without any permission opens all, with a warning
+roles = ["*"]                        # roles from the token; "anonymous", "*"
+entities = ["asset"]                 # or topics = ["chat:*"], agents = ["echo"]
+may = ["read", "write"]              # read write / subscribe publish presence history / submit observe
+where = [{ column = "owner", op = "eq", value = "$claims.sub" }]
+columns = ["id", "name", "temp"]     # default: all
+
+[[permission]]
+roles = ["member"]
+claims = { plan = "pro", beta = true }
+topics = ["chat:*", "room:{a,b}"]
+may = ["subscribe", "publish", "presence", "history"]
+
+[[permission]]
+roles = ["operator", "anonymous"]
+agents = ["echo"]
+may = ["submit", "observe"]
+
+[[entity]]
+name = "asset"
+key = ["id"]
+tenant = "tenant_id"                 # optional; absent = one common tenant
+columns = { id = "text", name = "text", kind = "text", temp = "float", tenant_id = "text", owner = "text" }
+filterable = ["kind", "temp", "name"]  # default: every column
+sortable = ["name", "temp"]
+max_window = 500
+"#;
+
+#[test]
+fn the_permissions_of_the_contract_are_read() {
+    let config = load(CONTRACT).unwrap();
+    let permissions = tidegate_identity::Permissions::new(config.grants(config.catalog().unwrap()).unwrap());
+    assert_eq!(*permissions.named_claims(), ["beta", "plan", "sub"].map(Into::into));
+
+    let asset = config.catalog().unwrap().by_name("asset").unwrap();
+    let mut ann = Principal::new(PrincipalKind::User);
+    (ann.user, ann.tenant) = ("ann".into(), Some(Tenant::new("acme")));
+    assert_eq!(permissions.write(&ann, asset, false).unwrap_err().code, "forbidden");
+    ann.claims = Arc::new([("sub".to_owned(), "ann".into())].into_iter().collect());
+    let query = Query::from_json(config.catalog().unwrap(), r#"{"entity":"asset"}"#).unwrap();
+    let (tenant, query) = permissions.read(&ann, query, false).unwrap();
+    assert_eq!((tenant.name(), &*query.select), ("acme", &[0u16, 1, 3][..]));
+    let own = Filter::compare(5, Comparison::Eq, Value::text("ann"));
+    assert_eq!(query.filter, own);
+    let guard = Guard { alternatives: Box::new([Changeable { rows: own, columns: 0b1011 }]) };
+    let scope = WriteScope::Own { tenant: Tenant::new("acme"), guard: Some(guard) };
+    assert_eq!(permissions.write(&ann, asset, false).unwrap(), scope);
+
+    assert_eq!(permissions.topic(&ann, TopicVerb::Publish, "chat:1", false).unwrap_err().code, "forbidden");
+    ann.roles = ["member".into()].into();
+    ann.claims =
+        Arc::new([("plan".to_owned(), ["pro"].into()), ("beta".to_owned(), true.into())].into_iter().collect());
+    permissions.topic(&ann, TopicVerb::Publish, "chat:1", false).unwrap();
+    assert_eq!(permissions.agent(&ann, AgentVerb::Submit, "echo", false).unwrap_err().code, "forbidden");
 }
 
 #[test]

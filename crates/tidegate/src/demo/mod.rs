@@ -14,7 +14,6 @@ use tokio::sync::oneshot;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
-use crate::authority::Permissions;
 use crate::config::{Config, ConfigError, Flags};
 use crate::gateway::{Gateway, StartError};
 use quakes::{DataError, Quake};
@@ -97,7 +96,8 @@ impl Prepared {
         };
         flags.data_dir = flags.data_dir.or_else(|| directory.as_ref().map(|scratch| scratch.0.clone()));
         let variables = std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));
-        let config = Config::layered(Some((Path::new("demo"), CONFIG)), variables, &flags)?;
+        let mut config = Config::layered(Some((Path::new("demo"), CONFIG)), variables, &flags)?;
+        config.identity.guest_token = Some(TOKEN.into());
         if !config.listen.ip().is_loopback() && !open_to_network {
             return Err(DemoError::Network(config.listen));
         }
@@ -115,12 +115,7 @@ impl Demo {
         let times = quakes.iter().map(|quake| quake.times).collect();
         let replay = Mutex::new(Replay::new(times, speed, 0));
         let player = Arc::new(Player { replay, quakes, entity: entity.id(), began: Instant::now() });
-        let authority = Permissions::new(&config.identity, config.grants(catalog)?).with_guest_token(TOKEN);
-        let gateway = Gateway::builder(config)
-            .authority(Arc::new(authority))
-            .routes(page::router(player.clone()))
-            .start()
-            .await?;
+        let gateway = Gateway::builder(config).routes(page::router(player.clone())).start().await?;
         let feed = gateway.feed().ok_or(DemoError::Ended)?.clone();
         player.seed(&feed).await?;
         Ok(Self { gateway, feed, player, directory })
@@ -184,6 +179,7 @@ impl Player {
         let request = WriteRequest {
             entity: self.entity,
             tenant: TenantScope::Own(Tenant::common()),
+            guard: None,
             changes,
             idempotency: None,
         };

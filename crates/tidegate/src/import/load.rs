@@ -42,8 +42,13 @@ pub(crate) fn load(
         let done = lines.is_empty();
         if !done {
             let (reply, answer) = bounded(1);
-            let request =
-                WriteRequest { entity: entity.id(), tenant: TenantScope::Named(None), changes, idempotency: None };
+            let request = WriteRequest {
+                entity: entity.id(),
+                tenant: TenantScope::Named(None),
+                guard: None,
+                changes,
+                idempotency: None,
+            };
             // Nobody listens only if the import has failed already.
             feed.submit(request, Box::new(move |written| drop(reply.send(written))));
             under_way.push_back(Batch { lines, answer });

@@ -1,0 +1,68 @@
+//! What the application is asked, and what makes two questions the same.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use aws_lc_rs::{digest, hmac};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+
+/// Names what decides about the answer, and shows nothing of it.
+pub(super) type Key = [u8; 32];
+
+const SIGNATURE: HeaderName = HeaderName::from_static("tidegate-signature");
+
+pub(super) struct Question {
+    pub(super) key: Key,
+    /// The JSON that is posted.
+    pub(super) body: Bytes,
+    /// The claims that are kept of the answer.
+    pub(super) named: Arc<[Box<str>]>,
+}
+
+impl Question {
+    /// About somebody who shows these headers; `None` if none of those that are `forwarded` is there.
+    pub(super) fn new(forwarded: &[HeaderName], headers: &HeaderMap, named: &Arc<[Box<str>]>) -> Option<Self> {
+        let shown: BTreeMap<&str, String> = forwarded
+            .iter()
+            .map(|name| (name.as_str(), joined(headers, name)))
+            .filter(|(_, value)| !value.trim().is_empty())
+            .collect();
+        if shown.is_empty() {
+            return None;
+        }
+        let body = serde_json::to_vec(&BTreeMap::from([("headers", shown)])).ok()?;
+        Some(Self { key: key(&body, named), body: body.into(), named: named.clone() })
+    }
+
+    /// What goes with the body: its type, and the proof that it comes from here and now.
+    pub(super) fn headers(&self, secret: &hmac::Key, now_ms: u64) -> HeaderMap {
+        let time = now_ms / 1000;
+        let mut signed = hmac::Context::with_key(secret);
+        signed.update(format!("{time}.").as_bytes());
+        signed.update(&self.body);
+        let hex: String = signed.sign().as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+        let mut headers = HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))]);
+        headers.extend(HeaderValue::from_str(&format!("t={time},v1={hex}")).ok().map(|value| (SIGNATURE, value)));
+        headers
+    }
+}
+
+/// Several of one name as one text, as RFC 9110 (5.2) has it; of cookies as RFC 9113 (8.2.3) does.
+fn joined(headers: &HeaderMap, name: &HeaderName) -> String {
+    let separator = if name == header::COOKIE { "; " } else { ", " };
+    let values = headers.get_all(name).iter().map(|value| String::from_utf8_lossy(value.as_bytes()));
+    values.collect::<Vec<_>>().join(separator)
+}
+
+/// The body is unambiguous about names and values; each text goes in behind its length, so that all of it is.
+fn key(body: &[u8], named: &[Box<str>]) -> Key {
+    let mut hash = digest::Context::new(&digest::SHA256);
+    for text in std::iter::once(body).chain(named.iter().map(|name| name.as_bytes())) {
+        hash.update(&(text.len() as u64).to_be_bytes());
+        hash.update(text);
+    }
+    let mut key = Key::default();
+    key.copy_from_slice(hash.finish().as_ref());
+    key
+}
