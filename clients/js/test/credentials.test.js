@@ -103,7 +103,7 @@ test('a cut and a disconnect end the refreshing, even of a token that is on its 
   const first = fake.socket
   await fake.clock.advance(85_000)
   fake.client.disconnect()
-  give('late')
+  give(token({ sub: 'late' })) // somebody else's even, for whom a connection is begun anew
   await settle()
   assert.deepEqual([refreshes(first).length, fake.clock.waits, fake.client.status], [0, [], 'idle'])
 })
@@ -226,6 +226,7 @@ test('after a refresh a list may begin anew in the middle of its numbers, or end
 test('logout and login leave nothing of whoever was there', async () => {
   const { fake, list, asked } = await watching({ prove: undefined })
   const before = fake.socket
+  assert.deepEqual([list.rows.length, list.byKey.size], [2, 2])
   fake.client.login('other')
   assert.equal(before.closedWith, 1000)
   assert.deepEqual([list.state, list.rows, list.byKey.size, list.position], ['closed', [], 0, null])
