@@ -30,8 +30,8 @@ export class TidegateError extends Error {
 }
 const inconsistent = (message) => new TidegateError({ code: 'inconsistent', message, retryable: true })
 // What the application's own functions throw.
-const known = (error) =>
-  error instanceof TidegateError ? error : new TidegateError({ code: 'no_credentials', message: String(error?.message ?? error), retryable: true })
+const known = (error) => (error instanceof TidegateError ? error : needed('no_credentials', String(error?.message ?? error)))
+const needed = (code, message, retryable = true) => new TidegateError({ code, message, retryable })
 const disconnected = () => new TidegateError({ code: 'disconnected', message: 'no connection', retryable: true })
 
 /**
@@ -495,12 +495,14 @@ export class Tidegate {
     }
   }
 
-  /** Has a fresh token ready before `endMs`. Where that fails, or our clock is wrong, the server ends the connection as `expired`. */
+  /** Shows a fresh token before `endMs`. Where that fails, or our clock is wrong, the server ends the connection as `expired`. */
   #renewBefore(endMs, attempt = 0) {
     this._clearTimeout(this.#renewal)
     const { token, random, now, backoffMinMs } = this.#options
     const leftMs = endMs - now()
-    const waitMs = attempt ? this._backoffMs(attempt) : Math.max(backoffMinMs, leftMs * (0.75 + random() / 10))
+    // Around 80 % of what is left; then ever more slowly, but for as long as there is time.
+    const dueMs = attempt ? Math.min(this._backoffMs(attempt), leftMs / 2) : leftMs * (0.75 + random() / 10)
+    const waitMs = Math.max(backoffMinMs, dueMs)
     if (typeof token !== 'function' || !(waitMs < leftMs)) return
     const socket = this.#socket
     const failed = (error) => {
@@ -691,14 +693,14 @@ const endOf = (reply, token) => (reply?.expires_at ? Date.parse(reply.expires_at
 
 /** Proof that we hold the key of a session: a challenge of the server's, and a signature over it. */
 async function proofOf(prove, session, url, fetch) {
-  if (!session) throw new TidegateError({ code: 'no_session', message: 'neither `session` nor the token says which session to prove' })
+  if (!session) throw needed('no_session', 'neither `session` nor the token says which session to prove', false)
   const response = await fetch(new URL('v1/challenge', url.replace('ws', 'http')).href, { method: 'POST' })
   const { challenge, error } = await response.json().catch(() => ({}))
-  if (!challenge) throw new TidegateError({ code: 'no_challenge', message: `the server gave no challenge (${response.status})`, retryable: true, ...error })
+  if (!challenge) throw error ? new TidegateError(error) : needed('no_challenge', `no challenge came, but ${response.status}`)
   const encoder = new TextEncoder()
   const bytes = encoder.encode(`tidegate-proof:v1:${encoder.encode(session).length}:${session}:${challenge}`)
-  const signature = new Uint8Array(typeof prove === 'function' ? await prove(bytes) : await crypto.subtle.sign('Ed25519', prove, bytes))
-  const text = btoa(String.fromCharCode(...signature))
+  const signed = await (typeof prove === 'function' ? prove(bytes) : crypto.subtle.sign('Ed25519', prove, bytes))
+  const text = btoa(String.fromCharCode(...new Uint8Array(signed)))
   return `${challenge}.${text.replaceAll('+', '-').replaceAll('/', '_').replaceAll('=', '')}`
 }
 

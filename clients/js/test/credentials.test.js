@@ -81,8 +81,8 @@ test('a refresh that fails is tried again while time is left, and then the close
     waits.push(fake.clock.waits[0])
     await fake.clock.advance(waits.at(-1))
   }
-  assert.deepEqual(waits, [500, 1000, 2000, 4000]) // the next one would come too late
-  assert.deepEqual([errors, list.state], [Array(5).fill('no_credentials'), 'live'])
+  assert.deepEqual(waits, [500, 1000, 2000, 4000, 3750, 1875, 937.5, 468.75, 250]) // another one would come too late
+  assert.deepEqual([errors, list.state], [Array(10).fill('no_credentials'), 'live'])
 })
 
 test('a refused refresh is tried again with another token, and one that succeeds goes on as before', async () => {
