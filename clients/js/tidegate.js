@@ -290,7 +290,7 @@ export class Tidegate {
   #renewal = null // timer of the next `auth.refresh`
   #who = null // whose rows the lists hold, as far as tokens tell
   #refused = false // the newest token has expired or was refused: only a fresh one is worth showing
-  #handshakeFailed = false // a handshake can't say why; the first message can
+  #shownInVain = false // in the newest handshake, that can't say why it failed; the first message can
 
   /** `url` is that of the server (`http://host`) or of its endpoint (`ws://host/ws`). Connects at the first need. */
   constructor(url, options = {}) {
@@ -355,7 +355,7 @@ export class Tidegate {
     Object.assign(this.#options, { token: undefined, prove: undefined, session: undefined })
     Object.assign(this, { clientId: null, error: null })
     this.#who = null
-    this.#refused = this.#handshakeFailed = false
+    this.#refused = this.#shownInVain = false
     this.disconnect()
     for (const list of [...this.#lists]) {
       list._empty()
@@ -419,7 +419,8 @@ export class Tidegate {
     this.#who = who
     const { WebSocket, handshake } = this.#options
     const resumes = [...this.#lists].some((list) => list._resumable)
-    const inHandshake = Boolean(shown && handshake && !this.#handshakeFailed)
+    const inHandshake = Boolean(shown && handshake && !this.#shownInVain)
+    this.#shownInVain = inHandshake // until it opens
     const entries = inHandshake && [`bearer.${shown.token}`, ...(shown.proof ? [`proof.${shown.proof}`] : [])]
     const socket = new WebSocket(resumes ? resuming(this.url) : this.url, ...(entries ? [entries] : []))
     this.#socket = socket
@@ -431,11 +432,9 @@ export class Tidegate {
       this.#opened(socket, shown, inHandshake)
     })
     socket.onmessage = current((event) => this.#received(event.data))
-    socket.onclose = current((event) => {
-      if (inHandshake && !isOpen) this.#handshakeFailed = true
-      this.#closed(event.code, event.reason)
-    })
-    socket.onerror = () => {} // a close always follows, and it knows more
+    socket.onclose = current((event) => this.#closed(event.code, event.reason))
+    // A close follows, and it knows more; but where the handshake failed nothing is known, and Node tells no close.
+    socket.onerror = current(() => isOpen || this.#closed(1006))
   }
 
   async #opened(socket, shown, isShown) {
@@ -448,7 +447,7 @@ export class Tidegate {
       return this.#socket === socket && this.#notKnown(error)
     }
     this._clearTimeout(this.#timer)
-    this.#refused = this.#handshakeFailed = false
+    this.#refused = this.#shownInVain = false
     this.#onlineSinceMs = this.#options.now()
     this.#become('online')
     for (const list of [...this.#lists]) list._start()

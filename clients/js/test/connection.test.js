@@ -200,6 +200,18 @@ test('an attempt that nobody answers is given up, and its socket ignored from th
   assert.equal(fake.client.status, 'connecting')
 })
 
+test('a handshake that fails is one failure, however often that is told', async () => {
+  const fake = fakeClient()
+  fake.client.live(query)
+  await fake.socket.fail()
+  await fake.socket.cut()
+  assert.deepEqual([fake.client.status, fake.client.retryInMs], ['waiting', 250])
+  await fake.clock.advance(250)
+  await fake.socket.open()
+  fake.socket.onerror({})
+  assert.equal(fake.client.status, 'online')
+})
+
 test('disconnect stays off, keeps the rows as stale, and connect resumes', async () => {
   const fake = fakeClient()
   const list = fake.client.live(query)

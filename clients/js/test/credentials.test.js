@@ -328,10 +328,13 @@ test('a proof goes with the token into the handshake, and a new one with each re
 })
 
 test('a handshake that is refused is followed by a message, since that is told why', async () => {
+  for (const how of ['cut', 'fail', 'silence']) await refusedHandshake(how)
+})
+async function refusedHandshake(how) {
   const { fake } = proving({})
   await dialled(fake)
-  await fake.socket.cut(1006)
-  assert.equal(fake.client.status, 'waiting')
+  await (how === 'silence' ? fake.clock.advance(10_000) : fake.socket[how]())
+  assert.equal(fake.client.status, 'waiting', how)
   await fake.clock.advance(250)
   await dialled(fake, 2)
   assert.equal(fake.socket.protocols, undefined)
@@ -339,7 +342,7 @@ test('a handshake that is refused is followed by a message, since that is told w
   assertProves(fake.socket.last('auth').data.proof, 'ch-2')
   await fake.socket.refuse('auth', { code: 'revoked', message: 'sign in again', retryable: false })
   assert.deepEqual([fake.client.status, fake.client.error.code], ['stopped', 'revoked'])
-})
+}
 
 test('a challenge that is not to be had is waited for; nothing to prove ends it', async () => {
   const busy = { status: 503, json: async () => ({ error: { code: 'overloaded', message: 'later', retryable: true } }) }

@@ -60,6 +60,12 @@ export function fakeClient(options = {}) {
       this.onmessage({ data: JSON.stringify({ event, data, ...more }) })
       await settle()
     }
+    /** What Node does where a browser says that it is closed. */
+    async fail() {
+      this.readyState = 3
+      this.onerror({})
+      await settle()
+    }
     async cut(code = 1006, reason = '') {
       this.readyState = 3
       this.onclose({ code, reason })
