@@ -167,6 +167,19 @@ async fn who_is_checked_again_stays_if_that_succeeds() {
 }
 
 #[tokio::test]
+async fn everybody_who_is_checked_again_includes_those_without_a_session() {
+    let gateway = Gateway::start(EdgeConfig::default()).await;
+    let mut ended = connect(&gateway, "/ws", "ann////").await;
+    let mut kept = connect(&gateway, "/ws", "bob////").await;
+    gateway.eventually("two connections", |gateway| gateway.connections() == 2).await;
+    gateway.door.forget("ann");
+    gateway.door.tell(Revocation::RecheckAll);
+    assert_eq!(closed(&mut ended).await, (REVOKED.0, REVOKED.1.to_owned()));
+    kept.send(SUBSCRIBE).await;
+    assert_eq!(kept.json().await["event"], "reply");
+}
+
+#[tokio::test]
 async fn an_identity_that_ends_ends_the_connection_unless_it_is_refreshed() {
     let gateway = Gateway::start(EdgeConfig::default()).await;
     let mut refreshed = connect(&gateway, "/ws", "ann////1500").await;
