@@ -180,6 +180,18 @@ async fn everybody_who_is_checked_again_includes_those_without_a_session() {
 }
 
 #[tokio::test]
+async fn who_shows_nothing_may_say_so_later_unless_the_answer_is_another_no() {
+    let gateway = Gateway::with(EdgeConfig::default(), false).await;
+    let refused = |reason| gateway.edge.metrics().refused[reason as usize].load(Ordering::Relaxed);
+    let mut client = gateway.ws("/ws").await;
+    client.send(r#"{"event":"auth","id":1,"data":{"token":"ann////"}}"#).await;
+    assert_eq!(client.json().await["id"], 1);
+    assert_eq!((refused(Refused::Unauthenticated), refused(Refused::Identity)), (0, 0));
+    assert!(gateway.ws_with("/ws", &[("x-nobody-to-ask", "1")]).await.is_err());
+    assert_eq!((refused(Refused::Unauthenticated), refused(Refused::Identity)), (0, 1));
+}
+
+#[tokio::test]
 async fn an_identity_that_ends_ends_the_connection_unless_it_is_refreshed() {
     let gateway = Gateway::start(EdgeConfig::default()).await;
     let mut refreshed = connect(&gateway, "/ws", "ann////1500").await;
