@@ -3,4 +3,9 @@
 
 mod api;
 mod cli;
+mod device;
 mod fixture;
+mod histories;
+mod revocation;
+mod seat;
+mod stale;
