@@ -4,6 +4,7 @@
 mod api;
 mod cli;
 mod device;
+mod encrypted;
 mod fixture;
 mod histories;
 mod revocation;
