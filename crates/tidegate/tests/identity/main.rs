@@ -10,3 +10,4 @@ mod histories;
 mod revocation;
 mod seat;
 mod stale;
+mod stalled;
