@@ -46,8 +46,8 @@ pub(crate) async fn open(
     let entrance = upgrade::enter(site, &request)?;
     let pass = match site.worker.pass(&request).await {
         Ok(pass) => Some(pass),
-        // Who shows nothing may still do so in the first message.
-        Err(_) if shows_nothing(site, &request) => None,
+        // Who shows nothing may still do so in the first message. Who is known, and may not be here or not now, is told.
+        Err(error) if error.code == "unauthenticated" && shows_nothing(site, &request) => None,
         Err(error) => return Err(error),
     };
     let principal = pass.as_ref().map(|pass| pass.principal().clone());
