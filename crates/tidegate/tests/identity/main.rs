@@ -4,3 +4,11 @@
 mod api;
 mod cli;
 mod fixture;
+mod hook;
+mod keys;
+mod lasting;
+mod places;
+mod proof;
+mod quotas;
+mod secrets;
+mod transports;
