@@ -6,6 +6,7 @@
 //! rounds for longer, `TIDEGATE_SEED` repeats one.
 
 mod clients;
+mod conditions;
 mod plan;
 mod world;
 
@@ -13,7 +14,10 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use rand::Rng as _;
+use rand::rngs::StdRng;
+use tidegate_testkit::clients::{get, within};
 use tidegate_testkit::gateway::Gateway;
+use tidegate_testkit::postgres::{Postgres, Session};
 use tokio::task::JoinSet;
 
 use plan::{Plan, seeded};
@@ -44,12 +48,37 @@ async fn nothing_crosses_a_tenant_a_filter_or_a_column() {
     assert!(checks > 100, "hardly anything was seen: {checks}");
 }
 
+/// The same once with rows that are written in a database.
+#[tokio::test]
+async fn nothing_of_a_database_that_is_followed_crosses_either() {
+    let Some(postgres) = Postgres::logical() else { return };
+    let seed = setting("TIDEGATE_SEED").unwrap_or_else(rand::random);
+    eprintln!("TIDEGATE_SEED={seed}");
+    let mut random = seeded(seed);
+    let plan = Plan::random(&mut random, Some(postgres.url()));
+    let session = postgres.session().await;
+    for entity in &plan.entities {
+        session.run(&entity.table()).await;
+    }
+    assert!(meet(plan, Some(session), random).await > 0);
+}
+
 /// One gateway, and everybody at it; gives how much was held against what may be seen.
 async fn round(seed: u64) -> usize {
     let mut random = seeded(seed);
-    let plan = Plan::random(&mut random);
+    let plan = Plan::random(&mut random, None);
+    meet(plan, None, random).await
+}
+
+async fn meet(plan: Plan, database: Option<Session>, mut random: StdRng) -> usize {
     let gateway = Gateway::start(env!("CARGO_BIN_EXE_tidegate"), &plan.toml());
-    let world = World::new(gateway.address(), plan, 4 * CLIENTS_OF_A_KIND as usize);
+    let ready = async {
+        while get(gateway.address(), "/readyz").await.status != 200 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    within("readiness", ready).await;
+    let world = World::new(gateway.address(), plan, 4 * CLIENTS_OF_A_KIND as usize, database);
     for _ in 0..20 {
         world.serve(&mut random).await;
     }

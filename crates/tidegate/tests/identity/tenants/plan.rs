@@ -11,12 +11,13 @@ use rand::{Rng as _, SeedableRng as _};
 use serde_json::{Map, Value, json};
 use tidegate_testkit::clients::API_KEY;
 
+use super::conditions::{compare, condition, filled, holds, named, toml};
 use crate::fixture::{ISSUER, token};
 
 pub(crate) type Row = Map<String, Value>;
 
 pub(crate) const TENANTS: [&str; 3] = ["TENANTacme", "TENANTumbr", "TENANTzorg"];
-const USERS: [&str; 3] = ["ann", "bob", "cid"];
+pub(super) const USERS: [&str; 3] = ["ann", "bob", "cid"];
 const ROLES: [&str; 3] = ["member", "boss", "guest"];
 /// The columns of every entity beside its key and its tenant. The last three carry markers.
 pub(crate) const COLUMNS: [(&str, &str); 5] =
@@ -27,6 +28,8 @@ pub(crate) struct Plan {
     pub(crate) entities: Vec<Entity>,
     grants: Vec<Grant>,
     is_open_to_strangers: bool,
+    /// The database that the rows are in, if they are not the gateway's own.
+    database: Option<String>,
 }
 
 pub(crate) struct Entity {
@@ -36,6 +39,7 @@ pub(crate) struct Entity {
     pub(crate) columns: Vec<(&'static str, &'static str)>,
 }
 
+#[derive(Clone)]
 struct Grant {
     roles: Vec<&'static str>,
     plan: Option<&'static str>,
@@ -75,10 +79,13 @@ pub(crate) struct Decided {
 type Granted = (Vec<Value>, BTreeSet<&'static str>);
 
 impl Plan {
-    pub(crate) fn random(random: &mut StdRng) -> Self {
+    pub(crate) fn random(random: &mut StdRng, database: Option<String>) -> Self {
         let entities: Vec<Entity> = (0..2).map(|number| Entity::random(number, random)).collect();
-        let grants = (0..random.random_range(2..7)).map(|_| Grant::random(&entities, random)).collect();
-        Self { entities, grants, is_open_to_strangers: random.random() }
+        let grants: Vec<Grant> = (0..random.random_range(2..7)).map(|_| Grant::random(&entities, random)).collect();
+        // Rows of a database are written there.
+        let may = |grant: &Grant| Grant { read: true, write: false, ..grant.clone() };
+        let grants = if database.is_some() { grants.iter().map(may).collect() } else { grants };
+        Self { entities, grants, is_open_to_strangers: random.random(), database }
     }
 
     /// The configuration.
@@ -88,7 +95,10 @@ impl Plan {
             format!("[log]\nlevel = \"warn\"\n[identity]\nanonymous = {strangers}\napi_keys = [\"{API_KEY}\"]\n");
         out += "[edge]\nmessages_per_second = 100000\n[live]\nlog_batches = 64\n";
         out += ISSUER;
-        self.entities.iter().for_each(|entity| out += &entity.toml());
+        self.entities.iter().for_each(|entity| out += &entity.toml(self.database.is_some()));
+        if let Some(url) = &self.database {
+            out += &format!("[source]\nkind = \"postgres\"\nurl = {url:?}\ncheck_interval_ms = 200\n");
+        }
         self.permissions(&mut out);
         out
     }
@@ -272,11 +282,21 @@ impl Entity {
         Self { name: format!("thing{number}"), has_tenant, key, columns }
     }
 
-    fn toml(&self) -> String {
+    fn toml(&self, is_followed: bool) -> String {
         let columns: Vec<String> = self.columns.iter().map(|(name, kind)| format!("{name} = {kind:?}")).collect();
         let tenant = if self.has_tenant { "tenant = \"org\"\n" } else { "" };
         let (name, key) = (&self.name, &self.key);
+        if is_followed {
+            return format!("[[entity]]\nname = {name:?}\n{tenant}");
+        }
         format!("[[entity]]\nname = {name:?}\nkey = {key:?}\n{tenant}columns = {{ {} }}\n", columns.join(", "))
+    }
+
+    /// The table that it is in a database.
+    pub(crate) fn table(&self) -> String {
+        let kind = |kind: &str| if kind == "int" { "bigint" } else { "text" };
+        let columns: Vec<String> = self.columns.iter().map(|(name, of)| format!("{name} {}", kind(of))).collect();
+        format!("create table {} ({}, primary key ({}));", self.name, columns.join(", "), self.key.join(", "))
     }
 
     /// The key as text, as frames and URLs have it.
@@ -368,133 +388,6 @@ impl Decided {
     /// Whether the row matches and is granted.
     pub(crate) fn holds(&self, row: &Row) -> bool {
         holds(&self.asked, row) && self.granted.iter().any(|rows| holds(rows, row))
-    }
-}
-
-/// A condition on any column; its literals are claims at times, or what is in `rows`.
-fn condition(random: &mut StdRng, may_claim: bool, rows: &[Row], depth: usize) -> Value {
-    let claim = |random: &mut StdRng, name: &str, otherwise: Value| {
-        if may_claim && random.random() { json!(format!("$claims.{name}")) } else { otherwise }
-    };
-    let user = json!(USERS.choose(random).unwrap());
-    let number = json!(random.random_range(0..4));
-    // The last two hold others.
-    match random.random_range(0..if depth > 0 { 9 } else { 7 }) {
-        0 | 1 => {
-            let op = ["eq", "eq", "ne", "gt", "lte"].choose(random).unwrap();
-            json!({ "column": "owner", "op": op, "value": claim(random, "sub", user) })
-        }
-        2 | 3 => {
-            let op = ["eq", "ne", "lt", "gte"].choose(random).unwrap();
-            json!({ "column": "team", "op": op, "value": claim(random, "team", number) })
-        }
-        4 => {
-            let op = ["in", "notin"].choose(random).unwrap();
-            json!({ "column": "team", "op": op, "value": claim(random, "teams", json!([number, 1])) })
-        }
-        5 => {
-            let (column, op) =
-                (["team", "owner"].choose(random).unwrap(), ["isnull", "isnotnull"].choose(random).unwrap());
-            json!({ "column": column, "op": op })
-        }
-        6 => {
-            // The oracle: what is asked about is there, in somebody's row.
-            let column = *MARKED.choose(random).unwrap();
-            let there = rows.choose(random).and_then(|row| row.get(column)).filter(|value| !value.is_null());
-            let fallback = if column == "stamp" { json!(5) } else { json!("MARK") };
-            let op = ["eq", "gt", "lte"].choose(random).unwrap();
-            json!({ "column": column, "op": op, "value": there.cloned().unwrap_or(fallback) })
-        }
-        7 => json!({ "not": condition(random, may_claim, rows, depth - 1) }),
-        _ => {
-            json!({ "or": [condition(random, may_claim, rows, depth - 1), condition(random, may_claim, rows, depth - 1)] })
-        }
-    }
-}
-
-/// With the claims in their places; `None` where one is missing.
-fn filled(condition: &Value, claims: &Row) -> Option<Value> {
-    Some(match condition {
-        Value::String(text) => match text.strip_prefix("$claims.") {
-            Some(name) => claims.get(name).filter(|claim| !claim.is_null())?.clone(),
-            None => condition.clone(),
-        },
-        Value::Array(inner) => Value::Array(inner.iter().map(|inner| filled(inner, claims)).collect::<Option<_>>()?),
-        Value::Object(members) => {
-            let member = |(name, value): (&String, &Value)| Some((name.clone(), filled(value, claims)?));
-            Value::Object(members.iter().map(member).collect::<Option<_>>()?)
-        }
-        other => other.clone(),
-    })
-}
-
-fn named(condition: &Value, columns: &mut BTreeSet<String>) {
-    match condition {
-        Value::Object(members) => {
-            columns.extend(members.get("column").and_then(Value::as_str).map(ToOwned::to_owned));
-            ["or", "and", "not"].iter().filter_map(|group| members.get(*group)).for_each(|inner| named(inner, columns));
-        }
-        Value::Array(inner) => inner.iter().for_each(|inner| named(inner, columns)),
-        _ => {}
-    }
-}
-
-fn holds(conditions: &[Value], row: &Row) -> bool {
-    conditions.iter().all(|condition| truth(condition, row) == Some(true))
-}
-
-/// SQL's truth; `None` is unknown.
-fn truth(condition: &Value, row: &Row) -> Option<bool> {
-    if let Some(inner) = condition.get("not") {
-        return truth(inner, row).map(|truth| !truth);
-    }
-    if let Some(inner) = condition.get("or").and_then(Value::as_array) {
-        let truths: Vec<_> = inner.iter().map(|inner| truth(inner, row)).collect();
-        return if truths.contains(&Some(true)) { Some(true) } else { (!truths.contains(&None)).then_some(false) };
-    }
-    let cell = &row[condition["column"].as_str().unwrap()];
-    let value = &condition["value"];
-    let op = condition["op"].as_str().unwrap();
-    match op {
-        "isnull" => return Some(cell.is_null()),
-        "isnotnull" => return Some(!cell.is_null()),
-        _ if cell.is_null() => return None,
-        _ => {}
-    }
-    let order = || compare(cell, value);
-    Some(match op {
-        "eq" => order().is_eq(),
-        "ne" => order().is_ne(),
-        "gt" => order().is_gt(),
-        "gte" => order().is_ge(),
-        "lt" => order().is_lt(),
-        "lte" => order().is_le(),
-        "in" => value.as_array().unwrap().contains(cell),
-        "notin" => !value.as_array().unwrap().contains(cell),
-        other => panic!("{other}"),
-    })
-}
-
-/// Whole numbers by value, text by bytes, null after everything.
-fn compare(a: &Value, b: &Value) -> std::cmp::Ordering {
-    match (a, b) {
-        (Value::Null, _) | (_, Value::Null) => a.is_null().cmp(&b.is_null()),
-        (Value::Number(a), Value::Number(b)) => a.as_i64().cmp(&b.as_i64()),
-        (Value::String(a), Value::String(b)) => a.cmp(b),
-        other => panic!("{other:?}"),
-    }
-}
-
-/// As an inline value of TOML.
-fn toml(value: &Value) -> String {
-    match value {
-        Value::Array(inner) => format!("[{}]", inner.iter().map(toml).collect::<Vec<_>>().join(", ")),
-        Value::Object(members) => {
-            let members: Vec<String> =
-                members.iter().map(|(name, value)| format!("{name} = {}", toml(value))).collect();
-            format!("{{ {} }}", members.join(", "))
-        }
-        plain => plain.to_string(),
     }
 }
 

@@ -9,10 +9,11 @@ use rand::Rng as _;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
 use serde_json::{Map, Value, json};
-use tidegate_testkit::clients::{API_KEY, request, within};
+use tidegate_testkit::clients::{API_KEY, get, request, urlencoded, within};
+use tidegate_testkit::postgres::Session;
 use tokio::sync::watch;
 
-use super::plan::{Decided, MARKED, Plan, Row, TENANTS, Who};
+use super::plan::{Decided, Entity, MARKED, Plan, Row, TENANTS, Who};
 
 /// Rows that a partition has at most: few, so that the same keys are in all tenants and often written.
 const IDS: i64 = 8;
@@ -38,6 +39,8 @@ pub(crate) struct World {
     /// The position that everything has come to, once all are done.
     pub(crate) last: watch::Sender<Option<u64>>,
     checks: AtomicUsize,
+    /// Where the rows are written, if not here.
+    database: Option<Session>,
 }
 
 #[derive(Default)]
@@ -83,7 +86,7 @@ struct Change {
 }
 
 impl World {
-    pub(crate) fn new(at: SocketAddr, plan: Plan, busy: usize) -> Arc<Self> {
+    pub(crate) fn new(at: SocketAddr, plan: Plan, busy: usize, database: Option<Session>) -> Arc<Self> {
         Arc::new(Self {
             at,
             plan,
@@ -93,6 +96,7 @@ impl World {
             busy: AtomicUsize::new(busy),
             last: watch::Sender::new(None),
             checks: AtomicUsize::new(0),
+            database,
         })
     }
 
@@ -146,14 +150,39 @@ impl World {
         let tenants = [TENANTS[0], TENANTS[1], TENANTS[2], "anonymous"];
         let tenant = if self.plan.entities[entity].has_tenant { *tenants.choose(random).unwrap() } else { "" };
         let mut changes: Vec<Change> = Vec::new();
-        for _ in 0..random.random_range(1..4) {
+        let mut count: usize = random.random_range(1..4);
+        // A version tells where a transaction of a database is, so it makes at least one row.
+        while count > 0 || self.database.is_some() && changes.iter().all(|change| change.new.is_none()) {
+            count = count.saturating_sub(1);
             let change = self.change(random, &rows, None, entity, tenant);
             if changes.iter().all(|other| other.place != change.place) {
                 changes.push(change);
             }
         }
+        if let Some(database) = &self.database {
+            return self.commit(&mut rows, database, &changes).await;
+        }
         let position = self.send(&mut rows, &changes, &[("x-api-key", API_KEY)], None).await.1;
         position.unwrap_or_else(|| panic!("a server may write everything"))
+    }
+
+    /// Writes in the database; the position that this is here.
+    async fn commit(&self, rows: &mut Rows, database: &Session, changes: &[Change]) -> u64 {
+        changes.iter().for_each(|change| self.note(change));
+        let (entity, tenant, _) = &changes[0].place;
+        let plan = &self.plan.entities[*entity];
+        let statements: Vec<String> = changes.iter().map(|change| sql(plan, change)).collect();
+        database.run(&format!("begin; {} commit;", statements.join(" "))).await;
+        let lsn = database.text("select pg_current_wal_insert_lsn()").await;
+        let _ = get(self.at, &format!("/v1/position?at_least={}", urlencoded(&lsn))).await.ok();
+        let made = changes.iter().find(|change| change.new.is_some()).unwrap();
+        let path = format!("/v1/entities/{}/{}?tenant={tenant}", plan.name, urlencoded(&made.place.2));
+        let version = get(self.at, &path).await.ok()["version"].as_u64().unwrap();
+        for change in changes {
+            let row = change.new.clone().map(|row| (row, version));
+            rows.history.entry(change.place.clone()).or_default().push((version, row));
+        }
+        version
     }
 
     /// Writes as somebody who may or may not, and says whatever tenant comes to mind.
@@ -176,12 +205,12 @@ impl World {
             headers.clear();
         }
         let key = random.random_bool(0.3).then(|| *IDEMPOTENCY_KEYS.choose(random).unwrap());
-        let scope = key.map(|key| format!("{entity} {tenant} {} {key}", who.user));
+        let scope = key.map(|key| format!("{entity} {:?} {} {key}", who.tenant, who.user));
         if let Some(key) = key {
             headers.push(("idempotency-key", key));
         }
         let is_used = scope.as_ref().is_some_and(|scope| rows.idempotent.contains(scope));
-        let allowed = changes.iter().all(|change| change.allowed) && own.is_some();
+        let allowed = changes.iter().all(|change| change.allowed) && own.is_some() && self.database.is_none();
         if is_used {
             // Another body under the same key: refused, whatever is in it. One without markers may be the same again.
             changes.iter_mut().for_each(|change| change.allowed = false);
@@ -269,7 +298,8 @@ impl World {
             if !all && random.random_bool(0.5) {
                 continue;
             }
-            let is_null = random.random_bool(0.1);
+            // What a server writes is always new.
+            let is_null = random.random_bool(0.1) && !(all && column == "stamp");
             let value = match column {
                 _ if is_null => Value::Null,
                 "owner" => (*["ann", "bob", "cid"].choose(random).unwrap()).into(),
@@ -338,7 +368,7 @@ impl World {
         let rows = self.rows.lock().await;
         let places: Vec<&Place> = rows.history.keys().collect();
         let Some((entity, _, key)) = places.choose(random) else { return };
-        let encoded = tidegate_testkit::clients::urlencoded(key);
+        let encoded = urlencoded(key);
         let name = &self.plan.entities[*entity].name;
         // A tenant that is named is asked for, as by a filter on its column, which has to be seen for that.
         let named = random.random_bool(0.3).then(|| *TENANTS.choose(random).unwrap());
@@ -357,7 +387,7 @@ impl World {
         match seen.filter(|seen| !seen.is_empty() && (named.is_none() || status == 200)) {
             Some(seen) => {
                 assert!(named.is_none_or(|named| who.tenant.as_deref() == Some(named)), "{who:?} {path}: {text}");
-                assert_eq!(status, 200, "{who:?} {path}: {text}");
+                assert_eq!(status, 200, "{who:?} {path}: {text} {seen:?}\n{}", self.plan.toml());
                 let got: Value = serde_json::from_str(&text).unwrap();
                 assert_eq!(got["row"], Value::Object(seen), "{who:?} {path}\n{}", self.plan.toml());
             }
@@ -371,8 +401,7 @@ impl World {
         let decided = self.plan.decide(who, &query);
         let name = query["entity"].as_str().unwrap();
         let (status, text) = if random.random() {
-            let path =
-                format!("/v1/entities/{name}?query={}", tidegate_testkit::clients::urlencoded(&query.to_string()));
+            let path = format!("/v1/entities/{name}?query={}", urlencoded(&query.to_string()));
             self.get(who, "GET", &path, &query.to_string()).await
         } else {
             self.get(who, "POST", &format!("/v1/entities/{name}/query"), &query.to_string()).await
@@ -413,5 +442,28 @@ impl World {
         let text = String::from_utf8(answer.body).unwrap();
         self.look(&format!("{:?} {text}", answer.headers), &[who], &format!("{path} {body}"));
         (answer.status, text)
+    }
+}
+
+/// A change as the database is told.
+fn sql(plan: &Entity, change: &Change) -> String {
+    let literal = |value: &Value| match value {
+        Value::String(text) => format!("'{text}'"),
+        other => other.to_string(),
+    };
+    let key = plan.key.join(", ");
+    match &change.new {
+        Some(row) => {
+            let columns: Vec<&str> = plan.columns.iter().map(|(name, _)| *name).collect();
+            let values: Vec<String> = columns.iter().map(|column| literal(&row[*column])).collect();
+            let set: Vec<String> = columns.iter().map(|column| format!("{column} = excluded.{column}")).collect();
+            let (columns, values, set) = (columns.join(", "), values.join(", "), set.join(", "));
+            format!("insert into {} ({columns}) values ({values}) on conflict ({key}) do update set {set};", plan.name)
+        }
+        None => {
+            let at = |column: &&str| format!("{column} = {}", literal(&change.json["delete"][*column]));
+            let at: Vec<String> = plan.key.iter().map(at).collect();
+            format!("delete from {} where {};", plan.name, at.join(" and "))
+        }
     }
 }
