@@ -19,3 +19,4 @@ mod proof;
 mod quotas;
 mod secrets;
 mod transports;
+mod tenants;
