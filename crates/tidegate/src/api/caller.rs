@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use tidegate_edge::ApiError;
-use tidegate_identity::{Principal, PrincipalKind, admit};
+use tidegate_identity::{Principal, PrincipalKind, Proof, admit};
 
 use super::Api;
 
@@ -14,6 +14,13 @@ pub(super) struct Caller(pub(super) Arc<Principal>);
 
 /// A server with an API key: for what nobody else may.
 pub(super) struct Server;
+
+impl Api {
+    /// Whether the caller still stands now that the whole request is here: a body may take long, and a revocation less.
+    pub(super) async fn still_stands(&self, principal: &Arc<Principal>) -> Result<(), ApiError> {
+        Ok(self.0.authority.check(principal, Proof::Given).wait().await?)
+    }
+}
 
 impl FromRequestParts<Api> for Caller {
     type Rejection = ApiError;

@@ -37,6 +37,7 @@ pub(super) async fn write(
     let scope = api.0.authority.write(&principal, &entity)?;
     let key = idempotency_key(&headers)?;
     let (body, room) = api.body(&headers, body).await?;
+    api.still_stands(&principal).await?;
     let bounds = Limits { changes_max: api.0.bounds.max_changes, ..Limits::default() };
     let decoding = tokio::task::spawn_blocking(move || {
         let hash: [u8; 32] = Sha256::digest(&body).into();

@@ -57,6 +57,7 @@ pub(super) async fn page_by_body(
         }
         Err(_) => return Err(ApiError::new(StatusCode::REQUEST_TIMEOUT, "timeout", "the body did not arrive in time")),
     };
+    api.still_stands(&principal).await?;
     let text = std::str::from_utf8(&body).map_err(|_| malformed("the body is not UTF-8".into()))?;
     page(&api, &entity, text, &principal).await
 }

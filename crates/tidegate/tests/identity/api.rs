@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 use tidegate_testkit::clients::{get, request, within};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::fixture::{ask, authenticated, closed, connected, gateway, order, refusal, token};
 
@@ -96,6 +97,38 @@ async fn sessions_that_have_to_be_known_are_stored_first() {
     ];
     for (body, (status, code)) in wrong {
         assert_eq!(refusal(&order(at, "PUT", "/v1/sessions/s1", &body).await), (status, code.into()), "{body}");
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_comes_after_the_revocation_comes_too_late() {
+    let gateway = gateway("");
+    let at = gateway.address();
+    let bodies = [("/changes", r#"{"changes":[{"upsert":{"id":1}}]}"#), ("/query", "{}")];
+    let mut slow = Vec::new();
+    for (path, body) in bodies {
+        let mut socket = tokio::net::TcpStream::connect(at).await.unwrap();
+        let (mara, length) = (token("mara", json!({ "sid": "s1" })), body.len());
+        let head = format!(
+            "POST {NOTES}{path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\nauthorization: Bearer {mara}\r\n\
+             content-length: {length}\r\n\r\n"
+        );
+        socket.write_all(head.as_bytes()).await.unwrap();
+        slow.push(socket);
+    }
+    within("both let in", async {
+        let accepted = "tidegate_identity_tokens_accepted_total 2\n";
+        while !String::from_utf8(get(at, "/metrics").await.body).unwrap().contains(accepted) {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    let _ = order(at, "POST", "/v1/sessions/s1/revoke", &json!({})).await.ok();
+    for (mut socket, (path, body)) in slow.into_iter().zip(bodies) {
+        let mut answer = String::new();
+        socket.write_all(body.as_bytes()).await.unwrap();
+        within(path, socket.read_to_string(&mut answer)).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 401") && answer.contains("\"revoked\""), "{path}: {answer}");
     }
 }
 
