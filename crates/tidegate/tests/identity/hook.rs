@@ -157,6 +157,18 @@ async fn whom_it_does_not_let_in_is_refused() {
 }
 
 #[tokio::test]
+async fn it_is_not_asked_for_pages_that_may_not_connect() {
+    let application = Application::start().await;
+    let gateway = gateway(&application, "");
+    let foreign = showing(&gateway, "mara").header("origin", "https://evil.example");
+    for transport in Transport::ALL {
+        assert_eq!(refused(foreign.clone(), transport).await, 403, "{transport:?}");
+    }
+    assert_eq!(read(&foreign).await.map(|(status, _)| status), [403, 403]);
+    assert_eq!(application.asked("who=mara"), 0);
+}
+
+#[tokio::test]
 async fn on_ws_only_who_is_not_known_may_still_say_who_it_is() {
     let application = Application::start().await;
     let config = "[[identity.issuer]]\nissuer = \"https://id.example\"\naudience = \"tidegate\"\nalgorithm = \"HS256\"\n\
