@@ -2,6 +2,7 @@
 
 use std::process::Command;
 
+use crate::logs;
 use crate::packaging;
 use crate::step::{Outcome, cargo, command, run};
 use crate::tools;
@@ -19,8 +20,11 @@ pub(crate) fn all() -> Outcome {
     let packaging = packaging::check();
     let js = js();
     let browser = browser();
-    let tests = run("tests", cargo(&["test", "--workspace", "--locked", "--no-fail-fast"]));
-    packaging.and(js).and(browser).and(tests)
+    let directory = logs::directory()?;
+    let mut tests = cargo(&["test", "--workspace", "--locked", "--no-fail-fast"]);
+    tests.env("TIDEGATE_TEST_LOGS", &directory);
+    let tests = run("tests", tests);
+    packaging.and(js).and(browser).and(tests).and(logs::tell_no_secret(&directory))
 }
 
 pub(crate) fn js() -> Outcome {

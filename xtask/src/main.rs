@@ -2,6 +2,7 @@
 
 mod autobahn;
 mod checks;
+mod logs;
 mod packaging;
 mod rivals;
 mod server;
@@ -27,7 +28,8 @@ enum Task {
     /// systemd-analyze, Node, Chromium (by apt-get, as root only), and Python's `websockets` and npm's
     /// `playwright-core` (below target/).
     Setup,
-    /// All that CI checks: format, lints, docs, packaging, the JavaScript client, the pages in a browser, and every test.
+    /// All that CI checks: format, lints, docs, packaging, the JavaScript client, the pages in a browser, every test, and
+    /// that no gateway of the tests has logged a secret.
     Ci,
     /// The release script, the systemd unit and the example configuration: whether they are well formed.
     Packaging,

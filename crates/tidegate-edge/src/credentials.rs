@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 
 use axum::extract::Query;
-use axum::http::{HeaderMap, HeaderValue, Uri, header};
-use serde::Deserialize;
+use axum::http::header::{self, AsHeaderName};
+use axum::http::{HeaderMap, HeaderValue, Uri};
 use tidegate_identity::{Credential, Proof, Refusal, Shown};
 
 use crate::EdgeConfig;
@@ -34,12 +34,6 @@ pub struct Presented<'a> {
     proof: Option<Cow<'a, str>>,
 }
 
-#[derive(Deserialize)]
-struct InAddress {
-    access_token: Option<String>,
-    proof: Option<String>,
-}
-
 impl Credentials {
     /// As the edge is configured.
     #[must_use]
@@ -56,38 +50,41 @@ impl Credentials {
     /// `Tidegate-Proof`, an entry `proof.<proof>` or `proof` in the address.
     ///
     /// # Errors
-    /// A refusal where one is there but can't be read: that is a bad credential, not the absence of one. A cookie that comes
+    /// A refusal where one is there but can't be read, or is there twice: that is a bad credential, not the absence of one. A cookie that comes
     /// without word of whose page sent it is refused: any page could have had it sent.
     pub fn find<'a>(&self, uri: &'a Uri, headers: &'a HeaderMap) -> Result<Presented<'a>, Refusal> {
-        let address = || Query::<InAddress>::try_from_uri(uri).ok().map(|Query(address)| address);
         let mut presented = Presented { headers, text: "".into(), is_api_key: false, proof: None };
-        presented.proof = match headers.get(PROOF) {
+        presented.proof = match single(headers, PROOF)? {
             Some(proof) => Some(text(proof)?.into()),
-            None => protocol(headers, PROOF_PROTOCOL).map(|entry| entry[PROOF_PROTOCOL.len()..].into()),
+            None => one(protocols(headers, PROOF_PROTOCOL))?.map(|entry| entry[PROOF_PROTOCOL.len()..].into()),
         };
         // Good for one handshake only, so an address may have it.
-        let has_query = uri.query().is_some_and(|query| query.contains("proof=") || query.contains("access_token="));
-        let address = if has_query { address() } else { None };
-        let (access_token, proof) = address.map_or((None, None), |address| (address.access_token, address.proof));
-        presented.proof = presented.proof.or(proof.map(Into::into));
-        if let Some(value) = headers.get(header::AUTHORIZATION) {
+        presented.proof = match presented.proof {
+            None => in_address(uri, "proof")?.map(Into::into),
+            proof => proof,
+        };
+        let token: Cow<'a, str> = if let Some(value) = single(headers, header::AUTHORIZATION)? {
             let token = text(value)?.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
             let (_, token) = token.ok_or_else(|| unreadable("Authorization must be `Bearer <token>`"))?;
-            presented.text = token.trim().into();
-            // An empty one is no absence either.
-            return if presented.text.is_empty() { Err(unreadable("the token is empty")) } else { Ok(presented) };
-        }
-        if let Some(value) = headers.get(API_KEY) {
-            (presented.text, presented.is_api_key) = (text(value)?.into(), true);
-        } else if let Some(entry) = bearer_protocol(headers) {
-            presented.text = entry[BEARER_PROTOCOL.len()..].into();
-            return if presented.text.is_empty() { Err(unreadable("the token is empty")) } else { Ok(presented) };
+            token.trim().into()
+        } else if let Some(value) = single(headers, API_KEY)? {
+            presented.is_api_key = true;
+            text(value)?.into()
+        } else if let Some(entry) = one(protocols(headers, BEARER_PROTOCOL))? {
+            entry[BEARER_PROTOCOL.len()..].into()
         } else if let Some(token) = self.cookie.as_deref().and_then(|name| cookie(headers, name)) {
             self.believe_cookie(uri, headers)?;
-            presented.text = token.into();
-        } else if let Some(token) = access_token.filter(|_| self.query) {
-            presented.text = token.into();
+            token.into()
+        } else if let Some(token) = if self.query { in_address(uri, "access_token")? } else { None } {
+            token.into()
+        } else {
+            return Ok(presented);
+        };
+        // An empty one is no absence.
+        if token.is_empty() {
+            return Err(unreadable("the credential is empty"));
         }
+        presented.text = token;
         Ok(presented)
     }
 
@@ -124,16 +121,38 @@ impl Presented<'_> {
 /// The subprotocol that carries the token, to be answered as the one chosen: a browser takes a handshake only if one of
 /// those that it offered comes back.
 pub(crate) fn bearer_protocol(headers: &HeaderMap) -> Option<&str> {
-    protocol(headers, BEARER_PROTOCOL)
+    protocols(headers, BEARER_PROTOCOL).next()
 }
 
-fn protocol<'a>(headers: &'a HeaderMap, prefix: &str) -> Option<&'a str> {
+fn protocols<'a>(headers: &'a HeaderMap, prefix: &str) -> impl Iterator<Item = &'a str> {
     let offered = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).into_iter();
     offered
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
         .map(str::trim)
-        .find(|entry| entry.starts_with(prefix))
+        .filter(move |entry| entry.starts_with(prefix))
+}
+
+/// A parameter of the address, decoded.
+fn in_address(uri: &Uri, name: &str) -> Result<Option<String>, Refusal> {
+    if !uri.query().is_some_and(|query| query.contains(name)) {
+        return Ok(None);
+    }
+    let parameters = Query::<Vec<(String, String)>>::try_from_uri(uri).map(|Query(parameters)| parameters);
+    let parameters = parameters.map_err(|_| unreadable("the address cannot be read"))?;
+    one(parameters.into_iter().filter(|(other, _)| other == name).map(|(_, value)| value))
+}
+
+fn single(headers: &HeaderMap, name: impl AsHeaderName) -> Result<Option<&HeaderValue>, Refusal> {
+    one(headers.get_all(name).into_iter())
+}
+
+/// The one that there is. Of two, who stands in front may have looked at the other.
+fn one<T>(mut found: impl Iterator<Item = T>) -> Result<Option<T>, Refusal> {
+    match (found.next(), found.next()) {
+        (_, Some(_)) => Err(unreadable("a credential is there twice")),
+        (found, None) => Ok(found),
+    }
 }
 
 /// The value of a cookie, by the first of its name.
@@ -178,6 +197,14 @@ mod tests {
         })
     }
 
+    fn twice(name: &'static str, values: [&'static str; 2]) -> Result<(), Refusal> {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            let _ = headers.append(name, HeaderValue::from_static(value));
+        }
+        everywhere().find(&Uri::from_static("/ws"), &headers).map(drop)
+    }
+
     #[test]
     fn a_credential_is_found_wherever_it_may_stand() {
         let expect = |uri, entries: &[(&'static str, &'static str)], expected: &str| {
@@ -196,9 +223,18 @@ mod tests {
 
     #[test]
     fn what_cannot_be_read_is_a_bad_credential() {
-        for value in ["Basic abc", "Bearer", "Bearer ", "t1"] {
+        for value in ["Basic abc", "Bearer", "Bearer ", "t1", ""] {
             assert_eq!(found(&everywhere(), "/ws", &[("authorization", value)]).unwrap_err().status, 401, "{value}");
         }
+        assert_eq!(found(&everywhere(), "/ws", &[("x-api-key", "")]).unwrap_err().status, 401);
+        for uri in ["/ws?access_token=", "/ws?access_token", "/ws?access_token=a&access_token=b", "/ws?proof=p&proof=q"]
+        {
+            assert_eq!(found(&everywhere(), uri, &[]).unwrap_err().status, 401, "{uri}");
+        }
+        for (name, values) in [("authorization", ["Bearer a", "Bearer b"]), ("x-api-key", ["a", "b"])] {
+            assert_eq!(twice(name, values).unwrap_err().status, 401, "{name}");
+        }
+        assert_eq!(twice("sec-websocket-protocol", ["bearer.a", "bearer.b"]).unwrap_err().status, 401);
     }
 
     #[test]

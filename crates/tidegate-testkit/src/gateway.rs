@@ -1,11 +1,13 @@
 //! The real binary as a child process: started, killed, started again on the same data.
 
-use std::io::{BufRead as _, BufReader, Read};
+use std::fs::File;
+use std::io::{BufRead as _, BufReader, Read, Write as _};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tempfile::TempDir;
@@ -16,16 +18,20 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const SAID_BYTES_MAX: usize = 64 * 1024;
 
 /// A running `tidegate serve` on a free port, with its configuration and data in a directory of their own. Killed on
-/// drop; if the test is failing then, what it wrote is printed.
+/// drop; if the test is failing then, what it wrote is printed. All of what every one wrote is kept where the environment
+/// variable `TIDEGATE_TEST_LOGS` names a directory.
 pub struct Gateway {
     binary: PathBuf,
     directory: TempDir,
     running: Option<Running>,
     said: Arc<Mutex<String>>,
+    logs: Option<PathBuf>,
 }
 
 struct Running {
     child: Child,
+    /// Ends when it has.
+    collector: JoinHandle<()>,
     address: SocketAddr,
 }
 
@@ -49,7 +55,8 @@ impl Gateway {
     #[must_use]
     pub fn idle(binary: impl AsRef<Path>, toml: &str) -> Self {
         let directory = TempDir::new().expect("a temporary directory");
-        let gateway = Self { binary: binary.as_ref().to_owned(), directory, running: None, said: Arc::default() };
+        let logs = std::env::var_os("TIDEGATE_TEST_LOGS").map(PathBuf::from);
+        let gateway = Self { binary: binary.as_ref().to_owned(), directory, running: None, said: Arc::default(), logs };
         gateway.configure(toml);
         gateway
     }
@@ -68,7 +75,13 @@ impl Gateway {
         if let Some(mut running) = self.running.take() {
             let _ = running.child.kill();
             let _ = running.child.wait();
+            let _ = running.collector.join();
         }
+    }
+
+    /// Keeps all that it writes to standard error from the next start on in files in `directory`.
+    pub fn log_into(&mut self, directory: impl Into<PathBuf>) {
+        self.logs = Some(directory.into());
     }
 
     /// Asks it to stop (SIGTERM).
@@ -93,12 +106,16 @@ impl Gateway {
     /// # Panics
     /// Where it has not stopped within a minute, or does not run.
     pub fn stopped(&mut self) -> ExitStatus {
-        let mut running = self.running.take().expect("the gateway runs");
+        let running = self.running.take().expect("the gateway runs");
         let (done, gone) = sync_channel(1);
         let id = running.child.id();
-        std::thread::spawn(move || done.send(running.child.wait()));
+        let mut child = running.child;
+        std::thread::spawn(move || done.send(child.wait()));
         match gone.recv_timeout(PATIENCE) {
-            Ok(status) => status.expect("a child can be waited for"),
+            Ok(status) => {
+                let _ = running.collector.join();
+                status.expect("a child can be waited for")
+            }
             Err(_) => panic!("process {id} does not end after SIGTERM:\n{}", self.said()),
         }
     }
@@ -134,7 +151,8 @@ impl Gateway {
             .unwrap_or_else(|error| panic!("{}: {error}", self.binary.display()));
         let stderr = child.stderr.take().expect("a pipe");
         let said = self.said.clone();
-        std::thread::spawn(move || collect(stderr, &said));
+        let log = self.logs.as_deref().map(|directory| log_file(directory, child.id()));
+        let collector = std::thread::spawn(move || collect(stderr, &said, log));
         let line = first_line(child.stdout.take().expect("a pipe")).recv_timeout(PATIENCE);
         let address = line.ok().and_then(|line| {
             let address = line.trim().strip_prefix("listening on ")?;
@@ -143,9 +161,10 @@ impl Gateway {
         let Some(address) = address else {
             let _ = child.kill();
             let _ = child.wait();
+            let _ = collector.join();
             return Err(self.said());
         };
-        self.running = Some(Running { child, address });
+        self.running = Some(Running { child, collector, address });
         Ok(())
     }
 
@@ -251,8 +270,19 @@ fn first_line(stdout: ChildStdout) -> Receiver<String> {
     receiver
 }
 
-fn collect(from: impl Read, said: &Mutex<String>) {
+/// A file of the child's own.
+fn log_file(directory: &Path, child: u32) -> File {
+    // Process ids come again, the pair of a test's and its child's hardly.
+    let file = directory.join(format!("gateway-{}-{child}.log", std::process::id()));
+    let opened = File::options().create(true).append(true).open(&file);
+    opened.unwrap_or_else(|error| panic!("{}: {error}", file.display()))
+}
+
+fn collect(from: impl Read, said: &Mutex<String>, mut log: Option<File>) {
     for line in BufReader::new(from).lines().map_while(Result::ok) {
+        if let Some(log) = &mut log {
+            writeln!(log, "{line}").expect("the log of a gateway is kept");
+        }
         let mut said = said.lock().expect("no reader panics");
         said.push_str(&line);
         said.push('\n');

@@ -29,11 +29,13 @@ pub struct Endpoint {
     address: SocketAddr,
     roots: Option<Arc<RootCertStore>>,
     small: bool,
+    headers: Vec<(String, String)>,
+    query: Option<String>,
 }
 
 impl From<SocketAddr> for Endpoint {
     fn from(address: SocketAddr) -> Self {
-        Self { address, roots: None, small: false }
+        Self { address, roots: None, small: false, headers: Vec::new(), query: None }
     }
 }
 
@@ -46,7 +48,7 @@ impl Endpoint {
     pub fn tls(address: SocketAddr, certificate: &Certificate) -> Self {
         let mut roots = RootCertStore::empty();
         roots.add(certificate.der.clone()).expect("a certificate that was just made");
-        Self { address, roots: Some(Arc::new(roots)), small: false }
+        Self { roots: Some(Arc::new(roots)), ..address.into() }
     }
 
     /// The same, for a client that takes as little as it can: the smallest receive buffer and the smallest windows.
@@ -60,6 +62,41 @@ impl Endpoint {
     #[must_use]
     pub fn is_small(&self) -> bool {
         self.small
+    }
+
+    /// The same, for clients that send this header with each request, or once more if it is there.
+    #[must_use]
+    pub fn header(mut self, name: &str, value: &str) -> Self {
+        self.headers.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// The same, for clients that send these parameters (`a=1&b=2`) with each request.
+    #[must_use]
+    pub fn query(mut self, parameters: &str) -> Self {
+        self.query = Some(parameters.to_owned());
+        self
+    }
+
+    /// What is sent with each request.
+    #[must_use]
+    pub fn headers(&self) -> &[(String, String)] {
+        &self.headers
+    }
+
+    /// The path of a request, with what is sent with each.
+    #[must_use]
+    pub fn target(&self, path: &str) -> String {
+        match &self.query {
+            None => path.to_owned(),
+            Some(query) if path.contains('?') => format!("{path}&{query}"),
+            Some(query) => format!("{path}?{query}"),
+        }
+    }
+
+    /// The headers that are sent with each request, as HTTP/1.1 writes them.
+    pub(crate) fn lines(&self) -> String {
+        self.headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect()
     }
 
     /// Where it is.

@@ -57,8 +57,7 @@ impl Connection {
         headers: &[(&str, &str)],
         body: &[u8],
     ) -> io::Result<http::Response<RecvStream>> {
-        let uri = format!("{}://{}{path}", self.address.scheme(), self.address.address());
-        let mut request = Request::builder().method(method).uri(uri);
+        let mut request = self.prepared(path).method(method);
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
@@ -110,8 +109,7 @@ impl Connection {
         if !self.requests.is_extended_connect_protocol_enabled() {
             return Err(io::Error::new(io::ErrorKind::Unsupported, "extended CONNECT is not offered"));
         }
-        let uri = format!("{}://{}{path}", self.address.scheme(), self.address.address());
-        let request = Request::builder().method(Method::CONNECT).uri(uri).header("sec-websocket-version", "13");
+        let request = self.prepared(path).method(Method::CONNECT).header("sec-websocket-version", "13");
         let request = request.extension(Protocol::from_static("websocket")).body(()).expect("a request");
         let mut requests = self.requests.clone().ready().await.map_err(io::Error::other)?;
         let (answer, send) = requests.send_request(request, false).map_err(io::Error::other)?;
@@ -120,6 +118,13 @@ impl Connection {
             StatusCode::OK => Ok(Tunnel { send, receive: answer.into_body(), rest: Bytes::new() }),
             status => Err(io::Error::new(io::ErrorKind::InvalidData, status.to_string())),
         }
+    }
+
+    fn prepared(&self, path: &str) -> http::request::Builder {
+        let endpoint = &self.address;
+        let uri = format!("{}://{}{}", endpoint.scheme(), endpoint.address(), endpoint.target(path));
+        let headers = endpoint.headers().iter();
+        headers.fold(Request::builder().uri(uri), |request, (name, value)| request.header(name, value))
     }
 }
 

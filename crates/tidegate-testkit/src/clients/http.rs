@@ -64,7 +64,12 @@ pub async fn request(
 ) -> io::Result<Response> {
     let endpoint = endpoint.into();
     let mut stream = endpoint.connect("http/1.1").await?;
-    let mut head = format!("{method} {path} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n", endpoint.address());
+    let mut head = format!(
+        "{method} {} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n{}",
+        endpoint.target(path),
+        endpoint.address(),
+        endpoint.lines()
+    );
     for (name, value) in headers {
         head.push_str(&format!("{name}: {value}\r\n"));
     }

@@ -6,13 +6,13 @@ use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt as _;
 use tokio::sync::watch;
-use tokio_websockets::{ClientBuilder, Message, WebSocketStream};
+use tokio_websockets::{Message, WebSocketStream};
 
 use super::body::{self, Body};
 use super::endpoint::{Endpoint, Link};
-use super::h2::{Connection, OwnTunnel};
+use super::h2::Connection;
 use super::list::{Frame, ModelList};
-use super::within;
+use super::{within, ws};
 
 /// A way to a live query.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,7 +42,9 @@ impl Transport {
         matches!(self, Self::WebSocket | Self::WebSocketH2)
     }
 
-    fn is_h2(self) -> bool {
+    /// Whether it is a stream of HTTP/2.
+    #[must_use]
+    pub fn is_h2(self) -> bool {
         matches!(self, Self::WebSocketH2 | Self::SseH2 | Self::NdjsonH2)
     }
 
@@ -60,6 +62,8 @@ pub struct Farewell {
     pub retry_ms: Option<u64>,
     /// How many `retry:` there were.
     pub retries: usize,
+    /// The code of an `error`, where one came.
+    pub error: Option<String>,
     /// The body ended as a body ends: the last chunk, or the stream's end.
     pub is_orderly: bool,
 }
@@ -107,13 +111,18 @@ impl LiveClient {
         Ok(Self { wire, list, farewell: Farewell::default(), keepalives: watch::Sender::new(0) })
     }
 
-    /// Receives and applies one frame; `None` once the connection has ended. Nothing is lost if the wait is given up.
+    /// Receives and applies one frame, or notes an `error`; `None` once the connection has ended. Nothing is lost if the wait is
+    /// given up.
     ///
     /// # Panics
     /// Where the frame breaks a rule.
     pub async fn next(&mut self) -> Option<Frame> {
         let text = self.text().await?;
         let frame: Frame = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
+        if frame.op == "error" {
+            self.farewell.error.clone_from(&frame.code);
+            return Some(frame);
+        }
         self.list.apply(&frame).unwrap_or_else(|rule| panic!("{rule}"));
         Some(frame)
     }
@@ -209,13 +218,7 @@ async fn socket(
     token: Option<String>,
 ) -> io::Result<WebSocketStream<Link>> {
     let path = if token.is_some() { "/v1/live/ws?resume=true" } else { "/v1/live/ws" };
-    let builder = ClientBuilder::from_uri(format!("ws://localhost{path}").parse().map_err(io::Error::other)?);
-    let mut socket: WebSocketStream<Link> = if transport.is_h2() {
-        builder.take_over(Box::new(OwnTunnel::open(endpoint, path).await?) as Link)
-    } else {
-        let link = endpoint.connect("http/1.1").await?;
-        builder.connect_on(link).await.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?.0
-    };
+    let mut socket = ws::open(endpoint, path, transport.is_h2()).await?;
     let mut command = json!({ "action": "subscribe", "query": query, "synced": true });
     if let Some(token) = token {
         command["resume_from"] = token.into();
@@ -242,8 +245,10 @@ async fn streamed(endpoint: &Endpoint, transport: Transport, query: &Value, toke
     let mut link = endpoint.connect("http/1.1").await?;
     let resume = token.map(|token| format!("last-event-id: {token}\r\n")).unwrap_or_default();
     let head = format!(
-        "POST {path} HTTP/1.1\r\nhost: localhost\r\naccept: {accept}\r\ncontent-type: application/json\r\n\
-         {resume}content-length: {}\r\n\r\n{body}",
+        "POST {} HTTP/1.1\r\nhost: localhost\r\naccept: {accept}\r\ncontent-type: application/json\r\n\
+         {}{resume}content-length: {}\r\n\r\n{body}",
+        endpoint.target(path),
+        endpoint.lines(),
         body.len()
     );
     link.write_all(head.as_bytes()).await?;

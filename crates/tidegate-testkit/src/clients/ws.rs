@@ -2,35 +2,45 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::net::SocketAddr;
 
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tokio::net::TcpStream;
 use tokio_websockets::{ClientBuilder, Message as WsMessage, WebSocketStream};
 
+use super::endpoint::{Endpoint, Link};
+use super::h2::OwnTunnel;
 use super::list::{Frame, ModelList};
 use super::within;
 
-type Socket = WebSocketStream<TcpStream>;
+type Socket = WebSocketStream<Link>;
 
-async fn open(address: SocketAddr, path: &str) -> io::Result<Socket> {
-    let stream = TcpStream::connect(address).await?;
-    stream.set_nodelay(true)?;
-    let uri = format!("ws://{address}{path}").parse().expect("a URI");
-    let (socket, _) = ClientBuilder::from_uri(uri).connect_on(stream).await.map_err(io::Error::other)?;
-    Ok(socket)
+/// A WebSocket at `path`, on a connection of its own; a refusal is [`io::ErrorKind::InvalidData`].
+pub(crate) async fn open(endpoint: &Endpoint, path: &str, over_h2: bool) -> io::Result<Socket> {
+    // Both clients add what the endpoint sends with each request.
+    let uri = format!("ws://{}{}", endpoint.address(), endpoint.target(path)).parse().map_err(io::Error::other)?;
+    let mut builder = ClientBuilder::from_uri(uri);
+    if over_h2 {
+        return Ok(builder.take_over(Box::new(OwnTunnel::open(endpoint, path).await?) as Link));
+    }
+    for (name, value) in endpoint.headers() {
+        let (name, value) = (name.parse().map_err(io::Error::other)?, value.parse().map_err(io::Error::other)?);
+        builder = builder.add_header(name, value).map_err(io::Error::other)?;
+    }
+    let link = endpoint.connect("http/1.1").await?;
+    let refused = |error| io::Error::new(io::ErrorKind::InvalidData, error);
+    Ok(builder.connect_on(link).await.map_err(refused)?.0)
 }
 
-/// The next text message; `None` once the connection has ended, in whatever way.
-async fn next_text(socket: &mut Socket) -> Option<String> {
+/// The next text message; `None` once the connection has ended, in whatever way: with the close code and reason, if any.
+async fn next_text(socket: &mut Socket, farewell: &mut Option<(u16, String)>) -> Option<String> {
     loop {
         let message = socket.next().await?.ok()?;
         if let Some(text) = message.as_text() {
             return Some(text.to_owned());
         }
-        if message.is_close() {
+        if let Some((code, reason)) = message.as_close() {
+            *farewell = Some((code.into(), reason.to_owned()));
             return None;
         }
     }
@@ -48,8 +58,8 @@ impl LiveSocket {
     ///
     /// # Errors
     /// What the connection or the handshake failed with.
-    pub async fn subscribe(address: SocketAddr, query: &Value, mut list: ModelList) -> io::Result<Self> {
-        let mut socket = open(address, "/v1/live/ws").await?;
+    pub async fn subscribe(endpoint: impl Into<Endpoint>, query: &Value, mut list: ModelList) -> io::Result<Self> {
+        let mut socket = open(&endpoint.into(), "/v1/live/ws", false).await?;
         let mut command = json!({ "action": "subscribe", "query": query, "synced": true });
         if let Some(token) = list.token() {
             command["resume_from"] = token.into();
@@ -72,7 +82,7 @@ impl LiveSocket {
     /// # Panics
     /// Where the frame breaks a rule.
     pub async fn next(&mut self) -> Option<Frame> {
-        let text = next_text(&mut self.socket).await?;
+        let text = next_text(&mut self.socket, &mut None).await?;
         let frame: Frame = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
         self.list.apply(&frame).unwrap_or_else(|rule| panic!("{rule}"));
         Some(frame)
@@ -80,7 +90,7 @@ impl LiveSocket {
 
     /// Receives one frame without applying it.
     pub async fn next_raw(&mut self) -> Option<Value> {
-        let text = next_text(&mut self.socket).await?;
+        let text = next_text(&mut self.socket, &mut None).await?;
         Some(serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}")))
     }
 
@@ -127,6 +137,8 @@ pub struct EventSocket {
     socket: Socket,
     /// What each subscription shows, by its name.
     pub lists: HashMap<String, ModelList>,
+    /// The close code and reason, once the server has said them.
+    pub farewell: Option<(u16, String)>,
 }
 
 impl EventSocket {
@@ -134,8 +146,16 @@ impl EventSocket {
     ///
     /// # Errors
     /// What the connection or the handshake failed with.
-    pub async fn connect(address: SocketAddr) -> io::Result<Self> {
-        Ok(Self { socket: open(address, "/ws").await?, lists: HashMap::new() })
+    pub async fn connect(endpoint: impl Into<Endpoint>) -> io::Result<Self> {
+        Ok(Self { socket: open(&endpoint.into(), "/ws", false).await?, lists: HashMap::new(), farewell: None })
+    }
+
+    /// Connects in a stream of HTTP/2.
+    ///
+    /// # Errors
+    /// As [`EventSocket::connect`].
+    pub async fn connect_h2(endpoint: impl Into<Endpoint>) -> io::Result<Self> {
+        Ok(Self { socket: open(&endpoint.into(), "/ws", true).await?, lists: HashMap::new(), farewell: None })
     }
 
     /// Sends one message.
@@ -185,7 +205,7 @@ impl EventSocket {
     /// # Panics
     /// Where a frame breaks a rule.
     pub async fn next(&mut self) -> Option<Message> {
-        let text = next_text(&mut self.socket).await?;
+        let text = next_text(&mut self.socket, &mut self.farewell).await?;
         let message: Message = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
         let sub = message.data["sub"].as_str().unwrap_or_default();
         // After an unsubscribe a few may still arrive.

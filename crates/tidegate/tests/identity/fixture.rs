@@ -10,13 +10,16 @@ use tidegate_testkit::gateway::Gateway;
 
 pub(crate) const SECRET: &str = "a-secret-of-more-than-thirty-two-bytes";
 
-const CONFIG: &str = r#"
+/// The issuer of [`token`].
+pub(crate) const ISSUER: &str = r#"
 [[identity.issuer]]
 issuer = "https://id.example"
 audience = "tidegate"
 algorithm = "HS256"
 secret = "a-secret-of-more-than-thirty-two-bytes"
+"#;
 
+const CONFIG: &str = r#"
 [[permission]]
 roles = ["*"]
 entities = ["note"]
@@ -32,7 +35,7 @@ columns = { id = "int", org = "text", text = "text" }
 /// One with `sections` of further configuration.
 pub(crate) fn gateway(sections: &str) -> Gateway {
     let identity = format!("[log]\nlevel = \"warn\"\n[identity]\napi_keys = [\"{API_KEY}\"]\n");
-    Gateway::start(env!("CARGO_BIN_EXE_tidegate"), &format!("{identity}{sections}\n{CONFIG}"))
+    Gateway::start(env!("CARGO_BIN_EXE_tidegate"), &format!("{identity}{sections}\n{ISSUER}{CONFIG}"))
 }
 
 /// A good token of the user `user` of the tenant `acme`, with more claims or others.
@@ -41,8 +44,9 @@ pub(crate) fn token(user: &str, claims: Value) -> String {
     let mut all = json!({
         "iss": "https://id.example", "aud": "tidegate", "sub": user, "tenant": "acme", "iat": now - 5, "exp": now + 600,
     });
-    for (name, value) in claims.as_object().unwrap() {
-        all[name] = value.clone();
+    let Value::Object(claims) = claims else { panic!("claims are an object") };
+    for (name, value) in claims {
+        all[name] = value;
     }
     encode(&Header::default(), &all, &EncodingKey::from_secret(SECRET.as_bytes())).unwrap()
 }
