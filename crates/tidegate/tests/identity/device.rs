@@ -116,6 +116,7 @@ impl House {
 }
 
 /// Whoever writes sessions: the hash first, or with the entry at once.
+#[derive(Clone)]
 pub(crate) struct Writer {
     pub(crate) url: String,
 }

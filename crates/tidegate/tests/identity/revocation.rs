@@ -1,8 +1,11 @@
 //! Device sessions in Redis that end, on every transport: who is on goes within a second, who comes is refused, everybody
 //! else stays.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use rand::rngs::StdRng;
+use rand::seq::IndexedRandom as _;
+use rand::{Rng as _, SeedableRng as _};
 use redis::pipe;
 use serde_json::json;
 use tidegate_testkit::clients::{API_KEY, get, request, write};
@@ -10,7 +13,7 @@ use tidegate_testkit::redis::Redis;
 use tokio::task::JoinSet;
 
 use crate::device::{House, Sessions, Writer, sections};
-use crate::fixture::{ask, gateway, order, refusal, token};
+use crate::fixture::{ask, authenticated, closed, connected, gateway, order, refusal, token};
 use crate::seat::{Lateness, Seat, Way};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -170,6 +173,78 @@ async fn no_handshake_outlives_the_revocation_that_it_overlaps() {
         ended += seats.len();
     }
     assert!(refused > 0 && ended > 0, "{refused} refused, {ended} ended: no overlap");
+}
+
+/// The same where nothing is known of the session yet, and it ends between the look-up and the entrance.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_first_look_up_outlives_the_revocation_that_it_overlaps() {
+    const SESSIONS: usize = 400;
+    const AT_ONCE: usize = 8;
+    let Some(house) = House::open("lookup_timeout_ms = 5000\n") else { return };
+    let mut random = StdRng::seed_from_u64(7);
+    let (mut refused, mut ended) = (0, 0);
+    for wave in 0..SESSIONS / AT_ONCE {
+        let mut coming = JoinSet::new();
+        for index in 0..AT_ONCE {
+            let (id, at, writer) = (format!("s{wave}-{index}"), house.at(), house.writer.clone());
+            // About as long as a handshake takes.
+            let delay = Duration::from_micros(random.random_range(0..6_000));
+            let ways = [(); 3].map(|()| *Way::ALL.choose(&mut random).unwrap());
+            coming.spawn(async move {
+                writer.session("mara", &id, "active").await;
+                let token = token("mara", json!({ "sid": id }));
+                let revoked = async {
+                    tokio::time::sleep(delay).await;
+                    writer.session("mara", &id, "revoked").await;
+                    Instant::now()
+                };
+                let seats = futures_util::future::join_all(ways.map(|way| Seat::take(at, way, &token)));
+                tokio::join!(seats, revoked)
+            });
+        }
+        while let Some(outcome) = coming.join_next().await {
+            let (outcomes, since) = outcome.unwrap();
+            for outcome in outcomes {
+                match outcome {
+                    Ok(seat) => {
+                        let took = seat.ended().await.at.saturating_duration_since(since);
+                        assert!(took <= house.lateness.a_second(), "{:?} took {took:?}", seat.way);
+                        ended += 1;
+                    }
+                    Err(refusal) => {
+                        assert!(refusal.is(401, "revoked") || refusal.status.is_none(), "{refusal:?}");
+                        refused += 1;
+                    }
+                }
+            }
+        }
+    }
+    assert!(refused > 0 && ended > 0, "{refused} refused, {ended} ended: no overlap");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_is_bound_to_the_session_of_its_newest_token() {
+    let Some(house) = House::open("") else { return };
+    for id in ["s1", "s2"] {
+        house.writer.session("mara", id, "active").await;
+    }
+    let [first, second] = ["s1", "s2"].map(|id| token("mara", json!({ "sid": id })));
+    let mut socket = connected(house.at(), &first).await;
+    assert!(
+        authenticated(&mut socket, &token("mara", json!({ "sid": "s3" }))).await.error["code"] == "unauthenticated"
+    );
+    let reply = socket.call("auth.refresh", json!({ "token": second }), "refresh").await;
+    assert!(reply.error.is_null(), "{reply:?}");
+    // Another one on the first session shows when its end was told.
+    let old = house.seat(Way::Live, "mara", "s1").await.unwrap();
+    house.writer.session("mara", "s1", "revoked").await;
+    let _ = old.ended().await;
+    let refused = socket.call("auth.refresh", json!({ "token": first }), "back").await;
+    assert_eq!(refused.error["code"], "revoked", "{refused:?}");
+    let since = Instant::now();
+    house.writer.session("mara", "s2", "revoked").await;
+    closed(socket).await;
+    assert!(since.elapsed() <= house.lateness.a_second(), "it took {:?}", since.elapsed());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
