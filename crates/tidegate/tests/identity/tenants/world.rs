@@ -180,6 +180,12 @@ impl World {
         let version = get(self.at, &path).await.ok()["version"].as_u64().unwrap();
         for change in changes {
             let row = change.new.clone().map(|row| (row, version));
+            // There a key without the tenant is one row of all tenants: it moves to the last who wrote it.
+            let is_place = |other: &&Place| (other.0, &other.2) == (change.place.0, &change.place.2);
+            let others: Vec<Place> = rows.history.keys().filter(is_place).cloned().collect();
+            for other in others.into_iter().filter(|other| row.is_some() && *other != change.place) {
+                rows.history.entry(other).or_default().push((version, None));
+            }
             rows.history.entry(change.place.clone()).or_default().push((version, row));
         }
         version
@@ -462,7 +468,10 @@ fn sql(plan: &Entity, change: &Change) -> String {
         }
         None => {
             let at = |column: &&str| format!("{column} = {}", literal(&change.json["delete"][*column]));
-            let at: Vec<String> = plan.key.iter().map(at).collect();
+            let mut at: Vec<String> = plan.key.iter().map(at).collect();
+            if plan.has_tenant {
+                at.push(format!("org = '{}'", change.place.1));
+            }
             format!("delete from {} where {};", plan.name, at.join(" and "))
         }
     }
