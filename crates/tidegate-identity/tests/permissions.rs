@@ -3,6 +3,7 @@
 //!
 //! The conditions of the grants are held against rows by an evaluator of this file's own, which knows claims and has
 //! never heard of templates; the effective query is evaluated by the testkit's.
+#![expect(clippy::expect_used, reason = "a test that cannot go on says why")]
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -82,9 +82,7 @@ impl Plan {
     pub(crate) fn random(random: &mut StdRng, database: Option<String>) -> Self {
         let entities: Vec<Entity> = (0..2).map(|number| Entity::random(number, random)).collect();
         let grants: Vec<Grant> = (0..random.random_range(2..7)).map(|_| Grant::random(&entities, random)).collect();
-        // Rows of a database are written there.
-        let may = |grant: &Grant| Grant { read: true, write: false, ..grant.clone() };
-        let grants = if database.is_some() { grants.iter().map(may).collect() } else { grants };
+        let grants = if database.is_some() { Grant::followed(grants) } else { grants };
         Self { entities, grants, is_open_to_strangers: random.random(), database }
     }
 
@@ -327,6 +325,21 @@ impl Grant {
             conditions: (0..random.random_range(0..3)).map(|_| condition(random, true, &[], 3)).collect(),
             columns,
         }
+    }
+
+    /// Rows of a database are written there. Everybody sees some.
+    fn followed(grants: Vec<Self>) -> Vec<Self> {
+        let mine = json!({ "column": "owner", "op": "eq", "value": "$claims.sub" });
+        let mine = |grant: &Self| Self {
+            roles: vec!["*"],
+            plan: None,
+            conditions: vec![mine.clone()],
+            columns: None,
+            ..grant.clone()
+        };
+        let first = grants.first().map(mine);
+        let all = first.into_iter().chain(grants);
+        all.map(|grant| Self { read: true, write: false, ..grant }).collect()
     }
 
     fn is_for(&self, who: &Who) -> bool {
