@@ -79,9 +79,20 @@ export interface LiveList<R = Row> extends Snapshot<R> {
   close(): void
 }
 
+/** `fresh` asks for one that no cache gives: the last one has expired, was refused, or ends soon. Nothing means a stranger. */
+export type Token = string | ((asked: { fresh: boolean }) => string | null | undefined | Promise<string | null | undefined>)
+/** An Ed25519 private key of WebCrypto, or what signs these bytes with one. */
+export type Prove = CryptoKey | ((bytes: Uint8Array) => ArrayBuffer | Uint8Array | Promise<ArrayBuffer | Uint8Array>)
+
 export interface Options {
-  /** Sent as the first message of each connection. */
-  token?: string | (() => string | Promise<string>)
+  /** Shown to each connection; a function is asked again before its token ends. */
+  token?: Token
+  /** Proves that this device holds the key of its session. */
+  prove?: Prove
+  /** The id of that session; default: the token's `sid`. */
+  session?: string
+  /** Whether credentials go into the handshake, as subprotocols, rather than into the first message. Default: with `prove`. */
+  handshake?: boolean
   backoffMinMs?: number
   backoffMaxMs?: number
   stableMs?: number
@@ -89,7 +100,8 @@ export interface Options {
   reconnectAfterMaxMs?: number
   connectTimeoutMs?: number
   /** For tests, and for places without a global one. */
-  WebSocket?: new (url: string) => any
+  WebSocket?: new (url: string, protocols?: string[]) => any
+  fetch?: (url: string, init: { method: string }) => Promise<{ status: number; json(): Promise<any> }>
   random?: () => number
   now?: () => number
   setTimeout?: (fn: () => void, ms: number) => any
@@ -102,6 +114,7 @@ export class Tidegate {
   readonly status: Status
   readonly online: boolean
   readonly error: TidegateError | null
+  /** What the server calls this connection; null where credentials went into the handshake. */
   readonly clientId: string | null
   /** How long until the next attempt, while `waiting`. */
   readonly retryInMs: number | null
@@ -109,13 +122,19 @@ export class Tidegate {
   live<R = Row>(query: Query): LiveList<R>
   connect(): void
   disconnect(): void
+  /** Forgets token, key and lists; closed lists keep no rows. */
   logout(): void
-  refresh(token: string): Promise<unknown>
+  /** The same, then connects as whoever this is. */
+  login(token: Token, more?: { prove?: Prove; session?: string }): void
+  /** Shows another token; without one, asks the function that gives them now. */
+  refresh(token?: Token): Promise<unknown>
   request<T = unknown>(event: string, data?: unknown): Promise<T>
   emit(event: string, data?: unknown): boolean
   on(event: 'status', fn: (status: Status) => void): () => void
   on(event: 'gap', fn: (message: string) => void): () => void
   on(event: 'error', fn: (error: TidegateError) => void): () => void
+  /** It stays off until `connect()` or `login()`; `error.code` says why: `revoked`, `expired`, `unauthenticated`, `forbidden`… */
+  on(event: 'stopped', fn: (error: TidegateError) => void): () => void
   on(event: 'synced', fn: (data: { sub?: string; position: string }) => void): () => void
   on(event: string, fn: (data: any) => void): () => void
 }

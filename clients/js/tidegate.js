@@ -7,6 +7,8 @@
 // - What is gathered survives a cut: a list resumes after the last frame it took in, even in the middle of a batch.
 // - A connection that comes back to go on with something says so (`?resume=true`), and a busy server lets it in first. A
 //   server that stops says when to come back (`going_away; reconnect_after_ms=1370`), so that not all come at once.
+// - Who is there is shown before anything is asked, and again before it ends: a function that gives tokens is asked for a
+//   fresh one in time, so that a connection outlives its tokens. What another user saw is dropped, never shown to the next.
 // - Whatever can't be right (a gap in the numbers, an index that names another row) costs a fresh snapshot, never a
 //   wrong list.
 
@@ -17,6 +19,7 @@ const DEFAULTS = {
   reconnectAfterMaxMs: 60_000, // the longest wait that a stopping server may ask for
   connectTimeoutMs: 10_000, // a black hole would otherwise hold a connection attempt for minutes
 }
+const TIMER_MAX_MS = 2 ** 31 - 1 // a longer timer would go off at once
 
 /** An error that the server answered with, or that the line produced. `retryable` says whether trying again can help. */
 export class TidegateError extends Error {
@@ -26,6 +29,9 @@ export class TidegateError extends Error {
   }
 }
 const inconsistent = (message) => new TidegateError({ code: 'inconsistent', message, retryable: true })
+// What the application's own functions throw.
+const known = (error) => (error instanceof TidegateError ? error : needed('no_credentials', String(error?.message ?? error)))
+const needed = (code, message, retryable = true) => new TidegateError({ code, message, retryable })
 const disconnected = () => new TidegateError({ code: 'disconnected', message: 'no connection', retryable: true })
 
 /**
@@ -163,10 +169,22 @@ export class LiveList {
     )
   }
 
-  _stale() {
+  /** The line is gone; for good, if an error says why. */
+  _stale(error = null) {
     this.#client._clearTimeout(this.#retryTimer)
     this.#sub = null
-    if (this.state === 'live') this.#tell({ state: 'stale' })
+    const state = this.state === 'live' ? 'stale' : this.state
+    if (error || state !== this.state) this.#tell({ state, error: error ?? this.error })
+  }
+
+  /** Drops all that was seen: it is somebody else's. */
+  _empty() {
+    this.#token = null
+    this.#pending = []
+    this.#entries = []
+    this.#set.clear()
+    this.#rows = this.#byKey = null
+    this.#tell({ state: 'loading', error: null, position: null })
   }
 
   _deltas(seq, frames) {
@@ -269,6 +287,10 @@ export class Tidegate {
   #attempts = 0
   #onlineSinceMs = 0
   #timer = null // for the connection attempt, or for the next one
+  #renewal = null // timer of the next `auth.refresh`
+  #who = null // whose rows the lists hold, as far as tokens tell
+  #refused = false // the newest token has expired or was refused: only a fresh one is worth showing
+  #shownInVain = false // in the newest handshake, that can't say why it failed; the first message can
 
   /** `url` is that of the server (`http://host`) or of its endpoint (`ws://host/ws`). Connects at the first need. */
   constructor(url, options = {}) {
@@ -276,6 +298,8 @@ export class Tidegate {
       WebSocket: globalThis.WebSocket,
       random: Math.random,
       now: () => Date.now(),
+      fetch: (...request) => globalThis.fetch(...request),
+      handshake: Boolean(options.prove),
       setTimeout: (fn, ms) => globalThis.setTimeout(fn, ms),
       clearTimeout: (timer) => globalThis.clearTimeout(timer),
       ...DEFAULTS,
@@ -309,17 +333,14 @@ export class Tidegate {
     this._clearTimeout(this.#timer)
     Object.assign(this, { error: null, retryInMs: null })
     this.stats.connects++
-    const { WebSocket, connectTimeoutMs } = this.#options
-    const resumes = [...this.#lists].some((list) => list._resumable)
-    const socket = (this.#socket = new WebSocket(resumes ? resuming(this.url) : this.url))
-    // Each handler asks whether its socket is still the one in use, so one that was given up can do no harm later.
-    const current = (fn) => (event) => this.#socket === socket && fn(event)
-    socket.onopen = current(() => this.#opened(socket))
-    socket.onmessage = current((event) => this.#received(event.data))
-    socket.onclose = current((event) => this.#closed(event.code, event.reason))
-    socket.onerror = () => {} // a close always follows, and it knows more
+    const { token, prove, connectTimeoutMs } = this.#options
+    // Holds the place of the socket while credentials are fetched.
+    const place = (this.#socket = { close() {} })
+    const dial = (shown) => this.#socket === place && this.#dial(shown)
     this.#timer = this._setTimeout(() => this.#abandon(), connectTimeoutMs)
     this.#become('connecting')
+    if (typeof token !== 'function' && !prove) return dial(token ? { token } : null)
+    this.#credentials(this.#refused).then(dial).catch((error) => this.#socket === place && this.#notKnown(error))
   }
 
   /** Cuts the line and stays off until `connect()`. Lists keep their rows, as `stale`. */
@@ -331,16 +352,37 @@ export class Tidegate {
 
   /** Forgets who we are and everything we were looking at. */
   logout() {
-    this.#options.token = undefined
-    this.clientId = null
-    for (const list of [...this.#lists]) list.close()
+    Object.assign(this.#options, { token: undefined, prove: undefined, session: undefined })
+    Object.assign(this, { clientId: null, error: null })
+    this.#who = null
+    this.#refused = this.#shownInVain = false
     this.disconnect()
+    for (const list of [...this.#lists]) {
+      list._empty()
+      list.close()
+    }
   }
 
-  /** Replaces the token, on the present connection too. */
+  /** Connects as somebody else, of whom `token` tells (and `prove` and `session`), with nothing left of whoever was there. */
+  login(token, { prove, session } = {}) {
+    this.logout()
+    Object.assign(this.#options, { token, prove, session })
+    this.connect()
+  }
+
+  /** Replaces the token, on the present connection too. Without one, the function that gives tokens is asked now. */
   async refresh(token) {
-    this.#options.token = token
-    if (this.online) return this.request('auth.refresh', { token })
+    const before = this.#options.token
+    if (token !== undefined) this.#options.token = token
+    if (!this.online) return
+    try {
+      return await this.#renew()
+    } catch (error) {
+      // The connection is still that of the token before.
+      const isFinal = error instanceof TidegateError && !error.retryable
+      if (isFinal && this.#options.token === token) this.#options.token = before
+      throw error
+    }
   }
 
   /** Sends an event and resolves with its reply. Rejects with `disconnected` if the line goes first. */
@@ -357,7 +399,7 @@ export class Tidegate {
     return this.#send({ event, data })
   }
 
-  /** Calls `fn(data)` for each event of that name; `status`, `gap`, `error` and `synced` are told the same way. */
+  /** Calls `fn(data)` for each event of that name; `status`, `gap`, `error`, `stopped` and `synced` are told the same way. */
   on(event, fn) {
     if (!this.#handlers.has(event)) this.#handlers.set(event, new Set())
     return enlist(this.#handlers.get(event), fn)
@@ -371,24 +413,109 @@ export class Tidegate {
     return true
   }
 
-  async #opened(socket) {
+  #dial(shown) {
+    const who = identity(shown?.token)
+    if (who !== (this.#who ?? who)) for (const list of [...this.#lists]) list._empty()
+    this.#who = who
+    const { WebSocket, handshake } = this.#options
+    const resumes = [...this.#lists].some((list) => list._resumable)
+    const inHandshake = Boolean(shown && handshake && !this.#shownInVain)
+    this.#shownInVain = inHandshake // until it opens
+    const entries = inHandshake && [`bearer.${shown.token}`, ...(shown.proof ? [`proof.${shown.proof}`] : [])]
+    const socket = new WebSocket(resumes ? resuming(this.url) : this.url, ...(entries ? [entries] : []))
+    this.#socket = socket
+    // Each handler asks whether its socket is still the one in use, so one that was given up can do no harm later.
+    const current = (fn) => (event) => this.#socket === socket && fn(event)
+    let isOpen = false
+    socket.onopen = current(() => {
+      isOpen = true
+      this.#opened(socket, shown, inHandshake)
+    })
+    socket.onmessage = current((event) => this.#received(event.data))
+    socket.onclose = current((event) => this.#closed(event.code, event.reason))
+    // A close follows, and it knows more; but where the handshake failed nothing is known, and Node tells no close.
+    socket.onerror = current(() => isOpen || this.#closed(1006))
+  }
+
+  async #opened(socket, shown, isShown) {
     try {
-      const { token } = this.#options
-      const credential = typeof token === 'function' ? await token() : token
+      const reply = shown && !isShown ? await this.request('auth', shown) : null
       if (this.#socket !== socket) return
-      const reply = credential && (await this.request('auth', { token: credential }))
       this.clientId = reply?.client_id ?? null
+      this.#renewBefore(endOf(reply, shown?.token))
     } catch (error) {
-      if (this.#socket !== socket) return
-      // A token that was refused stays refused: asking again in a loop would only look like an attack.
-      if (error instanceof TidegateError && !error.retryable) return this.#stop(error)
-      return this.#abandon()
+      return this.#socket === socket && this.#notKnown(error)
     }
-    if (this.#socket !== socket) return
     this._clearTimeout(this.#timer)
+    this.#refused = this.#shownInVain = false
     this.#onlineSinceMs = this.#options.now()
     this.#become('online')
     for (const list of [...this.#lists]) list._start()
+  }
+
+  /** What to show: `{token, proof}`, or null for a stranger. */
+  async #credentials(fresh) {
+    const { token: given, prove, session, fetch } = this.#options
+    const token = typeof given === 'function' ? await given({ fresh }) : given
+    if (!token) return null
+    if (!prove) return { token }
+    return { token, proof: await proofOf(prove, session ?? claimsOf(token).sid, this.url, fetch) }
+  }
+
+  /** Who we are could not be shown, or was refused. */
+  #notKnown(error) {
+    if (error instanceof TidegateError && !error.retryable) {
+      // A token that was refused stays refused: asking again in a loop would only look like an attack. Who gives tokens may
+      // have given one from a cache, and is asked once more.
+      const mayRenew = ['unauthenticated', 'expired'].includes(error.code) && typeof this.#options.token === 'function'
+      if (this.#refused || !mayRenew) return this.#stop(error)
+      this.#refused = true
+    }
+    this._note('error', known(error))
+    this.#abandon(known(error))
+  }
+
+  /** Shows a fresh token on the present connection. */
+  async #renew() {
+    const socket = this.#socket
+    const shown = await this.#credentials(true)
+    if (this.#socket !== socket) throw disconnected()
+    // A connection never changes hands.
+    if (identity(shown?.token) !== this.#who) return this.#startOver()
+    if (!shown) return
+    try {
+      const reply = await this.request('auth.refresh', shown)
+      if (this.#socket === socket) this.#renewBefore(endOf(reply, shown.token))
+      return reply
+    } catch (error) {
+      if (error.code !== 'other_user') throw error
+      this.#who = '' // only the server could tell
+      this.#startOver()
+    }
+  }
+
+  /** Shows a fresh token before `endMs`. Where that fails, or our clock is wrong, the server ends the connection as `expired`. */
+  #renewBefore(endMs, attempt = 0) {
+    this._clearTimeout(this.#renewal)
+    const { token, random, now, backoffMinMs } = this.#options
+    const leftMs = endMs - now()
+    // Around 80 % of what is left; then ever more slowly, but for as long as there is time.
+    const dueMs = attempt ? Math.min(this._backoffMs(attempt), leftMs / 2) : leftMs * (0.75 + random() / 10)
+    const waitMs = Math.max(backoffMinMs, dueMs)
+    if (typeof token !== 'function' || !(waitMs < leftMs)) return
+    const socket = this.#socket
+    const failed = (error) => {
+      if (this.#socket !== socket) return
+      if (error.code === 'revoked') return this.#stop(error)
+      this._note('error', known(error))
+      this.#renewBefore(endMs, attempt + 1)
+    }
+    this.#renewal = this._setTimeout(() => this.#renew().catch(failed), Math.min(waitMs, TIMER_MAX_MS))
+  }
+
+  #startOver() {
+    this.#release()?.close(1000)
+    this.connect()
   }
 
   #received(text) {
@@ -420,19 +547,27 @@ export class Tidegate {
     }
   }
 
-  #closed(code, reason) {
+  #closed(code, reason, error = null) {
     const livedMs = this.online ? this.#options.now() - this.#onlineSinceMs : 0
-    this.#release()
+    const hasExpired = code === 1008 && reason === 'expired' && typeof this.#options.token === 'function'
     // Policy and the application's own codes (4000–4999) say "not you": only a person or a new token changes that.
-    if (code === 1008 || (code >= 4000 && code < 5000)) {
-      return this.#stop(new TidegateError({ code: 'refused', message: reason || `closed with ${code}`, close_code: code }))
+    if (!hasExpired && (code === 1008 || (code >= 4000 && code < 5000))) {
+      const message = reason || `closed with ${code}`
+      const named = code === 1008 && /^[a-z_]+$/.test(reason) // one of the server's own reasons
+      return this.#stop(new TidegateError({ code: named ? reason : 'refused', message, close_code: code }))
     }
+    this.#release()
     const lasted = livedMs >= this.#options.stableMs
     if (lasted) this.#attempts = 0
     // A handshake that was refused (a 503) looks to a WebSocket like any other failure: the backoff waits for all of them.
     // A hint may only shorten that for a connection that lasted, or a server that stops each time would be asked in a loop.
     const hintMs = this.#hintMs(code, reason)
-    this.retryInMs = lasted && hintMs !== null ? hintMs : Math.max(hintMs ?? 0, this._backoffMs(this.#attempts++))
+    if (lasted && hintMs !== null) this.retryInMs = hintMs
+    // A fresh token is welcome at once; where each ends as soon as it is shown, they are asked for ever more slowly.
+    else if (hasExpired && this.#attempts === 0) [this.retryInMs, this.#attempts] = [0, 1]
+    else this.retryInMs = Math.max(hintMs ?? 0, this._backoffMs(this.#attempts++))
+    this.#refused ||= hasExpired
+    this.error = error
     this.#timer = this._setTimeout(() => this.connect(), this.retryInMs)
     this.#become('waiting')
   }
@@ -444,29 +579,31 @@ export class Tidegate {
   }
 
   /** Gives a socket up and tries again; to wait for a close handshake on a dead line could take minutes. */
-  #abandon() {
+  #abandon(error) {
     const socket = this.#socket
-    this.#closed(1006)
+    this.#closed(1006, '', error)
     socket?.close(1000)
   }
 
   #stop(error) {
-    this.#release()?.close(1000)
     this.error = error
+    this.#release(error)?.close(1000)
     this.#become('stopped')
     this._note('error', error)
+    this._note('stopped', error)
   }
 
-  /** Lets go of the socket and of all that hung on it. */
-  #release() {
+  /** Lets go of the socket and of all that hung on it; `error` says that nobody will be back. */
+  #release(error) {
     const socket = this.#socket
     this.#socket = null
     this.status = 'idle'
     this._clearTimeout(this.#timer)
+    this._clearTimeout(this.#renewal)
     this.#routes.clear()
     for (const { reject } of this.#replies.values()) reject(disconnected())
     this.#replies.clear()
-    for (const list of [...this.#lists]) list._stale()
+    for (const list of [...this.#lists]) list._stale(error)
     return socket
   }
 
@@ -533,3 +670,37 @@ function endpoint(url) {
   if (parsed.pathname === '/') parsed.pathname = '/ws'
   return parsed.href
 }
+
+// A token is only read here, to sign what it names and to know when it ends; it is the server that verifies it.
+function claimsOf(token) {
+  try {
+    const text = atob(token.split('.')[1].replaceAll('-', '+').replaceAll('_', '/'))
+    return JSON.parse(new TextDecoder().decode(bytesOf(text))) ?? {}
+  } catch {
+    return {}
+  }
+}
+
+/** Who a token is of; the same for all that can't be read. */
+function identity(token) {
+  const { sub, tenant } = claimsOf(token)
+  return JSON.stringify([Boolean(token), sub, tenant])
+}
+
+/** When a connection ends, in milliseconds: as the server says, else as the token does; NaN where nobody does. */
+const endOf = (reply, token) => (reply?.expires_at ? Date.parse(reply.expires_at) : claimsOf(token).exp * 1000)
+
+/** Proof that we hold the key of a session: a challenge of the server's, and a signature over it. */
+async function proofOf(prove, session, url, fetch) {
+  if (!session) throw needed('no_session', 'neither `session` nor the token says which session to prove', false)
+  const response = await fetch(new URL('v1/challenge', url.replace('ws', 'http')).href, { method: 'POST' })
+  const { challenge, error } = await response.json().catch(() => ({}))
+  if (!challenge) throw error ? new TidegateError(error) : needed('no_challenge', `no challenge came, but ${response.status}`)
+  const encoder = new TextEncoder()
+  const bytes = encoder.encode(`tidegate-proof:v1:${encoder.encode(session).length}:${session}:${challenge}`)
+  const signed = await (typeof prove === 'function' ? prove(bytes) : crypto.subtle.sign('Ed25519', prove, bytes))
+  const text = btoa(String.fromCharCode(...new Uint8Array(signed)))
+  return `${challenge}.${text.replaceAll('+', '-').replaceAll('/', '_').replaceAll('=', '')}`
+}
+
+const bytesOf = (text) => Uint8Array.from(text, (character) => character.charCodeAt(0))

@@ -30,6 +30,7 @@ test('a function gives a token to each connection', async () => {
   let n = 0
   const fake = fakeClient({ token: async () => `t${++n}` })
   fake.client.live(query)
+  await settle()
   await fake.socket.open()
   assert.equal(fake.socket.last('auth').data.token, 't1')
   await fake.socket.cut()
@@ -197,6 +198,18 @@ test('an attempt that nobody answers is given up, and its socket ignored from th
   await silent.open()
   await silent.cut(4001)
   assert.equal(fake.client.status, 'connecting')
+})
+
+test('a handshake that fails is one failure, however often that is told', async () => {
+  const fake = fakeClient()
+  fake.client.live(query)
+  await fake.socket.fail()
+  await fake.socket.cut()
+  assert.deepEqual([fake.client.status, fake.client.retryInMs], ['waiting', 250])
+  await fake.clock.advance(250)
+  await fake.socket.open()
+  fake.socket.onerror({})
+  assert.equal(fake.client.status, 'online')
 })
 
 test('disconnect stays off, keeps the rows as stale, and connect resumes', async () => {

@@ -39,8 +39,8 @@ export function fakeClient(options = {}) {
   class FakeSocket {
     readyState = 0
     sent = []
-    constructor(url) {
-      this.url = url
+    constructor(url, protocols) {
+      Object.assign(this, { url, protocols })
       sockets.push(this)
     }
     send(text) {
@@ -58,6 +58,12 @@ export function fakeClient(options = {}) {
     }
     async receive(event, data, more = {}) {
       this.onmessage({ data: JSON.stringify({ event, data, ...more }) })
+      await settle()
+    }
+    /** What Node does where a browser says that it is closed. */
+    async fail() {
+      this.readyState = 3
+      this.onerror({})
       await settle()
     }
     async cut(code = 1006, reason = '') {
@@ -90,6 +96,9 @@ export function fakeClient(options = {}) {
   })
   return { client, clock, sockets, get socket() { return sockets.at(-1) } }
 }
+
+/** A token that says this; nobody here verifies it. */
+export const token = (claims) => `e30.${Buffer.from(JSON.stringify(claims)).toString('base64url')}.c2ln`
 
 const row = (key, version) => ({ id: key, version })
 export const enter = (key, at, token, more) =>

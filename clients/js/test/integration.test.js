@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import { after, before, test } from 'node:test'
 import { Tidegate } from '../tidegate.js'
 import { seeded } from './random.js'
-import { startLine, startServer } from './server.js'
+import { eventually, startLine, startServer } from './server.js'
 
 const binary = process.env.TIDEGATE_BIN
 const missing = !binary ? 'TIDEGATE_BIN is not set' : !globalThis.WebSocket ? 'this Node has no WebSocket' : false
@@ -39,18 +39,6 @@ async function api(path, options = {}) {
 const write = (changes) => api('/v1/entities/asset/changes', { method: 'POST', body: JSON.stringify({ changes }) })
 const read = (query) => api(`/v1/entities/asset?query=${encodeURIComponent(JSON.stringify(query))}`)
 
-/** Waits until `check` no longer throws; fails with what it threw last. */
-async function eventually(check, limitMs = 15_000) {
-  const endMs = Date.now() + limitMs
-  for (;;) {
-    try {
-      return await check()
-    } catch (error) {
-      if (Date.now() > endMs) throw error
-      await new Promise((done) => setTimeout(done, 20))
-    }
-  }
-}
 const entriesOf = (list) => list.entries.map(({ row, version, cursor }) => ({ row, version, cursor }))
 async function assertSame(list, label) {
   await eventually(async () => {

@@ -1,4 +1,4 @@
-// The real server as a child process, and a line to it that can be cut after any byte.
+// The real server as a child process, a line to it that can be cut after any byte, and waiting for either.
 import { spawn } from 'node:child_process'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import net from 'node:net'
@@ -85,5 +85,18 @@ export async function startLine(target) {
       server.close()
       for (const socket of sockets) socket.destroy()
     },
+  }
+}
+
+/** Waits until `check` no longer throws; fails with what it threw last. */
+export async function eventually(check, limitMs = 15_000) {
+  const endMs = Date.now() + limitMs
+  for (;;) {
+    try {
+      return await check()
+    } catch (error) {
+      if (Date.now() > endMs) throw error
+      await new Promise((done) => setTimeout(done, 20))
+    }
   }
 }

@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use axum::http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
-use tidegate_identity::{Credential, Principal, Refusal};
+use tidegate_identity::{Principal, Refusal};
 use tidegate_live::{SubscriptionId, View};
 use tidegate_model::{Part, Position, Query};
 use tidegate_session::{CloseReason, Item, Session, Started};
@@ -44,20 +44,10 @@ pub(crate) async fn open(
     request: Request<Incoming>,
 ) -> Result<Response<Payload>, ApiError> {
     let entrance = upgrade::enter(site, &request)?;
-    let pass = match site.worker.pass(&request).await {
-        Ok(pass) => Some(pass),
-        // Who shows nothing may still do so in the first message.
-        Err(_) if shows_nothing(site, &request) => None,
-        Err(error) => return Err(error),
-    };
+    let pass = site.worker.pass_or_wait(&request).await?;
     let principal = pass.as_ref().map(|pass| pass.principal().clone());
     let protocol = Events::new(site.worker.edge.clone(), principal);
     Ok(upgrade::switch(site, link, request, entrance, Box::new(protocol), pass, "ws"))
-}
-
-fn shows_nothing(site: &Site, request: &Request<Incoming>) -> bool {
-    let presented = site.worker.edge.credentials().find(request.uri(), request.headers());
-    presented.is_ok_and(|presented| presented.shown().credential == Credential::None)
 }
 
 struct Events {

@@ -53,13 +53,28 @@ impl Worker {
 
     /// The same of a request's parts.
     pub(crate) async fn pass_of(&self, uri: &Uri, headers: &HeaderMap) -> Result<Pass, ApiError> {
-        let edge = &self.edge;
-        let passed = async {
-            let presented = edge.credentials().find(uri, headers)?;
-            let answer = edge.authority().authenticate(&presented.shown());
-            pass(edge, &self.register, answer, presented.proof(), None).await
+        self.passed(uri, headers).await.map_err(|refusal| self.edge.refuse(refusal))
+    }
+
+    /// The same where it may still be said in a message who this is: `None` if it has to be.
+    pub(crate) async fn pass_or_wait(&self, request: &Request<Incoming>) -> Result<Option<Pass>, ApiError> {
+        let (uri, headers) = (request.uri(), request.headers());
+        let shows_nothing = || {
+            let presented = self.edge.credentials().find(uri, headers);
+            presented.is_ok_and(|presented| presented.shown().credential == Credential::None)
         };
-        passed.await.map_err(|refusal| edge.refuse(refusal))
+        match self.passed(uri, headers).await {
+            Ok(pass) => Ok(Some(pass)),
+            // Any other no is one: of the application, of a quota, or because nobody could be asked.
+            Err(refusal) if refusal.code == "unauthenticated" && shows_nothing() => Ok(None),
+            Err(refusal) => Err(self.edge.refuse(refusal)),
+        }
+    }
+
+    async fn passed(&self, uri: &Uri, headers: &HeaderMap) -> Result<Pass, Refusal> {
+        let presented = self.edge.credentials().find(uri, headers)?;
+        let answer = self.edge.authority().authenticate(&presented.shown());
+        pass(&self.edge, &self.register, answer, presented.proof(), None).await
     }
 }
 

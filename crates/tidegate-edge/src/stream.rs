@@ -146,6 +146,8 @@ impl Stream {
     /// that is cut.
     pub(crate) fn turn_out(&mut self, reason: CloseReason, now: Instant) {
         self.session.close(reason);
+        // Whoever is cut has not been told, and went for this all the same.
+        self.admitted.close(reason);
         self.cut_at.get_or_insert(now + CUT_TIME);
     }
 

@@ -213,6 +213,10 @@ impl Authority for Access {
                 let key = sessions.check(principal);
                 key.and_then(move |key| Answer::Now(identity.prove(&session, key.as_deref(), proof.as_deref())))
             }
+            (None, Proof::Shown(_)) if self.identity.is_proof_required => {
+                let message = "a proof is needed, and without a device session there is no key to prove it with";
+                Answer::Now(Err(Refusal { code: "proof_needed", ..Refusal::unauthenticated(message) }))
+            }
             _ => sessions.check_alone(principal),
         }
     }

@@ -79,7 +79,7 @@ pub enum Revocation {
     Tenant(Tenant),
     /// What is known about this session was dropped: its connections are checked again, and end if that fails.
     Recheck(Arc<str>),
-    /// The same for every connection that has a session: continuity was lost.
+    /// The same for everybody's, with a session or without: continuity was lost. Strangers and servers have nothing to check.
     RecheckAll,
 }
 

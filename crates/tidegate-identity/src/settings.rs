@@ -142,7 +142,7 @@ pub struct RedisSettings {
 /// Proof of possession.
 #[derive(Debug, Clone)]
 pub struct ProofSettings {
-    /// Whether whoever has a session must prove that it holds its key. Default no.
+    /// Whether users must prove that they hold the key of their session; one without a session is refused. Default no.
     pub required: bool,
     /// How long a challenge may be answered. Default 30 s.
     pub challenge_ttl: Duration,

@@ -73,7 +73,9 @@ impl Drop for Serving {
 #[test]
 fn every_command_has_help_with_examples() {
     let directory = TempDir::new().unwrap();
-    for command in [&["serve"][..], &["init"], &["demo"], &["import"], &["query"], &["backup"], &["config"], &[]] {
+    for command in
+        [&["serve"][..], &["init"], &["demo"], &["import"], &["query"], &["backup"], &["config"], &["sessions"], &[]]
+    {
         let help = stdout(&run(directory.path(), &[command, &["--help"]].concat()));
         assert!(
             help.contains("Examples:\n  tidegate ") || help.contains("Examples:\n  TIDEGATE"),
@@ -95,7 +97,7 @@ fn a_wrong_configuration_is_named_before_a_port_is_bound() {
         .env("TIDEGATE_EDGE_MAX_CONNECTIONS", "5")
         .output()
         .unwrap();
-    assert_eq!(stdout(&fixed), "ok: 0 entities, 0 grants\n");
+    assert_eq!(stdout(&fixed), "ok: 0 entities, 0 permissions\n");
     let missing = stderr_of_failure(&run(directory.path(), &["config", "check", "--config", "no.toml"]));
     assert!(missing.starts_with("error: no.toml: cannot be read"), "{missing}");
 }

@@ -49,7 +49,5 @@ impl Socket {
 }
 
 fn share(session: &mut Session, pass: &Pass) {
-    if let Some(grip) = pass.grip() {
-        session.share(grip.shares());
-    }
+    session.share(pass.grip().map(|grip| grip.shares()).unwrap_or_default());
 }

@@ -1,10 +1,11 @@
 //! Closing the connections of those who may not be here any more.
 
+use std::panic::resume_unwind;
 use std::rc::Rc;
 use std::time::Duration;
 
 use futures_util::{StreamExt as _, stream};
-use tidegate_identity::{Proof, Revocation};
+use tidegate_identity::{PrincipalKind, Proof, Revocation};
 use tidegate_session::CloseReason;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
@@ -28,7 +29,17 @@ impl Worker {
         // Dropped, with what is under way, when the worker ends.
         let mut rechecks = JoinSet::new();
         loop {
-            let revocation = match revocations.recv().await {
+            let told = tokio::select! {
+                told = revocations.recv() => told,
+                Some(done) = rechecks.join_next() => {
+                    // Who was to be checked again may stand no longer: the worker ends with it.
+                    if let Err(failed) = done && let Ok(panic) = failed.try_into_panic() {
+                        resume_unwind(panic);
+                    }
+                    continue;
+                }
+            };
+            let revocation = match told {
                 Ok(revocation) => revocation,
                 Err(RecvError::Lagged(missed)) => {
                     tracing::warn!(missed, "revocations came faster than they were taken: everybody is checked again");
@@ -36,7 +47,6 @@ impl Worker {
                 }
                 Err(RecvError::Closed) => return,
             };
-            while rechecks.try_join_next().is_some() {}
             let meant = self.meant(&revocation);
             match revocation {
                 Revocation::Session(_) | Revocation::User { .. } | Revocation::Tenant(_) => {
@@ -56,7 +66,8 @@ impl Worker {
                 principal.user == *user && (tenant.is_none() || principal.tenant == *tenant) && !user.is_empty()
             }),
             Revocation::Tenant(tenant) => self.register.matching(|principal| principal.tenant.as_ref() == Some(tenant)),
-            Revocation::RecheckAll => self.register.matching(|principal| principal.session.is_some()),
+            // Also those without a session: what was missed may have been their user's end, or their tenant's.
+            Revocation::RecheckAll => self.register.matching(|principal| principal.kind == PrincipalKind::User),
         }
     }
 
@@ -78,20 +89,31 @@ impl Worker {
     async fn recheck(self: Rc<Self>, entries: Vec<Rc<Entry>>) {
         let by = Instant::now() + RECHECK_TIME;
         let checks = stream::iter(entries).map(|entry| {
-            let check = self.edge.authority().check(&entry.principal, Proof::Given);
+            let worker = &self;
             async move {
-                match timeout_at(by, check.wait()).await {
-                    Ok(Ok(())) => None,
-                    Ok(Err(refusal)) if !refusal.retryable => Some((entry, CloseReason::Revoked)),
-                    Ok(Err(_)) | Err(_) => Some((entry, CloseReason::Unverified)),
-                }
+                let reason = worker.stands_no_longer(&entry, by).await;
+                reason.map(|reason| (entry, reason))
             }
         });
-        let mut failed = checks.buffer_unordered(RECHECKS_MAX);
-        while let Some(outcome) = failed.next().await {
-            if let Some((entry, reason)) = outcome {
-                self.end(&entry, reason);
-            }
+        // Many are answered at once.
+        let mut checked = checks.buffer_unordered(RECHECKS_MAX).ready_chunks(CLOSES);
+        while let Some(checked) = checked.next().await {
+            checked.iter().flatten().for_each(|(entry, reason)| self.end(entry, *reason));
+            yield_now().await;
+        }
+    }
+
+    /// Why somebody has to go.
+    async fn stands_no_longer(&self, entry: &Entry, by: Instant) -> Option<CloseReason> {
+        // Past the time nobody is asked for nothing: those who come back are waiting for an answer.
+        if Instant::now() >= by {
+            return Some(CloseReason::Unverified);
+        }
+        let check = self.edge.authority().check(&entry.principal, Proof::Given);
+        match timeout_at(by, check.wait()).await {
+            Ok(Ok(())) => None,
+            Ok(Err(refusal)) if !refusal.retryable => Some(CloseReason::Revoked),
+            Ok(Err(_)) | Err(_) => Some(CloseReason::Unverified),
         }
     }
 }

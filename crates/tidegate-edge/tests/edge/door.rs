@@ -35,7 +35,7 @@ impl Door {
         self.tell(Revocation::Session(session.into()));
     }
 
-    /// From now on the session does not stand, but nobody is told.
+    /// From now on the session, or the user without one, does not stand, but nobody is told.
     pub(crate) fn forget(&self, session: &str) {
         self.revoked.lock().unwrap().insert(session.to_owned());
     }
@@ -67,6 +67,9 @@ fn principal(token: &str) -> Option<Principal> {
 
 impl Authority for Door {
     fn authenticate(&self, shown: &Shown<'_>) -> Answer<Arc<Principal>> {
+        if shown.headers.contains_key("x-nobody-to-ask") {
+            return Answer::Now(Err(Refusal::unavailable("nobody can be asked")));
+        }
         let known = match shown.credential {
             Credential::None if self.anonymous => Some(Principal::new(PrincipalKind::Anonymous)),
             Credential::Bearer("good") => principal("ann////"),
@@ -79,11 +82,14 @@ impl Authority for Door {
     }
 
     fn check(&self, principal: &Arc<Principal>, _: Proof<'_>) -> Answer<()> {
-        let Some(session) = &principal.session else { return Answer::Now(Ok(())) };
-        let standing = match self.revoked.lock().unwrap().contains(&**session) {
+        let bound_to = principal.session.as_ref().unwrap_or(&principal.user);
+        let standing = match self.revoked.lock().unwrap().contains(&**bound_to) {
             true => Err(Refusal::revoked()),
             false => Ok(()),
         };
+        if principal.session.is_none() {
+            return Answer::Now(standing);
+        }
         let mut is_answering = self.is_answering.subscribe();
         self.asked.send_modify(|asked| *asked += 1);
         if *is_answering.borrow() {

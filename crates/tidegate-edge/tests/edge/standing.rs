@@ -167,6 +167,31 @@ async fn who_is_checked_again_stays_if_that_succeeds() {
 }
 
 #[tokio::test]
+async fn everybody_who_is_checked_again_includes_those_without_a_session() {
+    let gateway = Gateway::start(EdgeConfig::default()).await;
+    let mut ended = connect(&gateway, "/ws", "ann////").await;
+    let mut kept = connect(&gateway, "/ws", "bob////").await;
+    gateway.eventually("two connections", |gateway| gateway.connections() == 2).await;
+    gateway.door.forget("ann");
+    gateway.door.tell(Revocation::RecheckAll);
+    assert_eq!(closed(&mut ended).await, (REVOKED.0, REVOKED.1.to_owned()));
+    kept.send(SUBSCRIBE).await;
+    assert_eq!(kept.json().await["event"], "reply");
+}
+
+#[tokio::test]
+async fn who_shows_nothing_may_say_so_later_unless_the_answer_is_another_no() {
+    let gateway = Gateway::with(EdgeConfig::default(), false).await;
+    let refused = |reason| gateway.edge.metrics().refused[reason as usize].load(Ordering::Relaxed);
+    let mut client = gateway.ws("/ws").await;
+    client.send(r#"{"event":"auth","id":1,"data":{"token":"ann////"}}"#).await;
+    assert_eq!(client.json().await["id"], 1);
+    assert_eq!((refused(Refused::Unauthenticated), refused(Refused::Identity)), (0, 0));
+    assert!(gateway.ws_with("/ws", &[("x-nobody-to-ask", "1")]).await.is_err());
+    assert_eq!((refused(Refused::Unauthenticated), refused(Refused::Identity)), (0, 1));
+}
+
+#[tokio::test]
 async fn an_identity_that_ends_ends_the_connection_unless_it_is_refreshed() {
     let gateway = Gateway::start(EdgeConfig::default()).await;
     let mut refreshed = connect(&gateway, "/ws", "ann////1500").await;

@@ -156,8 +156,9 @@ async fn who_has_a_session_proves_that_it_has_the_key_of_it() {
     site.check(&mara, Proof::Shown(Some(&proof))).await.unwrap();
     assert_eq!(site.check(&mara, Proof::Shown(Some(&proof))).await.unwrap_err().status, 401, "once");
     site.check(&mara, Proof::Given).await.unwrap();
-    // Who has no session has no key.
-    site.check(&site.bearer(&token(None)).await, Proof::Shown(None)).await.unwrap();
+    // Who has no session has no key, and so no proof.
+    let refused = site.check(&site.bearer(&token(None)).await, Proof::Shown(None)).await.unwrap_err();
+    assert_eq!(refused.code, "proof_needed");
 }
 
 #[tokio::test]

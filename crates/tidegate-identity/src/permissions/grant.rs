@@ -92,13 +92,13 @@ pub struct Patterns(Vec<GlobMatcher>);
 impl Audience {
     /// Whether the principal is one of them.
     pub(super) fn has(&self, principal: &Principal) -> bool {
-        let has_role = |role: &Box<str>| **role == *EVERYBODY || principal.roles.iter().any(|own| **own == **role);
+        let has_role = |role: &str| role == EVERYBODY || principal.roles.iter().any(|own| **own == *role);
         let has_claim = |(name, wanted): &(Box<str>, Value)| match principal.claims.get(&**name) {
             Some(Value::Array(all)) => all.contains(wanted),
             Some(claim) => claim == wanted,
             None => false,
         };
-        self.roles.iter().any(has_role) && self.claims.iter().all(has_claim)
+        self.roles.iter().any(|role| has_role(role)) && self.claims.iter().all(has_claim)
     }
 }
 

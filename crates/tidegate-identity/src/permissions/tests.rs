@@ -198,7 +198,7 @@ fn roles_and_claims_decide_who_is_meant() {
         Grant { to, ..grant("", json!([{"column":"owner","op":"eq","value":"$claims.sub"}]), &[]) },
         grant("*", json!([{"column":"team","op":"in","value":["$claims.plan", "$claims.a b"]}]), &[]),
     ]);
-    assert_eq!(*permissions.named_claims(), ["a b", "level", "plan", "sub"].map(Into::into));
+    assert_eq!(*permissions.named_claims(), ["a b", "level", "plan", "sub"].map(Box::<str>::from));
 }
 
 #[test]

@@ -124,7 +124,7 @@ async fn row(api: &Api, entity: &str, key: &str, url: RowUrl, principal: &Princi
     // What the principal may not see is not there.
     let not_found = || ApiError::new(StatusCode::NOT_FOUND, "not_found", "there is no such row");
     let row = row.ok_or_else(not_found)?;
-    let columns = visible(api, &principal, &query, |rows| rows.matches(&row))?;
+    let columns = visible(api, principal, &query, |rows| rows.matches(&row))?;
     if columns.is_empty() {
         return Err(not_found());
     }

@@ -4,6 +4,7 @@ use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use axum::http::header::COOKIE;
 use axum::http::{HeaderName, Method, Uri};
 use serde::Deserialize;
 use tidegate_identity::{
@@ -309,6 +310,12 @@ fn hook(layers: &Layers) -> Result<Option<HookSettings>, ConfigError> {
     if secret.is_empty() {
         let rule = "is needed beside identity.hook.url: by it the application knows who asks";
         return Err(layers.error("identity.hook.secret", rule));
+    }
+    // A browser sends cookies along whose page it is from, so a foreign one would come in as its visitor.
+    if headers.contains(&COOKIE) && layers.list("edge.allowed_origins").iter().any(|origin| origin == "*") {
+        return Err(
+            layers.error(key, "may have \"cookie\" only where edge.allowed_origins names the pages, and not \"*\"")
+        );
     }
     let url = endpoint("identity.hook.url", url)?;
     Ok(Some(HookSettings { url, secret: Secret::new(secret), headers, timeout, asked_max, cache_max }))

@@ -3,4 +3,11 @@
 
 mod api;
 mod cli;
+mod device;
+mod encrypted;
 mod fixture;
+mod histories;
+mod revocation;
+mod seat;
+mod stale;
+mod stalled;

@@ -53,7 +53,7 @@ impl Address {
         let info = settings.url.expose().into_connection_info().map_err(|error| address(error.to_string()))?;
         match info.addr() {
             ConnectionAddr::Tcp(..) => {}
-            ConnectionAddr::TcpTls { insecure: false, .. } => {}
+            ConnectionAddr::TcpTls { insecure: false, .. } => choose_provider(),
             ConnectionAddr::TcpTls { .. } => return Err(address("the server's certificate must be verified")),
             _ => return Err(address("only redis:// and rediss:// are known")),
         }
@@ -80,6 +80,14 @@ impl Address {
         let config = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
         let connecting = Box::pin(self.client.get_multiplexed_async_connection_with_config(&config));
         Ok(timeout(self.timeout, connecting).await.map_err(|_| Trouble::Late)??)
+    }
+}
+
+/// The library takes the process's crypto provider, and panics where there is none and the program could have more than one.
+fn choose_provider() {
+    if rustls::crypto::CryptoProvider::get_default().is_none() {
+        // Somebody else may have been faster: theirs then.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     }
 }
 

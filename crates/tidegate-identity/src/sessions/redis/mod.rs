@@ -178,8 +178,9 @@ impl Core {
         }
     }
 
+    /// A clock that was put back by more than that tells nothing of how long it is either.
     fn is_past(&self, at_ms: u64) -> bool {
-        u128::from((self.clock)().saturating_sub(at_ms)) > self.max_stale.as_millis()
+        u128::from((self.clock)().abs_diff(at_ms)) > self.max_stale.as_millis()
     }
 
     /// Nothing was missed up to now.
@@ -235,6 +236,8 @@ impl Core {
         self.metrics.gaps.fetch_add(1, Relaxed);
         let forgotten = self.held_mut().cache.empty();
         self.metrics.held.store(0, Relaxed);
+        // From the new place on nothing is missing. After a long outage those who are checked again would be refused otherwise.
+        self.prove();
         let _ = self.revocations.send(Revocation::RecheckAll);
         drop(forgotten);
     }

@@ -213,3 +213,26 @@ fn what_is_held_is_believed_for_a_time_and_that_it_ended_for_ever() {
     bench.core.prove();
     assert!(bench.core.trouble().is_none());
 }
+
+#[test]
+fn after_a_gap_who_is_checked_again_can_be_looked_up() {
+    let mut bench = bench();
+    bench.core.prove();
+    bench.now_ms.store(100_000, Relaxed);
+    assert!(matches!(bench.ask(), Asked::Refused(_)), "out of reach for too long");
+    bench.core.gap();
+    assert_eq!(bench.told.try_recv(), Ok(Revocation::RecheckAll));
+    assert!(matches!(bench.ask(), Asked::Started(..)));
+}
+
+#[test]
+fn a_clock_that_is_put_back_makes_nothing_believed_for_ever() {
+    let bench = bench();
+    bench.now_ms.store(1_000_000, Relaxed);
+    bench.core.prove();
+    bench.entry("active");
+    bench.now_ms.store(940_000, Relaxed);
+    assert!(matches!(bench.ask(), Asked::Known(_)));
+    bench.now_ms.store(939_999, Relaxed);
+    assert!(matches!(bench.ask(), Asked::Refused(_)));
+}

@@ -116,6 +116,8 @@ fn settings_of_identity_that_break_a_rule_are_named() {
     assert_snapshot!(with(".hook", "url = \"https://u:hunter2@app\"\nsecret = \"s\""), @"identity.hook.url: must have no user or password");
     assert_snapshot!(with(".hook", "headers = [\"a b\"]"), @r#"identity.hook.headers = ["a b"] (from t.toml): "a b" is no name of a header"#);
     assert_snapshot!(with(".hook", "headers = []"), @"identity.hook.headers = [] (from t.toml): must name a header: without any the application cannot tell people apart");
+    let open = "url = \"https://app.example\"\nsecret = \"s\"\n[edge]\nallowed_origins = [\"*\"]";
+    assert_snapshot!(with(".hook", open), @r#"identity.hook.headers = ["cookie"] (from default): may have "cookie" only where edge.allowed_origins names the pages, and not "*""#);
     assert_snapshot!(with(".hook", "timeout_ms = 0"), @"identity.hook.timeout_ms = 0 (from t.toml): must be between 1 and 86400000");
     assert_snapshot!(with(".limits", "user_connections = -1"), @"identity.limits.user_connections = -1 (from t.toml): must be between 0 and 268435456");
     assert_snapshot!(with(".hook", "secret = 271828"), @"identity.hook.secret (from t.toml): must be a string");
