@@ -210,6 +210,7 @@ fn what_cannot_be_measured_is_refused_with_a_reason() {
     assert!(said(&["fanout", "--backlog", "8,1000"]).contains("between 2 and 128"));
     let redis = ["revoke", "--redis", "redis://127.0.0.1:1"];
     assert!(said(&redis).contains("error: Redis: "));
+    assert!(said(&["revoke", "--redis", "rediss://127.0.0.1:1"]).contains("only redis:// is spoken"));
     assert!(said(&[&redis[..], &["--connections", "5", "--revocations", "6"]].concat()).contains("--revocations"));
     assert!(said(&[&redis[..], &["--url", "http://127.0.0.1:1"]].concat()).contains("cannot be used"));
     assert!(said(&["storm", "--drop", "0"]).contains("more than 0%"));

@@ -43,6 +43,10 @@ pub(crate) struct Sessions {
 impl Sessions {
     /// Finds Redis.
     pub(crate) fn open(url: &str) -> Result<Self, BenchError> {
+        if !url.starts_with("redis://") {
+            let rule = "--redis: only redis:// is spoken; TLS would be measured with it";
+            return Err(BenchError::Usage(rule.to_owned()));
+        }
         let connection = redis::Client::open(url)?.get_connection_with_timeout(PATIENCE)?;
         connection.set_read_timeout(Some(PATIENCE))?;
         connection.set_write_timeout(Some(PATIENCE))?;
