@@ -1,5 +1,5 @@
 //! What a million sessions take in memory, and how long the longest entry held everybody up while they came: the process's
-//! resident size before and after, then after each was revoked, then after as many others came. And what a hit costs then.
+//! resident size before and after, then after each was revoked, then after as many others came.
 //!
 //! Times are told by the clock, and by the processor time of this thread: on a machine that has something else to do
 //! the former shows that too.
@@ -13,7 +13,6 @@ mod snapshot;
 #[path = "../src/sessions/table.rs"]
 mod table;
 
-use std::sync::RwLock;
 use std::time::{Duration, Instant};
 
 use cache::Cache;
@@ -52,19 +51,6 @@ fn apply(cache: &mut Cache, sessions: impl Iterator<Item = Snapshot>) -> [Durati
     sessions.map(took).fold([Duration::ZERO; 2], |longest, took| [longest[0].max(took[0]), longest[1].max(took[1])])
 }
 
-/// Of a hit through a lock, on average; ids in no order, and those of a thousand hits made beforehand.
-fn hit(cache: &RwLock<Cache>) -> [Duration; 2] {
-    let (mut spent, mut hits) = ([Duration::ZERO; 2], 0u32);
-    for round in 0..1_000 {
-        let ids: Vec<String> = (0..1_000).map(|n| id((round + n * 1_000) * 7_919 % SESSIONS)).collect();
-        let (start, worked) = (Instant::now(), busy());
-        hits += ids.iter().map(|id| u32::from(cache.read().expect("nobody panics").get(id).is_some())).sum::<u32>();
-        spent = [spent[0] + (busy() - worked), spent[1] + start.elapsed()];
-    }
-    assert_eq!(hits, 1_000_000, "all of them are held");
-    spent.map(|spent| spent / hits)
-}
-
 fn main() {
     let before = resident_bytes();
     let mut cache = Cache::new(SESSIONS as usize, 1);
@@ -76,10 +62,6 @@ fn main() {
     };
     let longest = apply(&mut cache, (0..SESSIONS).map(|n| session(n, false)));
     report("filled", longest, cache.len());
-    let lock = RwLock::new(cache);
-    let [worked, waited] = hit(&lock);
-    println!("a hit through a read lock: {worked:?} (gate: 1 µs), {waited:?} by the clock");
-    let mut cache = lock.into_inner().expect("nobody panics");
     let longest = apply(&mut cache, (0..SESSIONS).map(|n| session(n, true)));
     report("all revoked", longest, cache.len());
     let longest = apply(&mut cache, (SESSIONS..2 * SESSIONS).map(|n| session(n, n % 2 == 0)));

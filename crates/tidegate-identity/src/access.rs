@@ -205,18 +205,19 @@ impl Authority for Access {
         if principal.kind != PrincipalKind::User {
             return Answer::Now(Ok(()));
         }
-        let stands = self.identity.sessions.check(principal);
+        let sessions = &self.identity.sessions;
         match (&principal.session, proof) {
             (Some(session), Proof::Shown(proof)) if self.identity.is_proof_required => {
                 let (identity, session) = (self.identity.clone(), session.clone());
                 let proof: Option<Box<str>> = proof.map(Into::into);
-                stands.and_then(move |key| Answer::Now(identity.prove(&session, key.as_deref(), proof.as_deref())))
+                let key = sessions.check(principal);
+                key.and_then(move |key| Answer::Now(identity.prove(&session, key.as_deref(), proof.as_deref())))
             }
             (None, Proof::Shown(_)) if self.identity.is_proof_required => {
                 let message = "a proof is needed, and without a device session there is no key to prove it with";
                 Answer::Now(Err(Refusal { code: "proof_needed", ..Refusal::unauthenticated(message) }))
             }
-            _ => stands.and_then(|_| Answer::Now(Ok(()))),
+            _ => sessions.check_alone(principal),
         }
     }
 

@@ -7,6 +7,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::{Args, Subcommand};
 use jsonwebtoken::{EncodingKey, Header};
+use pkcs8::PrivateKeyInfo;
+use rustls_pki_types::PrivatePkcs8KeyDer;
+use rustls_pki_types::pem::PemObject as _;
 use serde_json::{Map, Value, json};
 use tidegate_identity::{Algorithm, Issuer, Keys, Principal, Settings, Tokens};
 
@@ -116,13 +119,14 @@ impl Mint {
             (_, Some(file)) => file,
         };
         let wrong = |e: &dyn std::fmt::Display| format!("--private-key-file {}: {e}", file.display());
-        let pem = std::fs::read(file).map_err(|e| wrong(&e))?;
-        let read = match issuer.algorithm {
-            Algorithm::Es256 | Algorithm::Es384 => EncodingKey::from_ec_pem,
-            Algorithm::EdDsa => EncodingKey::from_ed_pem,
-            _ => EncodingKey::from_rsa_pem,
-        };
-        Ok(read(&pem).map_err(|e| wrong(&e))?)
+        let key = PrivatePkcs8KeyDer::from_pem_file(file).map_err(|e| wrong(&e))?;
+        let key = key.secret_pkcs8_der();
+        Ok(match issuer.algorithm {
+            Algorithm::Es256 | Algorithm::Es384 => EncodingKey::from_ec_der(key),
+            Algorithm::EdDsa => EncodingKey::from_ed_der(key),
+            // For RSA alone it is to be unwrapped.
+            _ => EncodingKey::from_rsa_der(PrivateKeyInfo::try_from(key).map_err(|e| wrong(&e))?.private_key),
+        })
     }
 
     /// What is given by name comes last, so that a token may also be made wrong.
@@ -218,6 +222,13 @@ fn span(text: &str) -> Result<Duration, String> {
 
 #[cfg(test)]
 mod tests {
+    use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der, PublicKeyX509Der};
+    use aws_lc_rs::rsa::KeySize;
+    use aws_lc_rs::signature::{
+        ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _, RsaKeyPair,
+    };
+    use base64::Engine as _;
+    use base64::prelude::BASE64_STANDARD;
     use clap::Parser;
     use tidegate_identity::Secret;
 
@@ -261,6 +272,53 @@ mod tests {
         assert_eq!(principal.claims["plan"], "pro");
         assert_eq!((principal.issued_at_ms, principal.expires_at_ms), (Some(1_000_000), Some(1_120_000)));
         assert_eq!(verify(1_150_000).unwrap_err().message, "the token has expired");
+    }
+
+    /// Made here: a private key that may be read is worth nothing.
+    fn pair(algorithm: Algorithm) -> (String, String) {
+        fn der<T>(key: &impl AsDer<T>) -> T {
+            key.as_der().unwrap()
+        }
+        let pem = |name: &str, der: &[u8]| {
+            let text = BASE64_STANDARD.encode(der);
+            let lines: Vec<&str> = text.as_bytes().chunks(64).map(|line| std::str::from_utf8(line).unwrap()).collect();
+            format!("-----BEGIN {name}-----\n{}\n-----END {name}-----\n", lines.join("\n"))
+        };
+        let (private, public): (Vec<u8>, PublicKeyX509Der<'_>) = match algorithm {
+            Algorithm::Es256 => {
+                let key = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap();
+                (key.to_pkcs8v1().unwrap().as_ref().to_vec(), der(key.public_key()))
+            }
+            Algorithm::EdDsa => {
+                let key = Ed25519KeyPair::generate().unwrap();
+                (key.to_pkcs8v1().unwrap().as_ref().to_vec(), der(key.public_key()))
+            }
+            _ => {
+                let key = RsaKeyPair::generate(KeySize::Rsa2048).unwrap();
+                let private: Pkcs8V1Der<'_> = der(&key);
+                (private.as_ref().to_vec(), der(key.public_key()))
+            }
+        };
+        (pem("PRIVATE KEY", &private), pem("PUBLIC KEY", public.as_ref()))
+    }
+
+    #[test]
+    fn private_keys_sign_what_their_public_keys_verify() {
+        let directory = tempfile::tempdir().unwrap();
+        let (file, runtime) = (directory.path().join("key.pem"), serve::runtime(1).unwrap());
+        for algorithm in [Algorithm::Rs256, Algorithm::Ps512, Algorithm::Es256, Algorithm::EdDsa] {
+            let (private, public) = pair(algorithm);
+            std::fs::write(&file, private).unwrap();
+            let settings =
+                Settings { issuers: vec![issuer("a", algorithm, Keys::Pem(public.clone()))], ..Settings::default() };
+            let line = ["--user", "alice", "--private-key-file", file.to_str().unwrap()];
+            let token = mint(&line, &settings, 1_000).unwrap();
+            let tokens = Tokens::alone(&settings, runtime.handle(), Arc::new(|| 1_000_000)).unwrap();
+            let principal = runtime.block_on(tokens.verify(&token, &Arc::default()).wait()).unwrap();
+            assert_eq!(&*principal.user, "alice", "{algorithm}");
+            std::fs::write(&file, public).unwrap();
+            assert!(mint(&line, &settings, 0).unwrap_err().starts_with("--private-key-file "), "{algorithm}");
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
+use tidegate_testkit::redis::Redis;
 
 fn bench(arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
@@ -178,6 +179,25 @@ fn a_soak_leaves_nothing_behind() {
 }
 
 #[test]
+fn whoever_is_revoked_in_redis_is_closed() {
+    let Some(redis) = Redis::start() else { return };
+    let url = redis.url();
+    let arguments = ["revoke", "--redis", &url, "--connections", "30", "--revocations", "12", "--rate", "50"];
+    let report = report(&arguments);
+    assert_eq!((count(&report, "closed"), count(&report, "burst_closed"), count(&report, "lost")), (12, 18, 0));
+    for key in ["", "burst_"] {
+        let [closed, ended] = ["closed_ms.p50", "ended_ms.p50"].map(|name| figure(&report, &format!("{key}{name}")));
+        assert!(0.0 < closed && closed <= ended, "{report:#}");
+        // It is read while Redis still answers, at the soonest.
+        assert!(figure(&report, &format!("{key}answered_ms.p50")) > 0.0);
+    }
+    assert_eq!(figure(&report, "closed_ms.count"), 12.0);
+    assert!(figure(&report, "burst_per_second") > 0.0 && figure(&report, "anonymous_handshake_ms.count") == 30.0);
+    let left = Command::new("redis-cli").args(["-u", &url, "DBSIZE"]).output().unwrap();
+    assert_eq!(String::from_utf8(left.stdout).unwrap().trim(), "0", "it leaves nothing behind");
+}
+
+#[test]
 fn what_cannot_be_measured_is_refused_with_a_reason() {
     let said = |arguments: &[&str]| {
         let output = bench(arguments);
@@ -188,5 +208,10 @@ fn what_cannot_be_measured_is_refused_with_a_reason() {
     assert!(said(&["echo", "--url", "ftp://127.0.0.1/"]).contains("only ws:// and http:// are spoken"));
     assert!(said(&["idle", "--connections", "1000000000"]).contains("connections fit"));
     assert!(said(&["fanout", "--backlog", "8,1000"]).contains("between 2 and 128"));
+    let redis = ["revoke", "--redis", "redis://127.0.0.1:1"];
+    assert!(said(&redis).contains("error: Redis: "));
+    assert!(said(&["revoke", "--redis", "rediss://127.0.0.1:1"]).contains("only redis:// is spoken"));
+    assert!(said(&[&redis[..], &["--connections", "5", "--revocations", "6"]].concat()).contains("--revocations"));
+    assert!(said(&[&redis[..], &["--url", "http://127.0.0.1:1"]].concat()).contains("cannot be used"));
     assert!(said(&["storm", "--drop", "0"]).contains("more than 0%"));
 }

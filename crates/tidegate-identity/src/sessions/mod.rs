@@ -71,12 +71,18 @@ struct Inner {
     clock: Clock,
 }
 
-/// A session as it is known.
+/// A session as a look-up found it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Record {
     user: Box<str>,
     public_key: Arc<str>,
     is_revoked: bool,
+}
+
+impl Record {
+    fn known(&self) -> Known<'_> {
+        Known { user: &self.user, public_key: &self.public_key, is_revoked: self.is_revoked }
+    }
 }
 
 impl From<Known<'_>> for Record {
@@ -131,8 +137,18 @@ impl Sessions {
     /// Whether a principal's session is known, its own and not revoked, and neither its user nor its tenant is: the public
     /// key of the session, where it has one. Only users have sessions.
     pub fn check(&self, principal: &Principal) -> Answer<Option<Arc<str>>> {
+        self.checked(principal, |session| Some(session.public_key.into()))
+    }
+
+    /// The same for whoever needs no key.
+    pub fn check_alone(&self, principal: &Principal) -> Answer<()> {
+        self.checked(principal, |_| ())
+    }
+
+    /// What is wanted of a session that stands, and the default where there need be none.
+    fn checked<T: Default + Send + 'static>(&self, principal: &Principal, of: fn(Known<'_>) -> T) -> Answer<T> {
         if principal.kind != PrincipalKind::User {
-            return Answer::Now(Ok(None));
+            return Answer::Now(Ok(T::default()));
         }
         if self.0.embedded.is_marked(principal) {
             return Answer::Now(Err(Refusal::revoked()));
@@ -140,11 +156,23 @@ impl Sessions {
         let Some(session) = &principal.session else {
             return Answer::Now(match self.0.is_required {
                 true => Err(Refusal::unauthenticated("the token names no device session")),
-                false => Ok(None),
+                false => Ok(T::default()),
             });
         };
+        // Nothing is copied of a session that is held: this is what nearly everybody meets.
+        let at_once =
+            |redis: &RedisSessions| redis.held(session, |known| judge(known, &principal.user).map(|()| of(known)));
+        if let Some(judged) = self.0.redis.as_ref().and_then(at_once) {
+            return Answer::Now(judged);
+        }
         let (user, is_required) = (Arc::clone(&principal.user), self.0.is_required);
-        self.ask(session).and_then(move |record| Answer::Now(judge(record, &user, is_required)))
+        self.ask(session).and_then(move |record| {
+            Answer::Now(match record {
+                Some(record) => judge(record.known(), &user).map(|()| of(record.known())),
+                None if is_required => Err(Refusal::unauthenticated("there is no such session")),
+                None => Ok(T::default()),
+            })
+        })
     }
 
     /// What is known about a session.
@@ -232,13 +260,13 @@ async fn open(file: &Path, runtime: &Handle) -> Result<Embedded, SessionsError> 
     opened.map_err(|error| SessionsError::Open(error.to_string()))
 }
 
-/// Whether a session lets its user in, and with what key.
-fn judge(record: Option<Record>, user: &str, is_required: bool) -> Result<Option<Arc<str>>, Refusal> {
-    match record {
-        None if is_required => Err(Refusal::unauthenticated("there is no such session")),
-        None => Ok(None),
-        Some(record) if record.is_revoked => Err(Refusal::revoked()),
-        Some(record) if &*record.user != user => Err(Refusal::unauthenticated("the session is another user's")),
-        Some(record) => Ok(Some(record.public_key)),
+/// Whether a session lets its user in.
+fn judge(session: Known<'_>, user: &str) -> Result<(), Refusal> {
+    if session.is_revoked {
+        Err(Refusal::revoked())
+    } else if session.user != user {
+        Err(Refusal::unauthenticated("the session is another user's"))
+    } else {
+        Ok(())
     }
 }

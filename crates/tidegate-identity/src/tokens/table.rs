@@ -7,6 +7,8 @@ use aws_lc_rs::rsa;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ED25519, ParsedPublicKey};
 use http::Uri;
 use jsonwebtoken::DecodingKey;
+use rustls_pki_types::SubjectPublicKeyInfoDer;
+use rustls_pki_types::pem::PemObject as _;
 use tokio::runtime::Handle;
 
 use super::claims::{Expected, Rules};
@@ -19,8 +21,6 @@ use crate::{Algorithm, Clock, Issuer, Keys, Principal, Settings};
 
 /// Of an RSA key's modulus: what is verified at all.
 const RSA_BYTES: RangeInclusive<usize> = 256..=1024;
-/// Before the key itself in PEM. A private key or a certificate begins otherwise.
-const PEM_BEGIN: &str = "-----BEGIN PUBLIC KEY-----";
 
 /// Why no tokens can be verified.
 #[derive(Debug, thiserror::Error)]
@@ -174,18 +174,17 @@ fn check(issuer: &Issuer) -> Result<(), Wrong> {
 }
 
 fn public_key(pem: &str, algorithm: Algorithm) -> Result<DecodingKey, Wrong> {
-    if !pem.trim_start().starts_with(PEM_BEGIN) {
-        return Err(("public_key_file", "is no public key in PEM: it begins with -----BEGIN PUBLIC KEY-----"));
+    let key = SubjectPublicKeyInfoDer::from_pem_slice(pem.as_bytes())
+        .map_err(|_| ("public_key_file", "is no public key in PEM: it begins with -----BEGIN PUBLIC KEY-----"))?;
+    if !fits(&key, algorithm) {
+        let rule = "is no key of this algorithm (RSA of 2048 to 8192 bits, P-256, P-384 or Ed25519)";
+        return Err(("public_key_file", rule));
     }
-    let read = match algorithm {
-        Algorithm::Es256 | Algorithm::Es384 => DecodingKey::from_ec_pem,
-        Algorithm::EdDsa => DecodingKey::from_ed_pem,
-        _ => DecodingKey::from_rsa_pem,
-    };
-    read(pem.as_bytes())
-        .ok()
-        .filter(|key| key.try_get_as_bytes().is_ok_and(|bytes| fits(bytes, algorithm)))
-        .ok_or(("public_key_file", "is no key of this algorithm (RSA of 2048 to 8192 bits, P-256, P-384 or Ed25519)"))
+    Ok(match algorithm {
+        Algorithm::Es256 | Algorithm::Es384 => DecodingKey::from_ec_der(&key),
+        Algorithm::EdDsa => DecodingKey::from_ed_der(&key),
+        _ => DecodingKey::from_rsa_der(&key),
+    })
 }
 
 fn fits(key: &[u8], algorithm: Algorithm) -> bool {

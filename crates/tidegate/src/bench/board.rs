@@ -20,6 +20,8 @@ pub(crate) struct Board {
     pub(crate) failed: AtomicU64,
     /// Ended by the server, or broken, once they were ready.
     pub(crate) lost: AtomicU64,
+    /// Closed by the server for the reason that is waited for, to the end of the connection.
+    pub(crate) ended: AtomicU64,
     /// Messages and events received by connections that are ready.
     pub(crate) messages: AtomicU64,
     /// Reads that brought some.
@@ -90,6 +92,18 @@ pub(crate) struct Samples {
     pub(crate) latencies: Vec<Vec<u32>>,
     /// Round trips, in nanoseconds.
     pub(crate) trips: Vec<u64>,
+    /// Connections that were closed as was waited for.
+    pub(crate) ends: Vec<End>,
+}
+
+/// A connection that the server closed, in nanoseconds of the run's clock.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct End {
+    pub(crate) number: u32,
+    /// When its close frame was read.
+    pub(crate) closed: u64,
+    /// When nothing more came.
+    pub(crate) ended: u64,
 }
 
 impl Samples {
@@ -98,6 +112,7 @@ impl Samples {
         self.readies.extend(other.readies);
         self.opened.extend(other.opened);
         self.trips.extend(other.trips);
+        self.ends.extend(other.ends);
         for (number, latencies) in other.latencies.into_iter().enumerate() {
             self.of(number).extend(latencies);
         }

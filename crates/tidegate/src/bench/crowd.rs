@@ -1,6 +1,7 @@
 //! Many connections to one server, on a few threads, as one thing.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -95,32 +96,33 @@ impl Crowd {
         let began = Instant::now();
         let wanted = read(&self.board.ready) + count as u64;
         self.open(count, per_second);
-        self.wait("connections ready", wanted, patience, progress)?;
+        self.wait("connections ready", |board| &board.ready, wanted, patience, progress)?;
         Ok(began.elapsed())
     }
 
-    /// Until so many are ready. `patience` is for one to become so, not for all.
+    /// Until so many are counted. `patience` is for one of them, not for all.
     pub(crate) fn wait(
         &self,
         what: &'static str,
+        counter: impl Fn(&Board) -> &AtomicU64,
         wanted: u64,
         patience: Duration,
         progress: &Progress,
     ) -> Result<(), BenchError> {
         let (mut most, mut since) = (0, Instant::now());
         loop {
-            let ready = read(&self.board.ready);
-            if ready >= wanted {
+            let count = read(counter(&self.board));
+            if count >= wanted {
                 return Ok(());
             }
-            if ready > most {
-                (most, since) = (ready, Instant::now());
+            if count > most {
+                (most, since) = (count, Instant::now());
             }
             if since.elapsed() > patience {
                 let trouble = self.board.first_trouble().unwrap_or_else(|| "nothing was said".to_owned());
-                return Err(BenchError::Stuck { what, got: ready, wanted, trouble });
+                return Err(BenchError::Stuck { what, got: count, wanted, trouble });
             }
-            progress.say(|| format!("{ready} of {wanted} {what}, {} refused", read(&self.board.refused)));
+            progress.say(|| format!("{count} of {wanted} {what}, {} refused", read(&self.board.refused)));
             std::thread::sleep(LOOK);
         }
     }

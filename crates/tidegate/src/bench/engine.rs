@@ -13,7 +13,7 @@ use mio::{Events, Interest, Poll, Token};
 use socket2::SockRef;
 use tidegate_ws::{OpCode, write_masked};
 
-use super::board::{Board, Samples, Tally, add, read};
+use super::board::{Board, End, Samples, Tally, add, read};
 use super::connection::{Broken, Came, MASK, Wire};
 use super::marker::{Clock, Mark, Marks};
 use super::opening::{BACK_NANOS, Opening};
@@ -188,10 +188,10 @@ impl Engine {
         let mut conn = self.conns.get_mut(at)?.take()?;
         let _ = self.poll.registry().deregister(&mut conn.stream);
         self.free.push(at);
-        if conn.phase == Phase::Ready {
-            self.board.ready.fetch_sub(1, Relaxed);
-        } else {
-            self.opening.under_way -= 1;
+        match conn.phase {
+            Phase::Ready => drop(self.board.ready.fetch_sub(1, Relaxed)),
+            Phase::Closing => {}
+            Phase::Connecting | Phase::Asked | Phase::Subscribing => self.opening.under_way -= 1,
         }
         Some(conn)
     }
@@ -273,6 +273,9 @@ impl Engine {
         let now = self.clock.nanos();
         let published = read(&self.board.published);
         let Some(conn) = self.conns.get_mut(at).and_then(Option::as_mut) else { return false };
+        if conn.phase == Phase::Closing {
+            return true;
+        }
         let (plan, tally, samples, marks) = (&self.plan, &mut self.tally, &mut self.samples, &self.marks);
         let mut turn = Turn::default();
         let before = tally.messages;
@@ -330,6 +333,17 @@ impl Engine {
         }
         let sent = if out.is_empty() { Ok(()) } else { conn.send(&out) };
         match (fed, sent) {
+            (Err(Broken::Closed(why)), _)
+                if conn.phase == Phase::Ready && plan.end.is_some_and(|reason| why.contains(reason)) =>
+            {
+                (conn.phase, conn.since) = (Phase::Closing, now);
+                self.board.ready.fetch_sub(1, Relaxed);
+                out.clear();
+                write_masked(OpCode::Close, &[], MASK, &mut out);
+                // Where the server is gone already, the next read says so.
+                let _ = conn.send(&out);
+                return true;
+            }
             (Err(Broken::Closed(why)), _) => self.end(at, &format!("closed by the server with {why}")),
             (Err(broken), _) => self.end(at, &broken.to_string()),
             (_, Err(error)) => self.end(at, &error.to_string()),
@@ -352,9 +366,14 @@ impl Engine {
         self.opening.comes_back(conn.number, self.clock.nanos() + wait);
     }
 
-    /// It comes back in a second.
+    /// It comes back in a second, unless its end was waited for.
     fn end(&mut self, at: usize, why: &str) {
         let Some(conn) = self.remove(at) else { return };
+        if conn.phase == Phase::Closing {
+            add(&self.board.ended, 1);
+            let (number, closed, ended) = (conn.number, conn.since, self.clock.nanos());
+            return self.samples.ends.push(End { number, closed, ended });
+        }
         let was_ready = conn.phase == Phase::Ready;
         add(if was_ready { &self.board.lost } else { &self.board.failed }, 1);
         self.board.trouble(|| format!("{} connection: {why}", if was_ready { "a ready" } else { "an opening" }));
@@ -365,7 +384,7 @@ impl Engine {
     fn sweep(&mut self, now: u64) {
         for at in 0..self.conns.len() {
             let late = self.conns[at].as_ref();
-            if late.is_some_and(|conn| conn.phase != Phase::Ready && now - conn.begun > READY_NANOS_MAX) {
+            if late.is_some_and(|conn| conn.phase < Phase::Ready && now - conn.begun > READY_NANOS_MAX) {
                 self.end(at, "not ready in time");
             }
         }

@@ -8,6 +8,7 @@
 //! options ─► modes ─► crowd (threads) ─► engine ─► connection ─► tidegate-ws
 //!              │        └─ board, samples ◄─┘ marks: when a message was sent
 //!              ├─ publish: sends by the clock, never waits before it sends the next
+//!              ├─ revoker: sessions in Redis, for a crowd that shows tokens
 //!              ├─ target, started: the server; bare: the loop of send() to compare with
 //!              └─ report: a line, a table, JSON;  page: docs/benchmarks.md
 //! ```
@@ -33,6 +34,7 @@ mod plan;
 mod proc;
 mod publish;
 mod report;
+mod revoker;
 mod socket;
 mod started;
 mod stats;
@@ -57,6 +59,10 @@ pub(crate) enum BenchError {
     Seed(String),
     #[error("publishing: {0}")]
     Publisher(String),
+    #[error("Redis: {0}")]
+    Redis(#[from] redis::RedisError),
+    #[error("a token was not signed: {0}")]
+    Token(#[from] jsonwebtoken::errors::Error),
     #[error("{0}")]
     Failed(String),
     #[error(transparent)]
@@ -77,6 +83,7 @@ pub(crate) fn run(mode: &Mode) -> Result<(), BenchError> {
         Mode::Live(options) => options.common.clone(),
         Mode::Storm(options) => options.common.clone(),
         Mode::Soak(options) => options.common.clone(),
+        Mode::Revoke(options) => options.common.clone(),
     };
     let report = measured(mode)?;
     tell(&report, &common)?;
@@ -91,6 +98,7 @@ fn measured(mode: &Mode) -> Result<Report, BenchError> {
         Mode::Live(options) => modes::live::run(options),
         Mode::Storm(options) => modes::storm::run(options),
         Mode::Soak(options) => modes::soak::run(options),
+        Mode::Revoke(options) => modes::revoke::run(options),
         Mode::All(_) | Mode::BareServer => Err(BenchError::Usage("not one run".to_owned())),
     }
 }

@@ -48,9 +48,17 @@ At rate 0 each connection sends again as soon as its answer is there.")]
 
 The exit status is 1 where memory grows or a descriptor is left.")]
     Soak(Soak),
+    /// Device sessions are revoked in Redis: how long until the connections that are bound to them are closed
+    #[command(after_help = "Examples:
+  tidegate bench revoke --redis redis://127.0.0.1:6379
+  tidegate bench revoke --redis redis://127.0.0.1:6379 --connections 10000 --revocations 1000 --json revoke.json
+
+What is written there has names of its own (tidegate-bench:…) and is removed at the end. Redis 7.0 or later is needed.")]
+    Revoke(Revoke),
     /// A list of runs, written as a page
     #[command(after_help = "Examples:
   tidegate bench all --out docs/benchmarks.md
+  tidegate bench all --redis redis://127.0.0.1:6379
   tidegate bench all --quick --out - --with nchan=nchan-fanout.json --with nchan=nchan-idle.json")]
     All(All),
     /// The loop of `send()` that servers are compared with
@@ -240,6 +248,24 @@ pub(crate) struct Soak {
 }
 
 #[derive(Debug, Clone, Args)]
+pub(crate) struct Revoke {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    /// Where the sessions are: redis://host:port/database
+    #[arg(long, value_name = "URL")]
+    pub(crate) redis: String,
+    /// Each with a token and a session of its own
+    #[arg(long, default_value_t = 10_000)]
+    pub(crate) connections: usize,
+    /// Sessions revoked one after the other; all that are left then go at once
+    #[arg(long, default_value_t = 1_000)]
+    pub(crate) revocations: usize,
+    /// Of them a second
+    #[arg(long, default_value_t = 100.0)]
+    pub(crate) rate: f64,
+}
+
+#[derive(Debug, Clone, Args)]
 pub(crate) struct All {
     /// The page; - for standard output
     #[arg(long, default_value = "-")]
@@ -250,6 +276,9 @@ pub(crate) struct All {
     /// The program to start as a server, instead of this one
     #[arg(long, value_name = "FILE")]
     pub(crate) server: Option<PathBuf>,
+    /// A Redis to revoke sessions in; without one that is not measured
+    #[arg(long, value_name = "URL")]
+    pub(crate) redis: Option<String>,
     /// Another server's results, as name=file.json; may be given again
     #[arg(long = "with", value_name = "NAME=FILE", value_parser = named)]
     pub(crate) rivals: Vec<(String, PathBuf)>,

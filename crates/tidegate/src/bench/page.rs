@@ -37,6 +37,10 @@ struct Line {
     mode: Mode,
 }
 
+/// With a Redis.
+const REVOKE: &str = "revoke --connections 10000 --revocations 1000";
+const QUICK_REVOKE: &str = "revoke --connections 40 --revocations 10";
+
 /// What servers are compared by, for each mode: the key in the results and its name.
 const COMPARED: [(&str, &[(&str, &str)]); 4] = [
     (
@@ -85,13 +89,16 @@ const COMPARED: [(&str, &[(&str, &str)]); 4] = [
 pub(crate) fn run(all: &All) -> Result<(), BenchError> {
     let rivals = all.rivals.iter().map(|(name, file)| Ok((name.clone(), read(file)?)));
     let rivals: Vec<(String, Value)> = rivals.collect::<Result<_, BenchError>>()?;
-    let runs: &[&str] = if all.quick { &QUICK_RUNS } else { &RUNS };
+    let (runs, revoke): (&[&str], _) = if all.quick { (&QUICK_RUNS, QUICK_REVOKE) } else { (&RUNS, REVOKE) };
+    let plain = runs.iter().map(|run| (*run, None));
+    let runs = plain.chain(all.redis.as_deref().map(|redis| (revoke, Some(["--redis", redis]))));
     let mut done = Vec::new();
-    for run in runs {
+    for (run, redis) in runs {
         let command = format!("tidegate bench {run}");
         eprintln!("{command}");
         let server = all.server.iter().flat_map(|server| ["--server".into(), server.clone().into_os_string()]);
-        let words = ["bench"].into_iter().chain(run.split(' ')).map(Into::into).chain(server);
+        let words = ["bench"].into_iter().chain(run.split(' ')).chain(redis.into_iter().flatten());
+        let words = words.map(Into::into).chain(server);
         let line = Line::try_parse_from(words).map_err(|error| BenchError::Usage(error.to_string()))?;
         match measured(&line.mode) {
             Ok(report) => done.push((command, Ok(report))),
@@ -116,7 +123,8 @@ fn page(done: &[(String, Result<Report, String>)], rivals: &[(String, Value)]) -
     let fact = |name: &str| machine[name].as_str().map_or_else(|| machine[name].to_string(), str::to_owned);
     let mut out = format!(
         "# Benchmarks\n\nWritten by `tidegate bench all` on {}, version {} ({} build). Server and clients share one machine: {} \
-         cores, {}, {} MiB, Linux {}. Every figure can be had again by the command above its table.\n",
+         cores, {}, {} MiB, Linux {}. Every figure can be had again by the command above its table; `revoke` needs `--redis` beside, and counts from just \
+         before the revoked snapshot is sent there to the client's read of the close frame.\n",
         date(),
         env!("CARGO_PKG_VERSION"),
         if cfg!(debug_assertions) { "debug" } else { "release" },
@@ -200,6 +208,10 @@ mod tests {
     fn every_run_of_the_page_is_a_command() {
         for run in RUNS.iter().chain(&QUICK_RUNS) {
             Line::try_parse_from(["bench"].into_iter().chain(run.split(' '))).map(drop).unwrap();
+        }
+        for run in [REVOKE, QUICK_REVOKE] {
+            let words = ["bench"].into_iter().chain(run.split(' ')).chain(["--redis", "redis://127.0.0.1"]);
+            Line::try_parse_from(words).map(drop).unwrap();
         }
     }
 

@@ -1,6 +1,7 @@
 //! What each connection of a crowd says and waits for.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use tidegate_ws::handshake;
 
@@ -23,6 +24,8 @@ pub(crate) struct Plan {
     pub(crate) host: String,
     pub(crate) path: String,
     pub(crate) headers: Vec<(String, String)>,
+    /// What each connection has as its `Authorization`, by its number; those past the end have none.
+    pub(crate) credentials: Arc<[String]>,
     pub(crate) transport: Transport,
     /// Sent as the body of a `POST`; without it the request is a `GET`. Not for WebSockets.
     pub(crate) body: Option<String>,
@@ -36,21 +39,45 @@ pub(crate) struct Plan {
     pub(crate) keeps: bool,
     /// What is sent and comes back, with `{mark}` in it.
     pub(crate) echo: Option<String>,
+    /// The reason in the close frame that is waited for: such a close is answered and timed, and the connection does not
+    /// come back.
+    pub(crate) end: Option<&'static str>,
 }
 
 impl Plan {
+    /// A WebSocket that says and waits for nothing.
+    pub(crate) fn new(address: SocketAddr, host: String, path: String, headers: Vec<(String, String)>) -> Self {
+        Self {
+            address,
+            host,
+            path,
+            headers,
+            credentials: Arc::default(),
+            transport: Transport::WebSocket,
+            body: None,
+            hello: None,
+            ready: None,
+            groups: 1,
+            keeps: false,
+            echo: None,
+            end: None,
+        }
+    }
+
     /// The request that opens connection `number`.
     pub(crate) fn request(&self, number: u32) -> Vec<u8> {
         let path = self.fill(&self.path, number);
+        let credentials = self.credentials.get(number as usize).map(|value| ("Authorization", &**value));
+        let headers = self.headers.iter().map(|(name, value)| (&**name, &**value)).chain(credentials);
         if self.transport == Transport::WebSocket {
-            let headers: Vec<(&str, &str)> = self.headers.iter().map(|(name, value)| (&**name, &**value)).collect();
+            let headers: Vec<(&str, &str)> = headers.collect();
             return handshake::request(&self.host, &path, KEY, &headers).into_bytes();
         }
         let body = self.body.as_ref().map(|body| self.fill(body, number));
         let method = if body.is_some() { "POST" } else { "GET" };
         let accept = if self.transport == Transport::Lines { "application/x-ndjson" } else { "text/event-stream" };
         let mut request = format!("{method} {path} HTTP/1.1\r\nHost: {}\r\nAccept: {accept}\r\n", self.host);
-        for (name, value) in &self.headers {
+        for (name, value) in headers {
             request.push_str(&format!("{name}: {value}\r\n"));
         }
         if let Some(body) = &body {

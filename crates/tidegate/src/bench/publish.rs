@@ -341,15 +341,13 @@ fn write_all(stream: &mut TcpStream, mut bytes: &[u8]) -> Result<(), BenchError>
 /// The handshake of the one that publishes by messages.
 fn upgrade(stream: &mut TcpStream, publishing: &Publishing) -> Result<Wire, BenchError> {
     let Publishing { address, host, path, headers, .. } = publishing.clone();
-    let transport = Transport::WebSocket;
-    let (body, hello, ready, echo) = (None, None, None, None);
-    let plan = Plan { address, host, path, headers, transport, body, hello, ready, groups: 1, keeps: false, echo };
+    let plan = Plan::new(address, host, path, headers);
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.write_all(&plan.request(0))?;
     let (mut wire, mut status, mut buffer) = (Wire::new(), None, [0; 4096]);
     while status.is_none() {
         let read = stream.read(&mut buffer)?;
-        let fed = wire.feed(transport, &mut buffer[..read], &mut Vec::new(), |came| {
+        let fed = wire.feed(plan.transport, &mut buffer[..read], &mut Vec::new(), |came| {
             if let Came::Head { status: came, .. } = came {
                 status = Some(came);
             }

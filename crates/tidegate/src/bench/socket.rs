@@ -12,12 +12,15 @@ use super::connection::Wire;
 /// Of this machine's addresses, to have more ports than one has: 127.0.0.2 and up.
 const SOURCES: u32 = 32;
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+/// In the order in which they come.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd)]
 pub(super) enum Phase {
     Connecting,
     Asked,
     Subscribing,
     Ready,
+    /// The close frame that was waited for has come.
+    Closing,
 }
 
 pub(super) struct Conn {
@@ -26,7 +29,7 @@ pub(super) struct Conn {
     pub(super) number: u32,
     pub(super) phase: Phase,
     pub(super) stalled: bool,
-    /// When it was begun; once the handshake is done, when that was.
+    /// When it was begun; once the handshake is done, when that was; once it closes, when the close frame came.
     pub(super) since: u64,
     pub(super) begun: u64,
     /// What the socket did not take at once.

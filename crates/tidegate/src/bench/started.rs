@@ -1,7 +1,9 @@
 //! Servers that the bench starts: each has a directory of its own, and both go when the bench does.
 
+use std::fs::DirBuilder;
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, PoisonError};
@@ -50,13 +52,14 @@ pub(crate) struct Started {
 
 impl Started {
     /// A Tidegate: this program or the one that is named, on a free port.
-    pub(crate) fn gateway(common: &Common, bounds: Bounds) -> Result<Self, BenchError> {
+    /// `tables` come last in the bench's own configuration.
+    pub(crate) fn gateway(common: &Common, bounds: Bounds, tables: &str) -> Result<Self, BenchError> {
         let directory = scratch()?;
         let program = common.server.clone().map_or_else(std::env::current_exe, Ok)?;
         let config = directory.join("tidegate.toml");
         match &common.server_config {
             Some(own) => drop(std::fs::copy(own, &config)?),
-            None => std::fs::write(&config, format!("{CONFIG}{}", bounds.lines()))?,
+            None => std::fs::write(&config, format!("{CONFIG}{}{tables}", bounds.lines()))?,
         }
         let mut command = Command::new(program);
         command.args(["serve", "--listen", "127.0.0.1:0", "--config"]).arg(config);
@@ -141,7 +144,8 @@ fn scratch() -> std::io::Result<PathBuf> {
     }
     let nth = NTH.fetch_add(1, Ordering::Relaxed);
     let path = all.join(format!("{DIRECTORY}{}-{nth}", std::process::id()));
-    std::fs::create_dir(&path)?;
+    // What is written there may hold secrets.
+    DirBuilder::new().mode(0o700).create(&path)?;
     Ok(path)
 }
 

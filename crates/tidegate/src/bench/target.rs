@@ -33,7 +33,12 @@ pub(crate) struct Target {
 impl Target {
     /// Finds the server, or starts one with these bounds.
     pub(crate) fn open(common: &Common, bounds: Bounds) -> Result<Self, BenchError> {
-        let started = if common.url.is_none() { Some(Started::gateway(common, bounds)?) } else { None };
+        Self::open_with(common, bounds, "")
+    }
+
+    /// The same; one that is started has these tables in its configuration beside the bench's.
+    pub(crate) fn open_with(common: &Common, bounds: Bounds, tables: &str) -> Result<Self, BenchError> {
+        let started = if common.url.is_none() { Some(Started::gateway(common, bounds, tables)?) } else { None };
         let url = match (&common.url, &started) {
             (Some(url), _) => url.clone(),
             (None, Some(started)) => format!("http://{}", started.address),
@@ -89,17 +94,11 @@ impl Target {
         let ready = Some(r#""op":"ready""#.to_owned());
         let common = &self.common;
         let plan = Plan {
-            address: self.address,
-            host: self.host.clone(),
-            path: self.path.clone(),
-            headers: self.headers.clone(),
-            transport: Transport::WebSocket,
-            body: None,
             hello: common.subscribe.clone(),
             ready: common.ready.clone(),
             groups,
             keeps,
-            echo: None,
+            ..Plan::new(self.address, self.host.clone(), self.path.clone(), self.headers.clone())
         };
         match self.protocol {
             Protocol::Ws => plan,

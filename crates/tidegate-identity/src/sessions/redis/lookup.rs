@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use tokio::sync::watch;
 
 use super::connect::Trouble;
-use super::{Begin, Core, Flight, Record};
+use super::{Begin, Core, Flight, Known, Record};
 use crate::Refusal;
 use crate::sessions::cache::Finished;
 use crate::sessions::snapshot::Snapshot;
@@ -65,16 +65,20 @@ pub(super) async fn outcome(mut outcomes: Outcomes) -> Outcome {
 }
 
 impl Core {
+    /// What `of` makes of a session that is held; `None` where nothing is, or it cannot be believed.
+    pub(super) fn believed<T>(&self, id: &str, of: impl FnOnce(Known<'_>) -> T) -> Option<T> {
+        let held = self.held();
+        let known = held.cache.get(id)?;
+        // What ended does not come back, whatever was missed.
+        (known.is_revoked || self.trouble().is_none()).then(|| of(known))
+    }
+
     /// Somebody asks for a session.
     pub(super) fn ask(&self, id: &Arc<str>) -> Asked {
-        let trouble = self.trouble();
-        if let Some(known) = self.held().cache.get(id) {
-            // What ended does not come back, whatever was missed.
-            if known.is_revoked || trouble.is_none() {
-                return Asked::Known(known.into());
-            }
+        if let Some(record) = self.believed(id, |known| known.into()) {
+            return Asked::Known(record);
         }
-        if let Some(trouble) = trouble {
+        if let Some(trouble) = self.trouble() {
             return Asked::Refused(trouble);
         }
         let mut held = self.held_mut();

@@ -36,7 +36,7 @@ use self::hashes::Hashes;
 use self::lookup::{Asked, Outcomes};
 use self::reply::Entry;
 use self::subscriber::Subscriber;
-use super::cache::{Applied, Begin, Cache, Flight};
+use super::cache::{Applied, Begin, Cache, Flight, Known};
 use super::snapshot::decode;
 use super::{Record, SessionMetrics};
 use crate::{Answer, Clock, RedisSettings, Refusal, Revocation, SessionsError, SessionsSettings};
@@ -109,6 +109,11 @@ impl RedisSessions {
         let mut proven = core.proven.subscribe();
         let _ = tokio::time::timeout(settings.lookup_timeout, proven.wait_for(Option::is_some)).await;
         Ok(Self { core, hashes: Arc::new(hashes), lookups: TaskTracker::new(), runtime, _following: following })
+    }
+
+    /// What `of` makes of a session that is held, if what is held can be believed. The sessions are locked meanwhile.
+    pub(super) fn held<T>(&self, id: &str, of: impl FnOnce(Known<'_>) -> T) -> Option<T> {
+        self.core.believed(id, of)
     }
 
     /// What is known about a session, asked for where need be; `None` if there is no such session.

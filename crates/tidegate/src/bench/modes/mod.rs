@@ -4,5 +4,6 @@ pub(super) mod echo;
 pub(super) mod fanout;
 pub(super) mod idle;
 pub(super) mod live;
+pub(super) mod revoke;
 pub(super) mod soak;
 pub(super) mod storm;

@@ -66,7 +66,7 @@ pub(crate) fn run(options: &Soak) -> Result<Report, BenchError> {
         // As at every other reading: all are there, and all read.
         crowd.stall(0.0);
         crowd.bring_back(count);
-        crowd.wait("connections back", count as u64, patience(common), &progress)?;
+        crowd.wait("connections back", |board| &board.ready, count as u64, patience(common), &progress)?;
         std::thread::sleep(SETTLE);
         samples.push((read(&crowd.board.begun) as f64, server.resident_kib() as f64));
     }

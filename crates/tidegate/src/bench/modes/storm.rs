@@ -49,7 +49,7 @@ pub(crate) fn run(options: &Storm) -> Result<Report, BenchError> {
     // Whoever began in the storm counts, also if it took longer than the storm.
     let (board, asked) = (&probes.board, read(&probes.board.begun));
     let ended = read(&board.failed) + read(&board.refused) + read(&board.lost);
-    probes.wait("probes ready", asked.saturating_sub(ended), patience(common), &progress)?;
+    probes.wait("probes ready", |board| &board.ready, asked.saturating_sub(ended), patience(common), &progress)?;
     let storm = probes.take();
     let cut = (count as f64 * options.drop) as u64;
     let about = format!(
@@ -86,7 +86,7 @@ fn all_back(
     while read(&crowd.board.ready) >= count && began.elapsed() < Duration::from_secs(1) {
         std::thread::sleep(Duration::from_millis(1));
     }
-    crowd.wait("connections back", count, patience, progress)?;
+    crowd.wait("connections back", |board| &board.ready, count, patience, progress)?;
     let back = began.elapsed();
     while began.elapsed() < STORM_MIN {
         std::thread::sleep(LOOK);
