@@ -10,13 +10,11 @@ use tokio::sync::broadcast;
 
 use crate::fetch::{Fetch, FetchError};
 use crate::hook::Hook;
+use crate::said::ANONYMOUS;
 use crate::{
     Answer, Authority, Clock, Credential, HookMetrics, Permissions, Principal, PrincipalKind, Proof, Proofs, Refusal,
     Revocation, Secret, SessionStore, Sessions, SessionsError, Settings, Shown, Tokens, TokensError, WriteScope,
 };
-
-/// The tenant that all strangers share, in entities that have a tenant column; and the role that they have.
-const ANONYMOUS: &str = "anonymous";
 
 /// Why identity cannot be had as configured.
 #[derive(Debug, thiserror::Error)]

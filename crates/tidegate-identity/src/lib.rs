@@ -32,6 +32,7 @@ mod hook;
 mod permissions;
 mod principal;
 mod proof;
+mod said;
 mod secret;
 mod sessions;
 mod settings;

@@ -6,19 +6,12 @@ use http::StatusCode;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
-use tidegate_model::Tenant;
 
 use super::Verdict;
+use crate::said::{ANONYMOUS, NAME_BYTES_MAX, ROLE_BYTES_MAX, ROLES_MAX, is_name, kept, roles as roles_of, tenant};
 use crate::{Principal, PrincipalKind, Refusal};
 
-/// Longest name of a user, tenant or session, in bytes.
-const NAME_BYTES_MAX: usize = 256;
-const ROLES_MAX: usize = 64;
-const ROLE_BYTES_MAX: usize = 64;
 const CLAIMS_BYTES_MAX: usize = 8 << 10;
-/// Who is meant by these is not the application's to say.
-const RESERVED_ROLES: [&str; 2] = ["*", "anonymous"];
-
 /// A clear answer.
 pub(super) struct Said {
     pub(super) verdict: Verdict,
@@ -64,23 +57,24 @@ pub(super) fn read(status: StatusCode, body: &[u8], named: &[Box<str>], asked_ms
 fn somebody(body: &[u8], named: &[Box<str>], asked_ms: u64) -> Result<Said, String> {
     let said: Somebody<'_> = serde_json::from_slice(body)
         .map_err(|error| format!("the answer is not as agreed: line {}, column {}", error.line(), error.column()))?;
-    let is_name = |text: &String| !text.trim().is_empty() && text.len() <= NAME_BYTES_MAX;
-    let names = [("user", Some(&said.user)), ("tenant", said.tenant.as_ref()), ("session", said.session.as_ref())];
+    let names = [("user", Some(&said.user)), ("session", said.session.as_ref())];
     if let Some((field, _)) = names.iter().find(|(_, text)| text.is_some_and(|text| !is_name(text))) {
         return Err(format!("`{field}` in the answer is empty or longer than {NAME_BYTES_MAX} bytes"));
     }
-    if said.roles.len() > ROLES_MAX || said.roles.iter().any(|role| role.len() > ROLE_BYTES_MAX) {
-        return Err(format!(
-            "`roles` in the answer are more than {ROLES_MAX} or one is longer than {ROLE_BYTES_MAX} bytes"
-        ));
-    }
-    let roles = said.roles.iter().map(String::as_str).filter(|role| !role.is_empty() && !RESERVED_ROLES.contains(role));
+    let tenant = said.tenant.as_deref().map(|name| {
+        let rule = || format!("`tenant` in the answer is empty, {ANONYMOUS:?}, or longer than {NAME_BYTES_MAX} bytes");
+        tenant(name).ok_or_else(rule)
+    });
+    let roles: Vec<&str> = said.roles.iter().map(String::as_str).collect();
+    let roles = roles_of(&roles).ok_or_else(|| {
+        format!("`roles` in the answer are more than {ROLES_MAX} or one is longer than {ROLE_BYTES_MAX} bytes")
+    })?;
     let expires_at_ms = said.expires_in_ms.map(|span| asked_ms.saturating_add(span));
     let cached_until_ms = asked_ms.saturating_add(said.cache_ms.unwrap_or_default());
     let principal = Principal {
         user: said.user.as_str().into(),
-        tenant: said.tenant.map(Tenant::new),
-        roles: roles.map(Arc::from).collect(),
+        tenant: tenant.transpose()?,
+        roles,
         session: said.session.map(Into::into),
         claims: Arc::new(claims(said.claims, named)?),
         // What is revoked later than this was not known to the application.
@@ -99,14 +93,5 @@ fn claims(written: Option<&RawValue>, named: &[Box<str>]) -> Result<Map<String, 
     };
     let all: Map<String, Value> =
         serde_json::from_str(written.get()).map_err(|_| "`claims` in the answer are no object".to_owned())?;
-    Ok(named.iter().filter_map(|name| Some((name.to_string(), claim(&all, name)?.clone()))).collect())
-}
-
-/// The claim of that name, or else at that path; null is none.
-fn claim<'a>(claims: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
-    let at_path = || {
-        let (first, rest) = name.split_once('.')?;
-        rest.split('.').try_fold(claims.get(first)?, |value, step| value.get(step))
-    };
-    claims.get(name).or_else(at_path).filter(|value| !value.is_null())
+    Ok(kept(&all, named))
 }

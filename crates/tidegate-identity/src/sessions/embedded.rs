@@ -113,17 +113,24 @@ impl Embedded {
         self.marks.read().unwrap_or_else(PoisonError::into_inner).refuses(principal)
     }
 
+    /// Waits for room in the queue: who is to go is not kept waiting at the door by those who come.
     async fn write(&self, ask: Ask) -> Result<(), EmbeddedError> {
-        match self.ask(ask).await? {
+        let (reply, done) = oneshot::channel();
+        let questions = self.questions()?;
+        questions.send(Question { ask, reply }).await.map_err(|_| EmbeddedError::Closed)?;
+        match done.await.unwrap_or(Err(EmbeddedError::Closed))? {
             Done::Written | Done::Found(_) => Ok(()),
             Done::IsRevoked => Err(EmbeddedError::IsRevoked),
         }
     }
 
+    fn questions(&self) -> Result<&mpsc::Sender<Question>, EmbeddedError> {
+        self.thread.questions.as_ref().ok_or(EmbeddedError::Closed)
+    }
+
     async fn ask(&self, ask: Ask) -> Result<Done, EmbeddedError> {
         let (reply, done) = oneshot::channel();
-        let questions = self.thread.questions.as_ref().ok_or(EmbeddedError::Closed)?;
-        questions.try_send(Question { ask, reply }).map_err(|error| match error {
+        self.questions()?.try_send(Question { ask, reply }).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => EmbeddedError::Busy,
             mpsc::error::TrySendError::Closed(_) => EmbeddedError::Closed,
         })?;

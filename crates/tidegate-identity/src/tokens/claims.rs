@@ -6,14 +6,8 @@ use serde_json::{Map, Number, Value};
 use tidegate_model::Tenant;
 
 use super::fault::Fault;
+use crate::said::{self, ROLES_MAX, claim};
 use crate::{ClaimNames, Principal, PrincipalKind, Settings};
-
-/// Longest name of a user, tenant or session, in bytes.
-const NAME_BYTES_MAX: usize = 256;
-const ROLES_MAX: usize = 64;
-const ROLE_BYTES_MAX: usize = 64;
-/// What permissions grant to everybody and to strangers is not an issuer's to give.
-const RESERVED_ROLES: [&str; 2] = ["*", "anonymous"];
 
 /// What every token has to keep, whoever issued it.
 pub(super) struct Rules {
@@ -56,13 +50,12 @@ impl Rules {
             return Err(Fault::Missing(missing.as_str().into()));
         }
         let user = name(claims, &self.names.user)?.ok_or_else(|| Fault::Missing(self.names.user.as_str().into()))?;
-        let kept = named.iter().filter_map(|name| Some((name.to_string(), claim(claims, name)?.clone())));
         Ok(Principal {
             user: user.into(),
-            tenant: name(claims, &self.names.tenant)?.map(Tenant::new),
+            tenant: tenant(claims, &self.names.tenant)?,
             roles: roles(claims, &self.names.roles)?,
             session: name(claims, &self.names.session)?.map(Arc::from),
-            claims: Arc::new(kept.collect()),
+            claims: Arc::new(said::kept(claims, named)),
             issued_at_ms,
             expires_at_ms,
             ..Principal::new(PrincipalKind::User)
@@ -87,15 +80,6 @@ impl Rules {
         }
         Ok((issued, ends))
     }
-}
-
-/// The claim of that name, or else at that path; null is none.
-fn claim<'a>(claims: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
-    let at_path = || {
-        let (first, rest) = name.split_once('.')?;
-        rest.split('.').try_fold(claims.get(first)?, |value, step| value.get(step))
-    };
-    claims.get(name).or_else(at_path).filter(|value| !value.is_null())
 }
 
 /// RFC 7519, 4.1.3: a token that names audiences is refused by whoever is none of them.
@@ -128,13 +112,18 @@ fn milliseconds(seconds: &Number) -> u64 {
     }
 }
 
-/// A text that is not empty. An empty tenant would be the common one.
+/// A text that names somebody.
 fn name<'a>(claims: &'a Map<String, Value>, name: &str) -> Result<Option<&'a str>, Fault> {
     match claim(claims, name) {
         None => Ok(None),
-        Some(Value::String(text)) if (1..=NAME_BYTES_MAX).contains(&text.len()) => Ok(Some(text)),
+        Some(Value::String(text)) if said::is_name(text) => Ok(Some(text)),
         Some(_) => Err(Fault::Claim(name.into())),
     }
+}
+
+fn tenant(claims: &Map<String, Value>, claim: &str) -> Result<Option<Tenant>, Fault> {
+    let named = name(claims, claim)?.map(|name| said::tenant(name).ok_or_else(|| Fault::Claim(claim.into())));
+    named.transpose()
 }
 
 fn roles(claims: &Map<String, Value>, name: &str) -> Result<Arc<[Arc<str>]>, Fault> {
@@ -145,8 +134,5 @@ fn roles(claims: &Map<String, Value>, name: &str) -> Result<Arc<[Arc<str>]>, Fau
         Some(Value::Array(all)) => all.iter().map(Value::as_str).collect::<Option<_>>().ok_or_else(wrong)?,
         Some(_) => return Err(wrong()),
     };
-    if all.len() > ROLES_MAX || all.iter().any(|role| role.len() > ROLE_BYTES_MAX) {
-        return Err(wrong());
-    }
-    Ok(all.into_iter().filter(|role| !role.is_empty() && !RESERVED_ROLES.contains(role)).map(Arc::from).collect())
+    said::roles(&all).ok_or_else(wrong)
 }

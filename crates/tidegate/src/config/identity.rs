@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use axum::http::header::COOKIE;
+use axum::http::header::{AUTHORIZATION, COOKIE};
 use axum::http::{HeaderName, Method, Uri};
 use serde::Deserialize;
 use tidegate_identity::{
@@ -298,6 +298,9 @@ fn hook(layers: &Layers) -> Result<Option<HookSettings>, ConfigError> {
         HeaderName::try_from(name).map_err(|_| layers.error(key, format!("{name:?} is no name of a header")))
     };
     let headers: Vec<HeaderName> = names.iter().map(header).collect::<Result<_, _>>()?;
+    if headers.contains(&AUTHORIZATION) {
+        return Err(layers.error(key, "must not name \"authorization\": who shows a token there is not asked about"));
+    }
     if headers.is_empty() {
         return Err(layers.error(key, "must name a header: without any the application cannot tell people apart"));
     }

@@ -135,13 +135,19 @@ impl RedisSessions {
     }
 
     /// Revokes a session; `false` if there is none of that id. Who follows the stream hears of it there.
-    pub(super) async fn revoke(&self, id: &str) -> Result<bool, SessionsError> {
-        let (hashes, id, now_ms) = (Arc::clone(&self.hashes), id.to_owned(), (self.core.clock)());
+    pub(super) async fn revoke(&self, id: &Arc<str>) -> Result<bool, SessionsError> {
+        let (hashes, asked, now_ms) = (Arc::clone(&self.hashes), Arc::clone(id), (self.core.clock)());
         // On the runtime of the connection, whoever asks.
-        let revoking = self.runtime.spawn(async move { hashes.revoke(&id, now_ms).await });
+        let revoking = self.runtime.spawn(async move { hashes.revoke(&asked, now_ms).await });
         let revoked =
             AbortOnDropHandle::new(revoking).await.map_err(|error| SessionsError::Unavailable(error.to_string()))?;
-        revoked.map_err(|trouble| SessionsError::Unavailable(format!("Redis: {trouble}")))
+        let is_there = revoked.map_err(|trouble| SessionsError::Unavailable(format!("Redis: {trouble}")))?;
+        if !is_there {
+            // What is held of it here came from a hash that is no more.
+            self.core.held_mut().cache.drop_session(id);
+            let _ = self.core.revocations.send(Revocation::Recheck(Arc::clone(id)));
+        }
+        Ok(is_there)
     }
 
     pub(super) fn trouble(&self) -> Option<&'static str> {

@@ -115,6 +115,7 @@ fn settings_of_identity_that_break_a_rule_are_named() {
     assert_snapshot!(with(".hook", "url = \"app.example\"\nsecret = \"hunter2\""), @r#"identity.hook.url = "app.example": must be http:// or https:// with a host"#);
     assert_snapshot!(with(".hook", "url = \"https://u:hunter2@app\"\nsecret = \"s\""), @"identity.hook.url: must have no user or password");
     assert_snapshot!(with(".hook", "headers = [\"a b\"]"), @r#"identity.hook.headers = ["a b"] (from t.toml): "a b" is no name of a header"#);
+    assert_snapshot!(with(".hook", "headers = [\"authorization\"]"), @r#"identity.hook.headers = ["authorization"] (from t.toml): must not name "authorization": who shows a token there is not asked about"#);
     assert_snapshot!(with(".hook", "headers = []"), @"identity.hook.headers = [] (from t.toml): must name a header: without any the application cannot tell people apart");
     let open = "url = \"https://app.example\"\nsecret = \"s\"\n[edge]\nallowed_origins = [\"*\"]";
     assert_snapshot!(with(".hook", open), @r#"identity.hook.headers = ["cookie"] (from default): may have "cookie" only where edge.allowed_origins names the pages, and not "*""#);
