@@ -22,7 +22,7 @@ pub(crate) fn all() -> Outcome {
     let browser = browser();
     let directory = logs::directory()?;
     let mut tests = cargo(&["test", "--workspace", "--locked", "--no-fail-fast"]);
-    tests.env("TIDEGATE_TEST_LOGS", &directory);
+    tests.env("GATEWAY_LOGS", &directory);
     let tests = run("tests", tests);
     packaging.and(js).and(browser).and(tests).and(logs::tell_no_secret(&directory))
 }

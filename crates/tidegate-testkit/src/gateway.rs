@@ -19,7 +19,7 @@ const SAID_BYTES_MAX: usize = 64 * 1024;
 
 /// A running `tidegate serve` on a free port, with its configuration and data in a directory of their own. Killed on
 /// drop; if the test is failing then, what it wrote is printed. All of what every one wrote is kept where the environment
-/// variable `TIDEGATE_TEST_LOGS` names a directory.
+/// variable `GATEWAY_LOGS` names a directory.
 pub struct Gateway {
     binary: PathBuf,
     directory: TempDir,
@@ -55,7 +55,7 @@ impl Gateway {
     #[must_use]
     pub fn idle(binary: impl AsRef<Path>, toml: &str) -> Self {
         let directory = TempDir::new().expect("a temporary directory");
-        let logs = std::env::var_os("TIDEGATE_TEST_LOGS").map(PathBuf::from);
+        let logs = std::env::var_os("GATEWAY_LOGS").map(PathBuf::from);
         let gateway = Self { binary: binary.as_ref().to_owned(), directory, running: None, said: Arc::default(), logs };
         gateway.configure(toml);
         gateway
@@ -145,7 +145,7 @@ impl Gateway {
             .arg(self.data_dir())
             .current_dir(self.directory.path())
             // It would be warned about as a setting that is none.
-            .env_remove("TIDEGATE_TEST_LOGS")
+            .env_remove("GATEWAY_LOGS")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -163,8 +163,6 @@ fn the_limit_on_open_files_is_raised_and_one_too_low_is_named() {
         command.args(["-c", "ulimit -S -n 250 && ulimit -H -n 900 && exec \"$0\" \"$@\""]);
         command.args([env!("CARGO_BIN_EXE_tidegate"), "serve", "--listen", &address]);
         command.current_dir(directory.path()).env("TIDEGATE_EDGE_MAX_OTHER_SOCKETS", "100");
-        // Of the tests, and no setting: it would be warned about.
-        command.env_remove("TIDEGATE_TEST_LOGS");
         command.env("TIDEGATE_EDGE_WORKERS", "2").env("TIDEGATE_EDGE_MAX_UNAUTHENTICATED", "100");
         stderr_of_failure(&command.env("TIDEGATE_EDGE_MAX_CONNECTIONS", max_connections).output().unwrap())
     };

@@ -46,6 +46,8 @@ async fn what_is_revoked_here_is_revoked_for_all() {
     assert!(!fixture.sessions.revoke(session("never")).await.unwrap());
     let there: bool = fixture.ask("EXISTS session:never").await;
     assert!(!there);
+    // Whoever is here by what was held of it is looked at.
+    assert_eq!(fixture.hears(PROMPT).await, Revocation::Recheck("never".into()));
     // A hash that lacks something cannot make a whole entry: whoever holds the session drops it.
     fixture.write("s2", "active").await;
     fixture.enter("s2").await;

@@ -205,10 +205,14 @@ impl World {
         self.unsure_until = self.unsure_until.max(until);
     }
 
-    /// Redis is back, or the gateway's connections were cut.
-    fn back(&mut self) {
+    /// Redis is back, or the gateway's connections were cut. What was not due when it went may not have been read by then.
+    fn back(&mut self, gone_at: Instant) {
         self.reached_at = Instant::now() + RETURN;
         self.unsure(self.reached_at + Duration::from_secs(2));
+        let by = self.reached_at + Duration::from_secs(1);
+        for due in self.sessions.iter_mut().filter_map(|session| session.gone_by.as_mut()) {
+            *due = if *due > gone_at { by.max(*due) } else { *due };
+        }
     }
 
     fn pick(&mut self, is_meant: impl Fn(&Session) -> bool) -> Option<usize> {

@@ -91,6 +91,18 @@ async fn a_malformed_entry_has_the_session_looked_up_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_that_becomes_another_users_ends_for_the_first() {
+    let Some(house) = House::open("") else { return };
+    house.writer.session("mara", "s1", "active").await;
+    let seats = house.seats("mara", "s1").await;
+    let since = Instant::now();
+    house.writer.session("ole", "s1", "active").await;
+    house.ended(&seats, since, house.lateness.a_second(), "revoked").await;
+    house.refuses(&token("mara", json!({ "sid": "s1" })), 401, "unauthenticated").await;
+    house.stay(&house.seats("ole", "s1").await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn only_whose_session_it_is_comes_in() {
     let Some(house) = House::open("") else { return };
     house.writer.session("mara", "s1", "active").await;

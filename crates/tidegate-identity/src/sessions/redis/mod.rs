@@ -37,7 +37,7 @@ use self::lookup::{Asked, Outcomes};
 use self::reply::Entry;
 use self::subscriber::Subscriber;
 use super::cache::{Applied, Begin, Cache, Flight, Known};
-use super::snapshot::decode;
+use super::snapshot::{Malformed, Snapshot, decode};
 use super::{Record, SessionMetrics};
 use crate::{Answer, Clock, RedisSettings, Refusal, Revocation, SessionsError, SessionsSettings};
 
@@ -206,6 +206,7 @@ impl Core {
                 if let Err(broken) = &decoded {
                     malformed.push((entry.id, broken.clone()));
                 }
+                revocations.extend(moved(&held.cache, &decoded).map(Revocation::Recheck));
                 match held.cache.apply(decoded) {
                     Applied::Active => {}
                     Applied::Revoked(id) => {
@@ -247,6 +248,13 @@ impl Core {
         let _ = self.revocations.send(Revocation::RecheckAll);
         drop(forgotten);
     }
+}
+
+/// The session that is another user's from this entry on, as far as is held.
+fn moved(cache: &Cache, decoded: &Result<Snapshot, Malformed>) -> Option<Arc<str>> {
+    let snapshot = decoded.as_ref().ok()?;
+    let held = cache.get(&snapshot.id)?;
+    (held.user != &*snapshot.user).then(|| Arc::clone(&snapshot.id))
 }
 
 /// Says once each time that what is held has gone stale, and has live connections end then if that is wanted.

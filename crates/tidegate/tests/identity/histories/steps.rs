@@ -257,6 +257,7 @@ impl World {
     /// Redis is killed and comes back with what it had; perhaps one ends at once.
     async fn crash(&mut self) {
         self.note("Redis is killed");
+        let gone_at = Instant::now();
         self.unsure(Instant::now() + Duration::from_secs(30));
         block_in_place(|| self.house.redis.kill());
         if self.random.random_bool(0.5) {
@@ -265,7 +266,7 @@ impl World {
         block_in_place(|| self.house.redis.resume());
         self.note("Redis is back");
         self.unsure_until = Instant::now();
-        self.back();
+        self.back(gone_at);
         self.revoke().await;
     }
 
@@ -273,12 +274,13 @@ impl World {
     async fn crash_empty(&mut self) {
         self.settle().await;
         self.note("Redis is killed");
+        let gone_at = Instant::now();
         self.unsure(Instant::now() + Duration::from_secs(30));
         block_in_place(|| self.house.redis.kill());
         block_in_place(|| self.house.redis.resume_empty());
         self.note("Redis is back, empty");
         self.unsure_until = Instant::now();
-        self.back();
+        self.back(gone_at);
         self.end_unheard(&self.active(), Truth::Lost);
         self.all_gone().await;
         self.start_anew().await;
@@ -287,21 +289,23 @@ impl World {
     /// Redis hangs for longer than the gateway waits; what is written meanwhile counts from when it goes on.
     async fn freeze(&mut self) {
         self.note("Redis hangs");
+        let gone_at = Instant::now();
         self.unsure(Instant::now() + Duration::from_secs(30));
         block_in_place(|| self.house.redis.freeze());
         tokio::time::sleep(BLOCK + Duration::from_millis(1_200)).await;
         block_in_place(|| self.house.redis.thaw());
         self.note("Redis goes on");
         self.unsure_until = Instant::now();
-        self.back();
+        self.back(gone_at);
         self.revoke().await;
     }
 
     /// The gateway's connections are cut; perhaps one ends at once.
     async fn cut(&mut self) {
         self.note("the gateway's connections are cut");
+        let gone_at = Instant::now();
         let _: i64 = self.house.writer.ask("CLIENT KILL TYPE normal SKIPME yes").await;
-        self.back();
+        self.back(gone_at);
         if self.random.random_bool(0.5) {
             self.revoke().await;
         }
