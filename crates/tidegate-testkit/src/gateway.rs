@@ -144,8 +144,6 @@ impl Gateway {
             .arg("--data-dir")
             .arg(self.data_dir())
             .current_dir(self.directory.path())
-            // It would be warned about as a setting that is none.
-            .env_remove("GATEWAY_LOGS")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
