@@ -1,7 +1,7 @@
 //! Device sessions: which are active, and word of those that end.
 //!
-//! They are in a file of this gateway or in Redis. Either way what is asked often is answered from memory, and what ends is
-//! broadcast. A user or a tenant is revoked by a mark of this gateway's own: tokens that were issued before it are refused.
+//! They are in Redis, of which what was asked for is held in memory and kept in step by a stream; or in a file of this gateway,
+//! whose thread is asked each time. Either way what ends is broadcast. A user or a tenant is revoked by a mark of this gateway's own: tokens that were issued before it are refused.
 
 mod cache;
 mod embedded;
