@@ -25,7 +25,7 @@ pub struct Principal {
     pub claims: Claims,
     /// When the token was issued, in milliseconds since 1970.
     pub issued_at_ms: Option<u64>,
-    /// When the identity ends, in milliseconds since 1970: with a token, a leeway after its `exp`.
+    /// When the identity ends, in milliseconds since 1970: with a token, at its `exp`.
     pub expires_at_ms: Option<u64>,
 }
 

@@ -62,14 +62,14 @@ impl Rules {
         })
     }
 
-    /// `iat`, and when the identity ends: a leeway after `exp`, so that who is still let in then is not turned out at once. Once
-    /// they and `nbf` agree with the clock.
+    /// `iat`, and when the identity ends, once they and `nbf` agree with the clock: at `exp`. Who is let in within the leeway
+    /// after that has the rest of it, and is not turned out at once.
     fn times(&self, claims: &Map<String, Value>, now_ms: u64) -> Result<(Option<u64>, Option<u64>), Fault> {
         let [issued, begins, expires] = ["iat", "nbf", "exp"].map(|name| time_ms(claims, name));
         let (issued, begins, expires) = (issued?, begins?, expires?);
         let is_ahead = |time: Option<u64>| time.is_some_and(|time| time > now_ms.saturating_add(self.leeway_ms));
-        let ends = expires.map(|expires| expires.saturating_add(self.leeway_ms));
-        if ends.is_some_and(|ends| now_ms >= ends) {
+        let late = |expires: u64| expires.saturating_add(self.leeway_ms);
+        if expires.is_some_and(|expires| now_ms >= late(expires)) {
             return Err(Fault::Expired);
         }
         if is_ahead(begins) {
@@ -78,7 +78,7 @@ impl Rules {
         if is_ahead(issued) {
             return Err(Fault::Future);
         }
-        Ok((issued, ends))
+        Ok((issued, expires.map(|expires| if now_ms < expires { expires } else { late(expires) })))
     }
 }
 
