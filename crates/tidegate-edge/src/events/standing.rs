@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::http::StatusCode;
-use tidegate_identity::{Principal, Refusal};
+use tidegate_identity::{Principal, PrincipalKind, Refusal};
 use tidegate_model::{Value, json};
 use tidegate_session::{CloseReason, Session};
 use tokio::time::Instant;
@@ -38,10 +38,11 @@ impl Events {
         Ok(true)
     }
 
-    /// Subscriptions that stand were decided for someone: a connection never changes hands under them.
+    /// A connection that is somebody's never changes hands; a stranger's, or a server's, not under subscriptions that stand.
     fn unless_another<'p>(&self, principal: &'p Arc<Principal>) -> Result<&'p Arc<Principal>, ApiError> {
         let is_another = |known: &Principal| (&known.user, &known.tenant) != (&principal.user, &principal.tenant);
-        if self.watched.is_empty() || !self.principal.as_deref().is_some_and(is_another) {
+        let is_bound = |known: &Principal| known.kind == PrincipalKind::User || !self.watched.is_empty();
+        if !self.principal.as_deref().is_some_and(|known| is_bound(known) && is_another(known)) {
             return Ok(principal);
         }
         let message = "the token is another user's; open another connection for them";
