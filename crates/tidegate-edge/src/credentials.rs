@@ -28,7 +28,7 @@ pub struct Credentials {
 
 /// The credentials of one request. Never printed.
 pub struct Presented<'a> {
-    headers: &'a HeaderMap,
+    headers: Cow<'a, HeaderMap>,
     text: Cow<'a, str>,
     is_api_key: bool,
     proof: Option<Cow<'a, str>>,
@@ -53,7 +53,8 @@ impl Credentials {
     /// A refusal where one is there but can't be read, or is there twice: that is a bad credential, not the absence of one. A cookie that comes
     /// without word of whose page sent it is refused: any page could have had it sent.
     pub fn find<'a>(&self, uri: &'a Uri, headers: &'a HeaderMap) -> Result<Presented<'a>, Refusal> {
-        let mut presented = Presented { headers, text: "".into(), is_api_key: false, proof: None };
+        let mut presented =
+            Presented { headers: own_cookies(headers), text: "".into(), is_api_key: false, proof: None };
         presented.proof = match single(headers, PROOF)? {
             Some(proof) => Some(text(proof)?.into()),
             None => one(protocols(headers, PROOF_PROTOCOL))?.map(|entry| entry[PROOF_PROTOCOL.len()..].into()),
@@ -108,7 +109,7 @@ impl Presented<'_> {
             (false, "") => Credential::None,
             (false, token) => Credential::Bearer(token),
         };
-        Shown { credential, headers: self.headers }
+        Shown { credential, headers: &self.headers }
     }
 
     /// What proves that the client holds its session's key.
@@ -153,6 +154,18 @@ fn one<T>(mut found: impl Iterator<Item = T>) -> Result<Option<T>, Refusal> {
         (_, Some(_)) => Err(unreadable("a credential is there twice")),
         (found, None) => Ok(found),
     }
+}
+
+/// The headers, without cookies that a browser sent along for a page of another site: nobody who lets people in by a cookie
+/// shall see those. Where there is an `Origin` it has been looked at by now.
+fn own_cookies(headers: &HeaderMap) -> Cow<'_, HeaderMap> {
+    let site = headers.get("sec-fetch-site").filter(|_| !headers.contains_key(header::ORIGIN));
+    if site.is_none_or(|site| site == "same-origin" || site == "none") || !headers.contains_key(header::COOKIE) {
+        return Cow::Borrowed(headers);
+    }
+    let mut own = headers.clone();
+    own.remove(header::COOKIE);
+    Cow::Owned(own)
 }
 
 /// The value of a cookie, by the first of its name.
@@ -241,6 +254,26 @@ mod tests {
     fn cookies_and_addresses_are_looked_at_where_that_is_switched_on() {
         let cookie = [("cookie", "gate=t1"), ("origin", "https://app.example")];
         assert_eq!(found(&Credentials::default(), "/ws?access_token=t1", &cookie).unwrap(), "none");
+    }
+
+    #[test]
+    fn cookies_that_another_site_had_sent_are_not_passed_on() {
+        let passed = |entries: &[(&'static str, &'static str)]| {
+            let (uri, headers) = (Uri::from_static("/ws"), headers(entries));
+            let presented = Credentials::default().find(&uri, &headers).unwrap();
+            presented.shown().headers.contains_key("cookie")
+        };
+        for site in ["cross-site", "same-site"] {
+            assert!(!passed(&[("cookie", "a=b"), ("sec-fetch-site", site)]), "{site}");
+            assert!(
+                passed(&[("cookie", "a=b"), ("sec-fetch-site", site), ("origin", "https://app.example")]),
+                "{site}"
+            );
+        }
+        for site in ["same-origin", "none"] {
+            assert!(passed(&[("cookie", "a=b"), ("sec-fetch-site", site)]), "{site}");
+        }
+        assert!(passed(&[("cookie", "a=b")]));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::{Args, Parser, Subcommand};
 use serde_json::value::RawValue;
@@ -342,6 +343,8 @@ fn config(command: ConfigCommand) -> Result<(), Failure> {
             if let Some(tls) = &config.tls {
                 tidegate_edge::Tls::load(&tls.certificate_file, &tls.key_file)?;
             }
+            let clock = Arc::new(|| 0);
+            tidegate_identity::Tokens::alone(&config.identity, serve::runtime(1)?.handle(), clock)?;
             for name in &config.unknown_variables {
                 eprintln!("warning: {name} looks like a setting and is none");
             }
