@@ -100,6 +100,9 @@ async fn pass(
 pub(crate) fn refusal(reason: CloseReason) -> Refusal {
     match reason {
         CloseReason::Expired => Refusal { code: "expired", ..Refusal::unauthenticated("the token has expired") },
+        CloseReason::Unauthenticated => {
+            Refusal::unauthenticated("the session is not known here any more; sign in again")
+        }
         CloseReason::Unverified => {
             Refusal::unavailable("whether the session still stands is not known; come back later")
         }

@@ -345,6 +345,9 @@ fn config(command: ConfigCommand) -> Result<(), Failure> {
             }
             let clock = Arc::new(|| 0);
             tidegate_identity::Tokens::alone(&config.identity, serve::runtime(1)?.handle(), clock)?;
+            for warning in crate::config::warnings(&config.identity) {
+                eprintln!("warning: {warning}");
+            }
             for name in &config.unknown_variables {
                 eprintln!("warning: {name} looks like a setting and is none");
             }

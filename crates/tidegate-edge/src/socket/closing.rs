@@ -50,7 +50,10 @@ impl Socket {
         self.needs_flush = true;
         self.unsent.append(&mut scratch.out);
         self.passing = None;
-        let is_out = matches!(reason, CloseReason::Revoked | CloseReason::Expired | CloseReason::Unverified);
+        let is_out = matches!(
+            reason,
+            CloseReason::Revoked | CloseReason::Expired | CloseReason::Unverified | CloseReason::Unauthenticated
+        );
         let by = Instant::now() + if is_out { REVOKED_CLOSE_TIME } else { CLOSE_TIME };
         let is_listening = !matches!(
             reason,

@@ -112,7 +112,9 @@ impl Worker {
         let check = self.edge.authority().check(&entry.principal, Proof::Given);
         match timeout_at(by, check.wait()).await {
             Ok(Ok(())) => None,
-            Ok(Err(refusal)) if !refusal.retryable => Some(CloseReason::Revoked),
+            Ok(Err(refusal)) if refusal.code == "revoked" => Some(CloseReason::Revoked),
+            // Nobody said that it was revoked: it is not known any more, or another's.
+            Ok(Err(refusal)) if !refusal.retryable => Some(CloseReason::Unauthenticated),
             Ok(Err(_)) | Err(_) => Some(CloseReason::Unverified),
         }
     }

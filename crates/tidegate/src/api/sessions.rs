@@ -52,15 +52,24 @@ async fn revoke_session(
     revoke(&api, Revocation::Session(named(&id)?.into())).await
 }
 
-/// `POST /v1/users/{user}/revoke[?tenant=…]`
+/// `POST /v1/users/{user}/revoke[?tenant=…]`, or with `{"tenant":"…"}` as the body.
 async fn revoke_user(
     _: Server,
     State(api): State<Api>,
     user: Result<Path<String>, PathRejection>,
     url: Result<UrlQuery<OfTenant>, QueryRejection>,
+    headers: HeaderMap,
+    body: Body,
 ) -> Result<Response, ApiError> {
     let (Path(user), UrlQuery(url)) = (from_url(user)?, from_url(url)?);
-    let tenant = url.tenant.map(|tenant| named(&tenant).map(Tenant::new)).transpose()?;
+    let (body, _room) = api.body(&headers, body).await?;
+    // What is said there and not understood could have been the one tenant that was meant.
+    let said: OfTenant = match body.is_empty() {
+        true => OfTenant { tenant: None },
+        false => serde_json::from_slice(&body)
+            .map_err(|e| ApiError::new(StatusCode::BAD_REQUEST, "invalid_body", e.to_string()))?,
+    };
+    let tenant = url.tenant.or(said.tenant).map(|tenant| named(&tenant).map(Tenant::new)).transpose()?;
     revoke(&api, Revocation::User { user: named(&user)?.into(), tenant }).await
 }
 

@@ -102,6 +102,9 @@ pub(crate) fn warnings(settings: &Settings) -> Vec<String> {
             _ => {}
         }
     }
+    if settings.hook.as_ref().is_some_and(|hook| hook.secret.expose().len() < SECRET_BYTES_GOOD) {
+        warnings.push(format!("identity.hook.secret has fewer than {SECRET_BYTES_GOOD} bytes, so it could be guessed"));
+    }
     if settings.hook.as_ref().is_some_and(|hook| is_open_to_others(&hook.url)) {
         warnings.push("identity.hook.url is not https: who sits on the way can say who is there".into());
     }

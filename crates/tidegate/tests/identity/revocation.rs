@@ -82,7 +82,7 @@ async fn a_malformed_entry_has_the_session_looked_up_again() {
         house.stay(&seats).await;
         let since = Instant::now();
         house.writer.malformed(id).await;
-        house.ended(&seats, since, house.lateness.a_second(), "revoked").await;
+        house.ended(&seats, since, house.lateness.a_second(), code).await;
         house.refuses(&token("mara", json!({ "sid": id })), 401, code).await;
     }
     house.stay(&lives).await;
@@ -97,7 +97,7 @@ async fn a_session_that_becomes_another_users_ends_for_the_first() {
     let seats = house.seats("mara", "s1").await;
     let since = Instant::now();
     house.writer.session("ole", "s1", "active").await;
-    house.ended(&seats, since, house.lateness.a_second(), "revoked").await;
+    house.ended(&seats, since, house.lateness.a_second(), "unauthenticated").await;
     house.refuses(&token("mara", json!({ "sid": "s1" })), 401, "unauthenticated").await;
     house.stay(&house.seats("ole", "s1").await).await;
 }

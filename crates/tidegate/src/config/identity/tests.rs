@@ -192,6 +192,8 @@ fn what_is_likely_a_mistake_is_warned_about() {
         assert!(warned(&jwks(local)).is_empty(), "{local}");
     }
     assert!(warned(&jwks("http://id.example/keys"))[0].starts_with("identity.issuer[0].jwks_url is not https"));
-    let hook = "[identity.hook]\nurl = \"http://app.example/who\"\nsecret = \"s\"";
-    assert!(warned(hook)[0].starts_with("identity.hook.url is not https"));
+    let hook = warned("[identity.hook]\nurl = \"http://app.example/who\"\nsecret = \"s\"");
+    assert!(
+        hook[0].starts_with("identity.hook.secret has fewer") && hook[1].starts_with("identity.hook.url is not https")
+    );
 }
