@@ -3,15 +3,8 @@
 use std::sync::Arc;
 
 use smallvec::SmallVec;
+pub use tidegate_model::{Address, ClientId, SubscriptionId};
 use tidegate_model::{Batch, Position, Query, Token};
-
-/// The number of a client, chosen by its [`Sink`] and unique within it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ClientId(pub u64);
-
-/// The number of a subscription, chosen by its client and unique within it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct SubscriptionId(pub u64);
 
 /// What all subscribers of a view share: enough to encode its deltas and name places in its life.
 #[derive(Debug)]
@@ -82,15 +75,6 @@ pub enum Delivery {
     },
     /// Nothing more will come.
     Ended(EndReason),
-}
-
-/// Where deliveries go within a [`Sink`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Address {
-    /// The client.
-    pub client: ClientId,
-    /// Which of its subscriptions.
-    pub subscription: SubscriptionId,
 }
 
 /// One delivery for one or many subscriptions of a [`Sink`].

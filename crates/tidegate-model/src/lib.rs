@@ -38,6 +38,8 @@
 //!   typed value or a [`ValueError`] / [`QueryError`] that names the path at fault.
 //! - Everything a client can make grow is bounded by a constant beside the type: [`query::limits`].
 
+mod address;
+mod answer;
 pub mod array;
 mod canonical;
 mod column;
@@ -60,6 +62,8 @@ mod token;
 mod transaction;
 mod value;
 
+pub use address::{Address, ClientId, SubscriptionId};
+pub use answer::{Answer, Later};
 pub use array::Array;
 pub use column::{Column, Detail, LABEL_BYTES_MAX, LABELS_MAX, PADDED_MAX};
 pub use decimal::Decimal;

@@ -1,0 +1,173 @@
+//! Which workers have subscribers of a topic, and what waits for each of them.
+//!
+//! Locks are taken from left to right: the broker's, a shard of the relay, a port's. None is held while anything is waited for.
+
+use std::collections::HashSet;
+use std::hash::BuildHasher as _;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use hashbrown::HashMap;
+use rustc_hash::FxBuildHasher;
+use smallvec::SmallVec;
+
+use crate::metrics::count;
+use crate::{Limits, Metrics, Outlet, Publication, Topic};
+
+/// Locks over which topics are spread.
+const SHARDS: usize = 64;
+
+/// One thing passed on, with its number.
+#[derive(Debug, Clone)]
+pub struct Passed {
+    /// Grows with each that is passed on in this process. Who joined at a number is told what has a higher one.
+    pub number: u64,
+    /// What.
+    pub publication: Arc<Publication>,
+}
+
+/// Passes on what happens in topics, to the workers that have subscribers.
+pub struct Relay {
+    shards: Box<[Mutex<Interests>]>,
+    last: AtomicU64,
+    /// Ports that have no room.
+    full: Arc<AtomicUsize>,
+    limits: Limits,
+    metrics: Arc<Metrics>,
+}
+
+type Interests = HashMap<Arc<Topic>, SmallVec<[Arc<Port>; 2]>, FxBuildHasher>;
+
+/// One worker's way in.
+pub struct Port {
+    queue: Mutex<Queue>,
+    wake: Box<dyn Fn() + Send + Sync>,
+    full: Arc<AtomicUsize>,
+    limits: Limits,
+    metrics: Arc<Metrics>,
+}
+
+#[derive(Default)]
+struct Queue {
+    passed: Vec<Passed>,
+    bytes: usize,
+    is_full: bool,
+    /// Topics of which something found no room.
+    gapped: HashSet<Arc<Topic>>,
+}
+
+impl Relay {
+    /// A relay without workers.
+    #[must_use]
+    pub fn new(limits: Limits, metrics: Arc<Metrics>) -> Arc<Self> {
+        let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
+        Arc::new(Self { shards, last: AtomicU64::new(0), full: Arc::default(), limits, metrics })
+    }
+
+    /// A way in for one worker; `wake` is called when something waits there again, under a lock: it must not call back.
+    pub fn port(&self, wake: impl Fn() + Send + Sync + 'static) -> Arc<Port> {
+        let (full, limits, metrics) = (self.full.clone(), self.limits, self.metrics.clone());
+        Arc::new(Port { queue: Mutex::default(), wake: Box::new(wake), full, limits, metrics })
+    }
+
+    /// Whether some worker has as much waiting as it may: then nothing should be published.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.full.load(Ordering::Relaxed) > 0
+    }
+
+    /// From now on the port gets what is passed on in the topic; the last number that was passed on before.
+    pub(crate) fn join(&self, topic: &Arc<Topic>, port: &Arc<Port>) -> u64 {
+        let mut shard = self.shard(topic);
+        let ports = shard.entry(topic.clone()).or_default();
+        if !ports.iter().any(|other| Arc::ptr_eq(other, port)) {
+            ports.push(port.clone());
+        }
+        self.last.load(Ordering::Relaxed)
+    }
+
+    /// The other way round.
+    pub(crate) fn leave(&self, topic: &Arc<Topic>, port: &Arc<Port>) {
+        let mut shard = self.shard(topic);
+        let Some(ports) = shard.get_mut(topic) else { return };
+        ports.retain(|other| !Arc::ptr_eq(other, port));
+        if ports.is_empty() {
+            shard.remove(topic);
+        }
+    }
+
+    fn shard(&self, topic: &Topic) -> MutexGuard<'_, Interests> {
+        let hash = FxBuildHasher.hash_one(topic) as usize;
+        // The low bits choose the place within a table.
+        lock(&self.shards[(hash >> 40) % SHARDS])
+    }
+}
+
+impl Outlet for Relay {
+    fn pass(&self, publication: &Arc<Publication>) {
+        let shard = self.shard(&publication.record.topic);
+        let Some(ports) = shard.get(&publication.record.topic) else { return };
+        let number = self.last.fetch_add(1, Ordering::Relaxed) + 1;
+        for port in ports {
+            port.put(Passed { number, publication: publication.clone() });
+        }
+    }
+
+    fn has_subscribers(&self, topic: &Topic) -> bool {
+        self.shard(topic).contains_key(topic)
+    }
+
+    fn is_full(&self) -> bool {
+        Self::is_full(self)
+    }
+}
+
+impl Port {
+    fn put(&self, passed: Passed) {
+        let mut queue = lock(&self.queue);
+        let was_empty = queue.passed.is_empty() && queue.gapped.is_empty();
+        let record = &passed.publication.record;
+        let bytes = record.size();
+        if queue.passed.len() >= self.limits.passed_queued || queue.bytes + bytes > self.limits.passed_bytes {
+            if !queue.is_full {
+                queue.is_full = true;
+                self.full.fetch_add(1, Ordering::Relaxed);
+            }
+            if queue.gapped.insert(record.topic.clone()) {
+                count(&self.metrics.gapped);
+            }
+        } else {
+            count(&self.metrics.passed);
+            queue.bytes += bytes;
+            queue.passed.push(passed);
+        }
+        drop(queue);
+        if was_empty {
+            (self.wake)();
+        }
+    }
+
+    /// Takes all that waits; and the topics of which something is missing, whose subscriptions have to end.
+    pub fn take(&self, passed: &mut Vec<Passed>) -> HashSet<Arc<Topic>> {
+        let mut queue = lock(&self.queue);
+        passed.append(&mut queue.passed);
+        queue.bytes = 0;
+        if std::mem::take(&mut queue.is_full) {
+            self.full.fetch_sub(1, Ordering::Relaxed);
+        }
+        std::mem::take(&mut queue.gapped)
+    }
+}
+
+impl Drop for Port {
+    fn drop(&mut self) {
+        if lock(&self.queue).is_full {
+            self.full.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// What is behind a lock stays whole whoever panicked meanwhile: every change is one step.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
