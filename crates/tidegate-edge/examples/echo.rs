@@ -11,7 +11,7 @@ use std::sync::Arc;
 use axum::Router;
 use bytes::Bytes;
 use tidegate_edge::{Edge, EdgeConfig, Out, PositionsOnly, Protocol, serve};
-use tidegate_identity::{Answer, Authority, Principal, PrincipalKind, Refusal, Shown, WriteScope};
+use tidegate_identity::{Answer, Authority, Principal, PrincipalKind, Refusal, Shown, TopicVerb, WriteScope};
 use tidegate_live::{Config, Live};
 use tidegate_model::{Catalog, Entity, Position, Query, RowSource, ScanError, ScanReply, ScanRequest, Tenant};
 use tidegate_session::{CloseReason, Item, Session};
@@ -113,6 +113,10 @@ impl Authority for Everybody {
     }
 
     fn write(&self, _: &Principal, _: &Entity) -> Result<WriteScope, Refusal> {
+        Err(nothing())
+    }
+
+    fn topic(&self, _: &Principal, _: TopicVerb, _: &str) -> Result<(), Refusal> {
         Err(nothing())
     }
 }
