@@ -28,6 +28,8 @@
 //! - **No clock, no task, no I/O** in the state machines: time comes in, in milliseconds.
 
 mod broker;
+#[expect(dead_code, reason = "the broker in memory will own it")]
+mod ephemeral;
 mod error;
 mod hub;
 mod info;
