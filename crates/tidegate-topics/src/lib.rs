@@ -47,7 +47,7 @@ pub use error::TopicError;
 pub use hub::{Hub, Seat, Subscriber};
 pub use info::{ClientInfo, Owner};
 pub use limits::Limits;
-pub use memory::{Clock, Outlet};
+pub use memory::{Clock, Memory, Outlet};
 pub use metrics::Metrics;
 pub use options::{Keep, Namespace, Namespaces, Options, SlowPolicy};
 pub use publication::{Cleared, Data, Kind, Publication, Record, SLOTS};
