@@ -28,6 +28,7 @@
 //! - **No clock, no task, no I/O** in the state machines: time comes in, in milliseconds.
 
 mod broker;
+mod ephemeral;
 mod error;
 mod hub;
 mod info;

@@ -26,6 +26,7 @@ use std::sync::Arc;
 
 use tidegate_model::{Answer, Tenant};
 
+use crate::ephemeral::Ephemera;
 use crate::metrics::count;
 use crate::{
     Answered, Broker, Cleared, Entry, History, Join, Joined, Keep, Leave, Limits, Members, Metrics, Owner, Page,
@@ -43,6 +44,7 @@ const IDEMPOTENCY_KEY_BYTES_MAX: usize = 128;
 /// Everything in the memory of this process. Dropping it ends its timers.
 pub struct Memory {
     store: Arc<Store>,
+    ephemera: Ephemera,
     _timer: Timer,
 }
 
@@ -58,10 +60,10 @@ impl Memory {
         outlet: Arc<dyn Outlet>,
         metrics: Arc<Metrics>,
     ) -> std::io::Result<Arc<Self>> {
-        let _ = discriminator;
+        let ephemera = Ephemera::new(limits, discriminator, clock.clone(), outlet.clone(), metrics.clone())?;
         let store = Arc::new(Store::new(limits, rand::random(), clock, outlet, metrics));
         let timer = Timer::start(store.clone())?;
-        Ok(Arc::new(Self { store, _timer: timer }))
+        Ok(Arc::new(Self { store, ephemera, _timer: timer }))
     }
 
     fn check(&self, publish: &Publish) -> Result<(), TopicError> {
@@ -254,17 +256,19 @@ impl Broker for Memory {
         Answer::Now(Ok(self.topics_now(tenant, after, limit)))
     }
 
-    fn set(&self, _set: Set) -> Answered<()> {
-        Answer::Now(Err(TopicError::NotAvailable("ephemeral state")))
+    fn set(&self, set: Set) -> Answered<()> {
+        Answer::Now(self.ephemera.set(&set))
     }
 
-    fn clear(&self, _topic: &Arc<Topic>, _key: &str, _owner: &Owner) -> Answered<()> {
-        Answer::Now(Err(TopicError::NotAvailable("ephemeral state")))
+    fn clear(&self, topic: &Arc<Topic>, key: &str, owner: &Owner) -> Answered<()> {
+        Answer::Now(self.ephemera.clear(topic, key, owner))
     }
 
-    fn list(&self, _topic: &Arc<Topic>) -> Answered<Vec<Entry>> {
-        Answer::Now(Err(TopicError::NotAvailable("ephemeral state")))
+    fn list(&self, topic: &Arc<Topic>) -> Answered<Vec<Entry>> {
+        Answer::Now(self.ephemera.list(topic))
     }
 
-    fn disown(&self, _owner: &Owner, _reason: Cleared) {}
+    fn disown(&self, owner: &Owner, reason: Cleared) {
+        self.ephemera.disown(owner, reason);
+    }
 }
