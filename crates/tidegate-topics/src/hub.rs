@@ -4,7 +4,6 @@ use std::cell::RefCell;
 use std::sync::Arc;
 
 use hashbrown::HashMap;
-use rustc_hash::FxBuildHasher;
 use tidegate_model::Address;
 
 use crate::relay::{Passed, Port};
@@ -27,7 +26,7 @@ pub struct Seat(u32);
 pub struct Hub {
     relay: Arc<Relay>,
     port: Arc<Port>,
-    lists: RefCell<HashMap<Arc<Topic>, List, FxBuildHasher>>,
+    lists: RefCell<HashMap<Arc<Topic>, List>>,
     /// Who left while lists were being read.
     left: RefCell<Vec<(Arc<Topic>, Seat)>>,
 }
@@ -112,7 +111,7 @@ impl Hub {
         }
     }
 
-    fn vacate(&self, lists: &mut HashMap<Arc<Topic>, List, FxBuildHasher>, topic: &Arc<Topic>, seat: Seat) {
+    fn vacate(&self, lists: &mut HashMap<Arc<Topic>, List>, topic: &Arc<Topic>, seat: Seat) {
         let Some(list) = lists.get_mut(topic) else { return };
         if list.seats.get_mut(seat.0 as usize).and_then(Option::take).is_some() {
             list.empty.push(seat.0);

@@ -28,7 +28,6 @@
 //! - **No clock, no task, no I/O** in the state machines: time comes in, in milliseconds.
 
 mod broker;
-#[expect(dead_code, reason = "the broker in memory will own it")]
 mod ephemeral;
 mod error;
 mod hub;
@@ -49,7 +48,7 @@ pub use error::TopicError;
 pub use hub::{Hub, Seat, Subscriber};
 pub use info::{ClientInfo, Owner};
 pub use limits::Limits;
-pub use memory::{Clock, Outlet};
+pub use memory::{Clock, Memory, Outlet};
 pub use metrics::Metrics;
 pub use options::{Keep, Namespace, Namespaces, Options, SlowPolicy};
 pub use publication::{Cleared, Data, Kind, Publication, Record, SLOTS};

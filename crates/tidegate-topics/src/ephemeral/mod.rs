@@ -154,6 +154,7 @@ impl Shared {
     }
 
     /// Clears all whose time is over.
+    #[cfg(test)]
     fn expire_due(&self) {
         while self.expire_some(&mut self.lock()) {}
     }
