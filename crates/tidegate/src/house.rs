@@ -119,10 +119,12 @@ fn warn_if_open(config: &Config, access: &Access) {
     // Whoever gives strangers a token means it.
     if access.is_open() && config.identity.guest_token.is_none() {
         let may = match &config.source {
-            Source::Local(_) => "read and write",
-            Source::Postgres(_) => "read",
+            Source::Local(_) => "read and write all rows",
+            Source::Postgres(_) => "read all rows",
         };
-        tracing::warn!("strangers may {may} everything: identity.anonymous is on and there is no [[permission]]");
+        tracing::warn!(
+            "strangers may {may} and do everything with topics: identity.anonymous is on and there is no [[permission]]"
+        );
     }
 }
 
