@@ -132,15 +132,15 @@ impl Entries {
     pub(crate) fn list(&self, topic: &Topic, now_ms: u64) -> Result<Vec<Entry>, TopicError> {
         check_available(topic)?;
         let Some(keys) = self.topics.get(topic) else { return Ok(Vec::new()) };
-        let mut entries = Vec::with_capacity(keys.len());
-        for ((_, key), at) in keys {
-            let held = &self.held[*at];
-            if let Some(expires_in_ms @ 1..) = held.deadline_ms.checked_sub(now_ms) {
-                let (payload, client) = (held.payload.clone(), held.client.clone());
-                entries.push(Entry { key: (**key).into(), payload, client, expires_in_ms });
-            }
-        }
-        Ok(entries)
+        // First what is only read, so that the processor can fetch it ahead: it waits for each count of references.
+        let live: Vec<_> = keys.values().map(|at| &self.held[*at]).filter(|held| held.deadline_ms > now_ms).collect();
+        let entry = |held: &Held| Entry {
+            key: (*held.key).into(),
+            payload: held.payload.clone(),
+            client: held.client.clone(),
+            expires_in_ms: held.deadline_ms - now_ms,
+        };
+        Ok(live.into_iter().map(entry).collect())
     }
 
     /// Removes all that somebody owns.
