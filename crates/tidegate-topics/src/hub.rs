@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::sync::Arc;
 
 use hashbrown::HashMap;
+use smallvec::SmallVec;
 use tidegate_model::Address;
 
 use crate::relay::{Passed, Port};
@@ -34,7 +35,7 @@ pub struct Hub {
 #[derive(Default)]
 struct List {
     /// With the last number that is not for them. A place is empty while nobody has it.
-    seats: Vec<Option<(Subscriber, u64)>>,
+    seats: SmallVec<[Option<(Subscriber, u64)>; 1]>,
     empty: Vec<u32>,
 }
 

@@ -241,7 +241,7 @@ fn the_timer_thread_ends_values_and_itself() {
     }
     // Time goes on by a millisecond whenever it is asked for.
     let ticking = Arc::new(move || clock.fetch_add(1, Ordering::Relaxed));
-    let memory = Memory::new(Limits::default(), "_d", ticking, Arc::new(Bell(ended)), metrics.clone()).unwrap();
+    let memory = Memory::new(Limits::default(), "_d", ticking, Arc::new(Bell(ended)), metrics).unwrap();
     let options = Options { keep: crate::Keep::LastOfKey, value_ttl_ms: 5, ..Options::default() };
     let publish = Publish { key: Some("a".into()), ..Publish::new(topic("t", options), data(1)) };
     now(memory.publish(publish)).unwrap();

@@ -196,7 +196,7 @@ impl Test {
                 }
             }
             Op::Publish { topic, key, removed, skip, once } => {
-                self.publish(*topic, *key, *removed, *skip, *once, now_ms)
+                self.publish(*topic, *key, *removed, *skip, *once, now_ms);
             }
             Op::Join { topic, since, bytes } => self.join(*topic, since, *bytes, now_ms),
             Op::History { topic, since, limit, reverse, bytes } => {

@@ -24,6 +24,14 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
+/// A walk through the pages, while members change.
+struct Walk {
+    after: Option<Box<str>>,
+    seen: HashSet<String>,
+    /// Who was there all the time.
+    stayed: HashSet<String>,
+}
+
 fn ask(world: &World, topic: &Arc<Topic>, ask: PresenceAsk) -> Presence {
     now(world.memory.presence(topic, ask)).unwrap()
 }
@@ -41,8 +49,7 @@ proptest! {
         let topic = topic("t", Options { presence: true, join_leave: true, ..Options::default() });
         let mut members: BTreeMap<String, Arc<ClientInfo>> = BTreeMap::new();
         let mut states = vec![(everybody(&world, &topic).version, members.clone())];
-        // A walk through the pages, while members change: who was there all the time is seen, nobody twice.
-        let mut walk: Option<(Option<Box<str>>, HashSet<String>, HashSet<String>)> = None;
+        let mut walk: Option<Walk> = None;
         for op in ops {
             let before = members.clone();
             match op {
@@ -80,27 +87,30 @@ proptest! {
                     }
                 }
                 Op::Page { limit } => {
-                    let (after, mut seen, stayed) =
-                        walk.take().unwrap_or_else(|| (None, HashSet::new(), members.keys().cloned().collect()));
+                    let Walk { after, mut seen, stayed } = walk.take().unwrap_or_else(|| Walk {
+                        after: None,
+                        seen: HashSet::new(),
+                        stayed: members.keys().cloned().collect(),
+                    });
                     let answer = ask(&world, &topic, PresenceAsk { since: None, after: after.clone(), limit });
                     let Members::Page(page, next) = answer.members else { panic!("a page was asked for") };
-                    let rest = members.range::<str, _>((after.as_deref().map_or(std::ops::Bound::Unbounded, std::ops::Bound::Excluded), std::ops::Bound::Unbounded));
-                    assert!(page.iter().eq(rest.clone().take(limit).map(|(_, info)| info)));
-                    assert_eq!(next.is_some(), limit > 0 && rest.count() > limit);
+                    let rest = || members.iter().filter(|(name, _)| after.as_deref().is_none_or(|after| name.as_str() > after));
+                    assert!(page.iter().eq(rest().take(limit).map(|(_, info)| info)));
+                    assert_eq!(next.is_some(), limit > 0 && rest().count() > limit);
                     for info in page {
                         assert!(seen.insert(info.client.to_string()), "twice");
                     }
                     if limit == 0 {
-                        walk = Some((after, seen, stayed));
-                    } else if next.is_some() {
-                        walk = Some((next.map(|next| (*next).into()), seen, stayed));
+                        walk = Some(Walk { after, seen, stayed });
+                    } else if let Some(next) = next {
+                        walk = Some(Walk { after: Some((*next).into()), seen, stayed });
                     } else {
                         assert!(seen.is_superset(&stayed));
                     }
                 }
             }
-            if let Some((_, _, stayed)) = &mut walk {
-                stayed.retain(|name| members.contains_key(name));
+            if let Some(walk) = &mut walk {
+                walk.stayed.retain(|name| members.contains_key(name));
             }
             let kinds: Vec<_> = world.passed().iter().map(|publication| publication.record.kind).collect();
             match members.len().cmp(&before.len()) {
