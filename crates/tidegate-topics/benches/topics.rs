@@ -17,8 +17,9 @@ const SUBSCRIPTIONS: u64 = 1_000_000;
 
 fn main() {
     if !std::env::args().any(|argument| argument == "--test") {
-        let in_one = subscriptions(|_| topic("one", Options::default()));
-        let in_each = subscriptions(|n| topic(&format!("own:{n}"), Options::default()));
+        let options = Arc::default();
+        let in_one = subscriptions(|_| of("one", &options));
+        let in_each = subscriptions(|n| of(&format!("own:{n}"), &options));
         println!("an idle subscription: {in_one} bytes (gate: 128); with the topic, where it has it alone: {in_each}");
         assert!(in_one <= 128);
     }
@@ -53,7 +54,11 @@ fn subscriber(n: u64) -> Subscriber {
 }
 
 fn topic(name: &str, options: Options) -> Arc<Topic> {
-    Arc::new(Topic { tenant: Tenant::new("acme"), name: name.into(), options: Arc::new(options) })
+    of(name, &Arc::new(options))
+}
+
+fn of(name: &str, options: &Arc<Options>) -> Arc<Topic> {
+    Arc::new(Topic { tenant: Tenant::common(), name: name.into(), options: options.clone() })
 }
 
 fn with_history() -> Options {
@@ -77,7 +82,7 @@ fn data() -> Data {
 }
 
 /// Gate: 1 µs. Among 100,000 topics with subscribers.
-#[divan::bench]
+#[divan::bench(sample_count = 500, sample_size = 100)]
 fn publish_without_subscribers(bencher: Bencher<'_, '_>) {
     let (relay, memory) = broker();
     let hub = Hub::new(relay.clone(), relay.port(|| ()));
@@ -91,11 +96,15 @@ fn publish_without_subscribers(bencher: Bencher<'_, '_>) {
         .bench_local_values(|publish| memory.publish(publish));
 }
 
-/// Of these, each with 100 publications.
-#[divan::bench(args = [1, 10_000])]
+/// Of so many topics, whose histories are full with ten each.
+#[divan::bench(args = [1, 10_000], sample_count = 500, sample_size = 100)]
 fn publish_with_history(bencher: Bencher<'_, '_>, topics: u64) {
     let (_, memory) = broker();
-    let topics: Vec<_> = (0..topics).map(|n| topic(&format!("chat:{n}"), with_history())).collect();
+    let options = Options { history_size: 10, ..Options::default() };
+    let topics: Vec<_> = (0..topics).map(|n| topic(&format!("chat:{n}"), options.clone())).collect();
+    for topic in topics.iter().flat_map(|topic| std::iter::repeat_n(topic, 11)) {
+        memory.publish(Publish::new(topic.clone(), data()));
+    }
     let mut next = topics.iter().cycle();
     bencher
         .with_inputs(|| Publish::new(next.next().expect("many").clone(), data()))
@@ -103,7 +112,7 @@ fn publish_with_history(bencher: Bencher<'_, '_>, topics: u64) {
 }
 
 /// To one worker's subscribers: broker, relay and port.
-#[divan::bench]
+#[divan::bench(sample_count = 500, sample_size = 100)]
 fn publish_with_subscribers(bencher: Bencher<'_, '_>) {
     let (relay, memory) = broker();
     let hub = Hub::new(relay.clone(), relay.port(|| ()));
@@ -132,7 +141,7 @@ fn filled() -> (Arc<Memory>, Arc<Topic>, Since) {
 }
 
 /// Who comes back and missed 100.
-#[divan::bench]
+#[divan::bench(sample_count = 500, sample_size = 100)]
 fn join_recovering_100(bencher: Bencher<'_, '_>) {
     let (memory, topic, since) = filled();
     bencher
@@ -141,7 +150,7 @@ fn join_recovering_100(bencher: Bencher<'_, '_>) {
 }
 
 /// The last ten.
-#[divan::bench]
+#[divan::bench(sample_count = 500, sample_size = 100)]
 fn history_of_10(bencher: Bencher<'_, '_>) {
     let (memory, topic, _) = filled();
     let range = Range { since: None, limit: 10, reverse: true, bytes_max: 1 << 20 };
@@ -149,7 +158,7 @@ fn history_of_10(bencher: Bencher<'_, '_>) {
 }
 
 /// Somebody joins a room of 10,000, and leaves it.
-#[divan::bench]
+#[divan::bench(sample_count = 500, sample_size = 100)]
 fn presence_join_and_leave_in_10_000(bencher: Bencher<'_, '_>) {
     let (memory, topic) = room();
     let member = member(10_001);
@@ -162,10 +171,10 @@ fn presence_join_and_leave_in_10_000(bencher: Bencher<'_, '_>) {
 }
 
 /// The counts of a room of 10,000; and a page of 100.
-#[divan::bench(args = [0, 100])]
+#[divan::bench(args = [0, 100], sample_count = 500, sample_size = 100)]
 fn presence_of_10_000(bencher: Bencher<'_, '_>, limit: usize) {
     let (memory, topic) = room();
-    let ask = PresenceAsk { since: None, after: Some("c_5000".into()), limit };
+    let ask = PresenceAsk { since: None, after: Some(member(5_000).client[..].into()), limit };
     bencher.bench_local(|| memory.presence(&topic, ask.clone()));
 }
 

@@ -160,3 +160,14 @@ fn old_publications_give_way_and_values_do_not() {
     assert_eq!(world.publish(value("four")), Err(TopicError::Full(size * 4)));
     assert_eq!(world.metrics.history_bytes.load(Ordering::Relaxed), (size as u64 + 1) * 3);
 }
+
+#[test]
+fn nothing_is_to_be_done_for_a_topic_that_is_forgotten() {
+    let world = World::new(Limits { topics: 1, ..Limits::default() });
+    world.hear_only(&[]);
+    let aging = topic("a", Options { history_size: 1, ..Options::default() });
+    world.publish(Publish::new(aging, data(1))).unwrap();
+    assert!(world.memory.store.agenda().next_ms().is_some());
+    world.publish(Publish::new(with_history("b"), data(1))).unwrap();
+    assert!(world.memory.store.agenda().next_ms().is_none());
+}

@@ -250,3 +250,19 @@ fn the_timer_thread_ends_values_and_itself() {
     drop(memory);
     assert!(store.upgrade().is_none(), "the thread is gone, and what it held");
 }
+
+#[test]
+fn what_nobody_heard_is_no_base_for_a_difference() {
+    let world = World::new(Limits::default());
+    let topic = topic("t", Options { delta: true, history_size: 5, ..Options::default() });
+    let publish = |n| world.publish(Publish::new(topic.clone(), data(n))).unwrap();
+    publish(1);
+    world.hear_only(&[]);
+    publish(2);
+    world.hear_only(&["t"]);
+    publish(3);
+    publish(4);
+    let previous =
+        |publication: &Arc<Publication>| publication.previous.as_ref().and_then(|record| number(&record.data));
+    assert_eq!(world.passed().iter().map(previous).collect::<Vec<_>>(), [None, None, Some(3)]);
+}

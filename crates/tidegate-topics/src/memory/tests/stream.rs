@@ -222,3 +222,42 @@ proptest! {
         test.check();
     }
 }
+
+#[test]
+fn nothing_follows_what_is_missing() {
+    let mut test = Test::new(5, 1_000);
+    test.run(&Op::Enter { client: 0 });
+    for op in [Op::Publish { skip: false }, Op::Forget, Op::Publish { skip: false }] {
+        if matches!(op, Op::Forget) {
+            now(test.memory.forget(&test.topic)).unwrap();
+            test.log.clear();
+        } else {
+            test.run(&op);
+        }
+    }
+    let mut passed = Vec::new();
+    assert!(test.hubs[0].1.take(&mut passed).contains(&test.topic));
+    let told: Vec<_> = passed.iter().map(|passed| number(&passed.publication.record.data)).collect();
+    assert_eq!(told, [Some(1)]);
+}
+
+#[test]
+fn whoever_publishes_there_is_one_order() {
+    const EACH: u64 = 2_000;
+    let mut test = Test::new(5, usize::MAX);
+    test.run(&Op::Enter { client: 0 });
+    let (memory, topic) = (&test.memory, &test.topic);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(move || {
+                for n in 0..EACH {
+                    now(memory.publish(Publish::new(topic.clone(), data(n)))).unwrap();
+                }
+            });
+        }
+    });
+    let mut passed = Vec::new();
+    assert!(test.hubs[0].1.take(&mut passed).is_empty());
+    assert!(passed.iter().map(|passed| passed.publication.record.offset).eq(1..=4 * EACH));
+    assert!(passed.is_sorted_by_key(|passed| passed.number));
+}
