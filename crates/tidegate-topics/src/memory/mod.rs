@@ -18,6 +18,8 @@ mod once;
 mod outlet;
 mod presence;
 mod store;
+#[cfg(test)]
+mod tests;
 mod timer;
 mod values;
 
@@ -45,7 +47,7 @@ const IDEMPOTENCY_KEY_BYTES_MAX: usize = 128;
 pub struct Memory {
     store: Arc<Store>,
     ephemera: Ephemera,
-    _timer: Timer,
+    _timer: Option<Timer>,
 }
 
 impl Memory {
@@ -60,10 +62,22 @@ impl Memory {
         outlet: Arc<dyn Outlet>,
         metrics: Arc<Metrics>,
     ) -> std::io::Result<Arc<Self>> {
+        let mut memory = Self::untimed(limits, discriminator, clock, outlet, metrics)?;
+        memory._timer = Some(Timer::start(memory.store.clone())?);
+        Ok(Arc::new(memory))
+    }
+
+    /// Without the thread that does what is due.
+    fn untimed(
+        limits: Limits,
+        discriminator: &str,
+        clock: Clock,
+        outlet: Arc<dyn Outlet>,
+        metrics: Arc<Metrics>,
+    ) -> std::io::Result<Self> {
         let ephemera = Ephemera::new(limits, discriminator, clock.clone(), outlet.clone(), metrics.clone())?;
         let store = Arc::new(Store::new(limits, rand::random(), clock, outlet, metrics));
-        let timer = Timer::start(store.clone())?;
-        Ok(Arc::new(Self { store, ephemera, _timer: timer }))
+        Ok(Self { store, ephemera, _timer: None })
     }
 
     fn check(&self, publish: &Publish) -> Result<(), TopicError> {
