@@ -12,6 +12,7 @@ use tidegate_identity::{Access, Authority, Identity, Permissions};
 use tidegate_live::Live;
 use tidegate_mirror::{Mirror, MirrorError, Writer};
 use tidegate_model::{Catalog, EntityId, RowSource, Transaction};
+use tidegate_topics::Topics;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -35,6 +36,8 @@ const STORE_RETRY: Duration = Duration::from_millis(50);
 pub(crate) struct Plan {
     pub(crate) config: Config,
     pub(crate) decides: Decides,
+    /// They outlive the runs, with all that is remembered about them.
+    pub(crate) topics: Topics,
     /// Beside the gateway's own.
     pub(crate) routes: Router,
     pub(crate) progress: Progress,
@@ -156,10 +159,11 @@ impl House {
             mirror: mirror.clone(),
             applied: on_applied,
             identity: plan.decides.identity().cloned(),
+            topics: plan.topics.metrics.clone(),
         };
         let identity = plan.decides.identity().cloned();
         let asked = Asked { authority, credentials, identity };
-        let api = Api::new(&plan.config.rooms.api, catalog, asked, feed.clone(), mirror.clone());
+        let api = Api::new(&plan.config.rooms.api, catalog, asked, feed.clone(), mirror.clone(), plan.topics.clone());
         let router = api::router(api, health.clone(), exported).merge(plan.routes.clone());
         let (shutdown, serving) = (CancellationToken::new(), JoinSet::new());
         let mut house = Self { feed, live, mirror, health, edge, router, shutdown, serving };

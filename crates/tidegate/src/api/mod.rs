@@ -1,4 +1,4 @@
-//! The HTTP API: writes, rows, pages, the catalog; and what operators ask.
+//! The HTTP API: writes, rows, pages, the catalog; topics; and what operators ask.
 
 mod caller;
 mod changes;
@@ -6,6 +6,7 @@ mod operations;
 mod rows;
 mod sessions;
 mod source;
+mod topics;
 
 use std::sync::Arc;
 
@@ -18,6 +19,7 @@ use tidegate_edge::{ApiError, Credentials};
 use tidegate_identity::{Authority, Identity};
 use tidegate_mirror::Mirror;
 use tidegate_model::{Catalog, Entity, ScanError};
+use tidegate_topics::Topics;
 use tokio::sync::Semaphore;
 
 use crate::config;
@@ -45,6 +47,7 @@ struct Inner {
     identity: Option<Arc<Identity>>,
     feed: Feed,
     mirror: Arc<Mirror>,
+    topics: Topics,
     /// One permit for each KiB of a body.
     bodies: Arc<Semaphore>,
 }
@@ -56,11 +59,12 @@ impl Api {
         asked: Asked,
         feed: Feed,
         mirror: Arc<Mirror>,
+        topics: Topics,
     ) -> Self {
         let Asked { authority, credentials, identity } = asked;
         let bounds = bounds.clone();
         let bodies = Arc::new(Semaphore::new((bounds.max_bodies_bytes >> 10).clamp(1, Semaphore::MAX_PERMITS)));
-        Self(Arc::new(Inner { bounds, catalog, authority, credentials, identity, feed, mirror, bodies }))
+        Self(Arc::new(Inner { bounds, catalog, authority, credentials, identity, feed, mirror, topics, bodies }))
     }
 
     fn entity(&self, name: &str) -> Result<&Arc<Entity>, ApiError> {
@@ -95,6 +99,7 @@ pub(crate) fn router(api: Api, health: Arc<Health>, sources: Sources) -> Router 
         .route("/v1/entities/{entity}/changes", post(changes::write).get(rows::one_named_changes))
         .route("/v1/entities/{entity}/{key}", get(rows::one))
         .route("/v1/source", get(source::status))
+        .merge(topics::routes())
         .merge(sessions)
         .with_state(api)
         .merge(operations.routes())
