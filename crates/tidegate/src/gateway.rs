@@ -12,7 +12,7 @@ use tidegate_feed::postgres::SourceError;
 use tidegate_identity::{Authority, Clock, Identity, IdentityError};
 use tidegate_live::StartError as LiveError;
 use tidegate_mirror::MirrorError;
-use tidegate_topics::{Memory, Metrics, Relay, Topics};
+use tidegate_topics::Topics;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::runtime::Handle;
 use tokio::task::{JoinError, JoinSet};
@@ -198,11 +198,8 @@ async fn identity(config: &Config) -> Result<Arc<Identity>, IdentityError> {
 
 /// Topics of this process alone, for as long as the gateway runs.
 fn topics(config: &config::Topics) -> Result<Topics, StartError> {
-    let (limits, metrics) = (config.limits, Arc::new(Metrics::default()));
-    let relay = Relay::new(limits, metrics.clone());
-    let broker = Memory::new(limits, &config.discriminator, clock(), relay.clone(), metrics.clone());
-    let namespaces = Arc::new(config.namespaces.clone());
-    Ok(Topics { broker: broker.map_err(StartError::Topics)?, relay, namespaces, limits, metrics })
+    let config::Topics { namespaces, limits, discriminator } = config;
+    Topics::in_memory(namespaces.clone(), *limits, discriminator, clock()).map_err(StartError::Topics)
 }
 
 /// The system's.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use tidegate_edge::{Credentials, Edge, EdgeConfig, Tls};
+use tidegate_edge::{Credentials, Edge, EdgeConfig, Rooms, Tls};
 use tidegate_feed::LocalFeed;
 use tidegate_feed::postgres::{Outlets, PostgresFeed, Prepared};
 use tidegate_identity::{Access, Authority, Identity, Permissions};
@@ -150,8 +150,17 @@ impl House {
         let rows: Arc<dyn RowSource> = mirror.clone();
         let live = Live::start(&plan.config.rooms.live, mirror.incarnation(), start, &rows, on_advance)?;
         let feed = follow(&plan.config, &catalog, prepared, writer, &live, &health)?;
-        let edge =
-            Edge::new(edge_config, catalog.clone(), live.clone(), authority.clone(), on_applied.clone(), feed.places());
+        let edge = Edge::new(
+            edge_config,
+            Rooms {
+                catalog: catalog.clone(),
+                live: live.clone(),
+                topics: plan.topics.clone(),
+                authority: authority.clone(),
+                applied: on_applied.clone(),
+                places: feed.places(),
+            },
+        );
         let exported = metrics::Sources {
             edge: edge.metrics().clone(),
             live: live.clone(),
