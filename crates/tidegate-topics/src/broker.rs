@@ -22,7 +22,7 @@ pub struct Publish {
     pub removed: bool,
     /// What subscribers may filter by.
     pub tags: Box<[(Box<str>, Box<str>)]>,
-    /// The same key within the topic is published once; at most 128 bytes.
+    /// The same key of the same user (or of any server) within the topic is published once; at most 128 bytes.
     pub idempotency_key: Option<Box<str>>,
     /// Whether it stays out of the history: it has no offset then.
     pub skip_history: bool,

@@ -31,8 +31,8 @@ use tidegate_model::{Answer, Tenant};
 use crate::ephemeral::Ephemera;
 use crate::metrics::count;
 use crate::{
-    Answered, Broker, Cleared, Entry, History, Join, Joined, Keep, Leave, Limits, Members, Metrics, Owner, Page,
-    Presence, PresenceAsk, Publish, Published, Range, Set, Topic, TopicError,
+    Answered, Broker, Cleared, ClientInfo, Entry, History, Join, Joined, Keep, Leave, Limits, Members, Metrics, Owner,
+    Page, Presence, PresenceAsk, Publish, Published, Range, Set, Topic, TopicError,
 };
 pub use outlet::{Clock, Outlet};
 use store::Store;
@@ -104,8 +104,9 @@ impl Memory {
         }
     }
 
-    fn publish_now(&self, publish: Publish) -> Result<Published, TopicError> {
+    fn publish_now(&self, mut publish: Publish) -> Result<Published, TopicError> {
         self.check(&publish)?;
+        publish.idempotency_key = publish.idempotency_key.map(|key| of_publisher(publish.client.as_deref(), &key));
         let (store, metrics) = (&self.store, &self.store.metrics);
         if store.outlet.is_full() {
             count(&metrics.overloaded);
@@ -234,6 +235,15 @@ impl Memory {
         });
         self.store.outlet.each(&mut take);
         names.into_iter().collect()
+    }
+}
+
+/// The key as it is remembered: nobody uses up one of somebody else's. Strangers share theirs, and so do servers.
+fn of_publisher(client: Option<&ClientInfo>, key: &str) -> Box<str> {
+    match client {
+        None => format!("-{key}").into(),
+        // The names are told from the keys by their lengths.
+        Some(client) => format!("{}:{}{key}", client.user.len(), client.user).into(),
     }
 }
 
