@@ -13,7 +13,8 @@ use crate::hook::Hook;
 use crate::said::ANONYMOUS;
 use crate::{
     Answer, Authority, Clock, Credential, HookMetrics, Permissions, Principal, PrincipalKind, Proof, Proofs, Refusal,
-    Revocation, Secret, SessionStore, Sessions, SessionsError, Settings, Shown, Tokens, TokensError, WriteScope,
+    Revocation, Secret, SessionStore, Sessions, SessionsError, Settings, Shown, Tokens, TokensError, TopicVerb,
+    WriteScope,
 };
 
 /// Why identity cannot be had as configured.
@@ -229,6 +230,10 @@ impl Authority for Access {
 
     fn write(&self, principal: &Principal, entity: &Entity) -> Result<WriteScope, Refusal> {
         self.permissions.write(principal, entity, self.is_open())
+    }
+
+    fn topic(&self, principal: &Principal, verb: TopicVerb, topic: &str) -> Result<(), Refusal> {
+        self.permissions.topic(principal, verb, topic, self.is_open())
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tidegate_model::{Entity, Guard, Query, Tenant};
 use tokio::sync::broadcast;
 
-use crate::{Answer, Principal, Proof, Shown};
+use crate::{Answer, Principal, Proof, Shown, TopicVerb};
 
 /// A no, in the words the client gets.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -125,4 +125,13 @@ pub trait Authority: Send + Sync {
     /// # Errors
     /// The refusal to send.
     fn write(&self, principal: &Principal, entity: &Entity) -> Result<WriteScope, Refusal>;
+
+    /// Whether the principal may do that with the topic of that name, in its own tenant
+    /// ([`Principal::topic_tenant`]). By default nobody may.
+    ///
+    /// # Errors
+    /// The refusal to send.
+    fn topic(&self, _principal: &Principal, _verb: TopicVerb, _topic: &str) -> Result<(), Refusal> {
+        Err(Refusal::forbidden("you may not do that here"))
+    }
 }

@@ -2,9 +2,9 @@
 //!
 //! # Place in the flow
 //! The edge asks the [`Authority`] three things: who shows this credential ([`Authority::authenticate`]), whether that one
-//! still stands ([`Authority::check`]), and what may be read or written. The other way [`Authority::revocations`] tells
-//! whose connections have to end. Rows and sockets are not known here: a permission becomes a filter that is added to a
-//! query, a revocation is a name.
+//! still stands ([`Authority::check`]), and what may be read, written, or done with a topic. The other way
+//! [`Authority::revocations`] tells whose connections have to end. Rows and sockets are not known here: a permission becomes
+//! a filter that is added to a query, a revocation is a name.
 //!
 //! ```text
 //!  tokens ── issuers, keys, JWKS ─┐                         ┌─ permissions: rows, columns, topics, agents

@@ -71,3 +71,21 @@ pub struct Topics {
     /// What is counted.
     pub metrics: Arc<Metrics>,
 }
+
+impl Topics {
+    /// Topics of this process alone. `discriminator`: the field by which clients tell ephemeral events from others.
+    ///
+    /// # Errors
+    /// If there can be no thread for a timer.
+    pub fn in_memory(
+        namespaces: Namespaces,
+        limits: Limits,
+        discriminator: &str,
+        clock: Clock,
+    ) -> std::io::Result<Self> {
+        let metrics = Arc::<Metrics>::default();
+        let relay = Relay::new(limits, metrics.clone());
+        let broker = Memory::new(limits, discriminator, clock, relay.clone(), metrics.clone())?;
+        Ok(Self { broker, relay, namespaces: Arc::new(namespaces), limits, metrics })
+    }
+}

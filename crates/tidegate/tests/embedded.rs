@@ -7,7 +7,9 @@ use axum::Router;
 use axum::routing::get;
 use tempfile::TempDir;
 use tidegate::feed::{ChangeOp, RowChange, TenantScope, WriteRequest};
-use tidegate::identity::{Answer, Authority, Credential, Principal, PrincipalKind, Refusal, Shown, WriteScope};
+use tidegate::identity::{
+    Answer, Authority, Credential, Principal, PrincipalKind, Refusal, Shown, TopicVerb, WriteScope,
+};
 use tidegate::model::{Entity, Query, Tenant, Value};
 use tidegate::{Config, Flags, Gateway};
 use tidegate_testkit::clients::{request, within};
@@ -31,6 +33,13 @@ impl Authority for Word {
 
     fn write(&self, _: &Principal, _: &Entity) -> Result<WriteScope, Refusal> {
         Err(Refusal { code: "forbidden", message: "read only".into(), retryable: false, status: 403 })
+    }
+
+    fn topic(&self, _: &Principal, verb: TopicVerb, topic: &str) -> Result<(), Refusal> {
+        match (verb, topic) {
+            (TopicVerb::Publish, "notes") => Ok(()),
+            _ => Err(Refusal::forbidden("publish to notes only")),
+        }
     }
 }
 

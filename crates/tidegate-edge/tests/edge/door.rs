@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tidegate_identity::{
-    Answer, Authority, Credential, Principal, PrincipalKind, Proof, Refusal, Revocation, Shown, WriteScope,
+    Answer, Authority, Credential, Principal, PrincipalKind, Proof, Refusal, Revocation, Shown, TopicVerb, WriteScope,
 };
 use tidegate_model::{Comparison, Entity, Filter, Query, Tenant, Value};
 use tokio::sync::{broadcast, watch};
@@ -120,5 +120,12 @@ impl Authority for Door {
 
     fn write(&self, _: &Principal, _: &Entity) -> Result<WriteScope, Refusal> {
         Ok(WriteScope::Named)
+    }
+
+    fn topic(&self, _: &Principal, _: TopicVerb, topic: &str) -> Result<(), Refusal> {
+        match topic.starts_with("closed:") {
+            true => Err(Refusal::forbidden("you may not do that here")),
+            false => Ok(()),
+        }
     }
 }

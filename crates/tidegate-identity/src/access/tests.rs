@@ -185,3 +185,26 @@ async fn the_application_is_asked_about_those_who_show_it_something() {
         assert_eq!(site.shown(Credential::Bearer("x"), &cookie).await.unwrap_err().status, 401);
     }
 }
+
+#[tokio::test]
+async fn topics_are_for_those_whom_a_permission_names() {
+    let publish = |site: &Site, who: &Principal, topic: &str| {
+        site.access.topic(who, TopicVerb::Publish, topic).map_err(|refusal| refusal.code)
+    };
+    let mut site = site(|settings| settings.anonymous = true).await;
+    let (stranger, server) = (Principal::new(PrincipalKind::Anonymous), Principal::new(PrincipalKind::ApiKey));
+    assert_eq!(publish(&site, &stranger, "chat:a"), Ok(()), "without permissions strangers may do everything");
+
+    let rights = crate::Rights::Topics {
+        may: vec![TopicVerb::Publish],
+        topics: crate::Patterns::new(&["chat:*".to_owned()]).unwrap(),
+    };
+    let to = crate::Audience { roles: vec!["talker".into()], claims: Vec::new() };
+    site.access = Access::new(site.access.identity.clone(), Permissions::new(vec![crate::Grant { to, rights }]));
+    let talker = Principal { roles: ["talker".into()].into(), ..Principal::new(PrincipalKind::User) };
+    assert_eq!(publish(&site, &talker, "chat:a"), Ok(()));
+    assert_eq!(publish(&site, &talker, "news:a"), Err("forbidden"));
+    assert_eq!(site.access.topic(&talker, TopicVerb::History, "chat:a").unwrap_err().code, "forbidden");
+    assert_eq!(publish(&site, &stranger, "chat:a"), Err("forbidden"));
+    assert_eq!(publish(&site, &server, "anything"), Ok(()));
+}

@@ -73,6 +73,7 @@ fn publication(topic: Arc<Topic>, json: Vec<u8>, client: Arc<str>, time_ms: u64)
         topic,
         kind: Kind::Ephemeral,
         offset: 0,
+        epoch: Arc::default(),
         key: None,
         removed: false,
         data: Data::Json(json.into()),

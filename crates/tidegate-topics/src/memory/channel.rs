@@ -39,9 +39,10 @@ pub(super) struct Channel {
 }
 
 /// What is published here, as a record.
-pub(super) fn record(publish: Publish, offset: u64, now_ms: u64) -> Record {
+pub(super) fn record(publish: Publish, at: Published, now_ms: u64) -> Record {
     let Publish { topic, data, client, key, removed, tags, .. } = publish;
-    Record { topic, kind: Kind::Message, offset, key, removed, data, client, tags, time_ms: now_ms }
+    let Published { epoch, offset } = at;
+    Record { topic, kind: Kind::Message, offset, epoch, key, removed, data, client, tags, time_ms: now_ms }
 }
 
 fn coming_or_going(topic: &Arc<Topic>, kind: Kind, client: Arc<ClientInfo>, now_ms: u64) -> Arc<Record> {
@@ -49,6 +50,7 @@ fn coming_or_going(topic: &Arc<Topic>, kind: Kind, client: Arc<ClientInfo>, now_
         topic: topic.clone(),
         kind,
         offset: 0,
+        epoch: Arc::default(),
         key: None,
         removed: false,
         data: Data::Json(Bytes::from_static(b"null")),
@@ -123,10 +125,12 @@ impl Channel {
     pub(super) fn expire(&mut self, now_ms: u64, happened: &mut Happened) {
         self.now_ms = self.now_ms.max(now_ms);
         while let Some(value) = self.values.expire(self.now_ms) {
+            let Published { epoch, offset } = self.next(false);
             let gone = Record {
                 topic: value.topic.clone(),
                 kind: Kind::Message,
-                offset: self.next_offset(false),
+                offset,
+                epoch,
                 key: value.key.clone(),
                 removed: true,
                 data: Data::Json(Bytes::from_static(b"null")),
@@ -175,14 +179,12 @@ impl Channel {
         happened: &mut Happened,
     ) -> Result<Published, TopicError> {
         let idempotency_key = publish.idempotency_key.take();
-        let offset = self.next_offset(publish.skip_history);
-        let record = Arc::new(record(publish, offset, self.now_ms));
+        let answer = self.next(publish.skip_history);
+        let record = Arc::new(record(publish, answer.clone(), self.now_ms));
         let before = self.make_room(&record, values_room, limits)?;
         self.append(&record);
         let previous = self.keep(&record, before, heard);
         happened.push((record, previous));
-        let epoch = if offset > 0 { self.epoch.clone() } else { Arc::default() };
-        let answer = Published { epoch, offset };
         if let Some(key) = idempotency_key {
             let end_ms = self.now_ms.saturating_add(limits.idempotency_ms);
             self.once.remember(key, answer.clone(), end_ms, limits.idempotency_keys);
@@ -233,8 +235,12 @@ impl Channel {
         std::mem::replace(&mut self.previous, next)
     }
 
-    fn next_offset(&self, skip_history: bool) -> u64 {
-        if skip_history || self.topic.options.history_size == 0 { 0 } else { self.log.top() + 1 }
+    /// Where the next publication is.
+    fn next(&self, skip_history: bool) -> Published {
+        if skip_history || self.topic.options.history_size == 0 {
+            return Published::default();
+        }
+        Published { epoch: self.epoch.clone(), offset: self.log.top() + 1 }
     }
 
     fn append(&mut self, record: &Arc<Record>) {

@@ -120,7 +120,7 @@ impl Memory {
         store.turn(&topic, leaves, |channel, turn| {
             let Some(channel) = channel else {
                 if turn.heard {
-                    let record = channel::record(publish, 0, turn.now_ms);
+                    let record = channel::record(publish, Published::default(), turn.now_ms);
                     turn.happened.push((Arc::new(record), None));
                 }
                 count(&metrics.published);
