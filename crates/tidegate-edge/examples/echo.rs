@@ -10,11 +10,12 @@ use std::sync::Arc;
 
 use axum::Router;
 use bytes::Bytes;
-use tidegate_edge::{Edge, EdgeConfig, Out, PositionsOnly, Protocol, serve};
+use tidegate_edge::{Edge, EdgeConfig, Out, PositionsOnly, Protocol, Rooms, serve};
 use tidegate_identity::{Answer, Authority, Principal, PrincipalKind, Refusal, Shown, TopicVerb, WriteScope};
 use tidegate_live::{Config, Live};
 use tidegate_model::{Catalog, Entity, Position, Query, RowSource, ScanError, ScanReply, ScanRequest, Tenant};
 use tidegate_session::{CloseReason, Item, Session};
+use tidegate_topics::{Limits as TopicLimits, Namespaces, Topics};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -57,7 +58,9 @@ fn edge(config: EdgeConfig) -> Result<Edge, Box<dyn Error>> {
     let rows: Arc<dyn RowSource> = Arc::new(Nothing);
     let live = Live::start(&Config { workers: 1, ..Config::default() }, 0, Position(0), &rows, Box::new(|_| {}))?;
     let (_, applied) = watch::channel(Position(0));
-    Ok(Edge::new(config, catalog, live, Arc::new(Everybody), applied, Arc::new(PositionsOnly)))
+    let (authority, places) = (Arc::new(Everybody), Arc::new(PositionsOnly));
+    let topics = Topics::in_memory(Namespaces::new(Vec::new()), TopicLimits::default(), "", Arc::new(|| 0))?;
+    Ok(Edge::new(config, Rooms { catalog, live, topics, authority, applied, places }))
 }
 
 /// Sends each message back. A reply waits in the session with the kind of its message in front.

@@ -73,6 +73,42 @@ pub(crate) fn slot_of(id: ClientId) -> usize {
     (id.0 & u64::from(u32::MAX)) as usize
 }
 
+/// The public name of a client: `c_` and a number in 32 hex digits, which says on which worker it is and which of its clients
+/// it is. Half of it is random: nobody is found by guessing.
+pub(crate) struct Name;
+
+/// Bits for the place among a worker's clients, and for how often places were given: together with the worker's number
+/// these are 64.
+const SLOT_BITS: u32 = 22;
+const GENERATION_BITS: u32 = 32;
+
+impl Name {
+    pub(crate) fn number(worker: usize, id: ClientId, random: u64) -> u128 {
+        let generation = id.0 >> 32;
+        let low = (worker as u64) << (SLOT_BITS + GENERATION_BITS) | generation << SLOT_BITS | slot_of(id) as u64;
+        u128::from(random) << 64 | u128::from(low)
+    }
+
+    pub(crate) fn parse(name: &str) -> Option<u128> {
+        let digits = name.strip_prefix("c_").filter(|digits| digits.len() == 32)?;
+        // A sign would be read too.
+        let is_hex = digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+        is_hex.then(|| u128::from_str_radix(digits, 16).ok()).flatten()
+    }
+}
+
+/// The worker of a client of this number.
+pub(crate) fn worker_of(number: u128) -> usize {
+    (number as u64 >> (SLOT_BITS + GENERATION_BITS)) as usize
+}
+
+/// Which of its worker's clients it is.
+pub(crate) fn id_of(number: u128) -> ClientId {
+    let low = number as u64;
+    let generation = low >> SLOT_BITS & u64::from(u32::MAX);
+    ClientId(generation << 32 | low & ((1 << SLOT_BITS) - 1))
+}
+
 impl Carrier {
     pub(crate) fn session(&mut self) -> Option<&mut Session> {
         match self {
@@ -105,6 +141,23 @@ impl Carrier {
             Carrier::Socket(socket) => socket.due(),
             Carrier::Stream(stream) => Some(stream.due()),
             Carrier::Gone => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_says_where_its_client_is() {
+        let id = ClientId(0xffff_fff0 << 32 | 0x3f_fff1);
+        let number = Name::number(1_023, id, u64::MAX - 1);
+        let name = format!("c_{number:032x}");
+        assert_eq!(Name::parse(&name), Some(number));
+        assert_eq!((worker_of(number), id_of(number)), (1_023, id));
+        for bad in ["", "c_", "c_1", &name[2..], &format!("{name}0"), "c_+123456789012345678901234567890a"] {
+            assert_eq!(Name::parse(bad), None, "{bad}");
         }
     }
 }

@@ -145,6 +145,14 @@ impl Default for EdgeConfig {
 }
 
 impl EdgeConfig {
+    /// How many workers there will be.
+    pub(crate) fn workers(&self) -> usize {
+        match self.workers {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            workers => workers,
+        }
+    }
+
     pub(crate) fn limits(&self) -> Limits {
         let limits = Limits::default();
         Limits {

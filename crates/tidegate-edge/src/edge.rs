@@ -6,16 +6,19 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::http::{HeaderMap, StatusCode, Uri};
-use tidegate_identity::{Authority, Principal, Refusal, admit};
+use tidegate_identity::{Authority, Principal, Refusal, TopicVerb, admit};
 use tidegate_live::Live;
 use tidegate_model::{Catalog, Position, Query};
 use tidegate_session::Want;
+use tidegate_topics::{Topic, Topics};
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::admission::{Admission, retry_after};
+use crate::application::Application;
 use crate::cap::{Cap, Place};
+use crate::order::Desk;
 use crate::protocol::Protocol;
 use crate::quota::Ledger;
 use crate::{ApiError, Credentials, EdgeConfig, EdgeMetrics, Places, Refused};
@@ -26,56 +29,62 @@ const WAITS_MAX: usize = 1_024;
 /// Makes the protocol of one connection.
 pub(crate) type Make = Arc<dyn Fn(&Arc<Principal>) -> Box<dyn Protocol> + Send + Sync>;
 
+/// The rooms that connections reach.
+pub struct Rooms {
+    /// What can be queried.
+    pub catalog: Arc<Catalog>,
+    /// Live queries.
+    pub live: Live,
+    /// Topics, presence, ephemeral state.
+    pub topics: Topics,
+    /// Who may.
+    pub authority: Arc<dyn Authority>,
+    /// The position that every view has reached.
+    pub applied: watch::Receiver<Position>,
+    /// What else a client may call a position.
+    pub places: Arc<dyn Places>,
+}
+
 /// What all connections share. Cheap to clone.
 #[derive(Clone)]
 pub struct Edge(Arc<Inner>);
 
 struct Inner {
     config: EdgeConfig,
-    catalog: Arc<Catalog>,
-    live: Live,
-    authority: Arc<dyn Authority>,
-    applied: watch::Receiver<Position>,
-    places: Arc<dyn Places>,
+    rooms: Rooms,
     metrics: Arc<EdgeMetrics>,
     admission: Arc<Admission>,
     waits: Arc<Cap>,
     sockets: HashMap<Box<str>, Make>,
+    application: Option<Arc<dyn Application>>,
     credentials: Credentials,
     ledger: Arc<Ledger>,
     links: AtomicU64,
+    /// Of the workers, in order.
+    desks: Box<[Desk]>,
     /// The time over which closes are spread, in milliseconds.
     drain_window_ms: AtomicU64,
 }
 
 impl Edge {
-    /// An edge without connections. `applied` tells the position that every view has reached, `places` what else a client
-    /// may call one.
+    /// An edge without connections.
     #[must_use]
-    pub fn new(
-        config: EdgeConfig,
-        catalog: Arc<Catalog>,
-        live: Live,
-        authority: Arc<dyn Authority>,
-        applied: watch::Receiver<Position>,
-        places: Arc<dyn Places>,
-    ) -> Self {
+    pub fn new(config: EdgeConfig, rooms: Rooms) -> Self {
         let admission = Admission::new(&config, Instant::now());
         let metrics = Arc::default();
         let credentials = Credentials::of(&config);
         let ledger = Ledger::new(config.quotas);
         let drain_window_ms = AtomicU64::new(millis(config.drain_window));
+        let desks = (0..config.workers()).map(|_| Desk::new()).collect();
         Self(Arc::new(Inner {
             config,
-            catalog,
-            live,
-            authority,
-            applied,
-            places,
+            rooms,
+            desks,
             metrics,
             admission,
             waits: Cap::new(WAITS_MAX),
             sockets: HashMap::new(),
+            application: None,
             credentials,
             ledger,
             links: AtomicU64::new(0),
@@ -98,6 +107,20 @@ impl Edge {
         self
     }
 
+    /// Has the application answer for what is its own. To be called before the edge is served.
+    #[must_use]
+    pub fn application(mut self, application: Arc<dyn Application>) -> Self {
+        if let Some(inner) = Arc::get_mut(&mut self.0) {
+            inner.application = Some(application);
+        }
+        self
+    }
+
+    /// The application, where there is one.
+    pub(crate) fn asked(&self) -> Option<&Arc<dyn Application>> {
+        self.0.application.as_ref()
+    }
+
     /// The counters.
     #[must_use]
     pub fn metrics(&self) -> &Arc<EdgeMetrics> {
@@ -118,19 +141,29 @@ impl Edge {
     }
 
     pub(crate) fn live(&self) -> &Live {
-        &self.0.live
+        &self.0.rooms.live
     }
 
     pub(crate) fn authority(&self) -> &dyn Authority {
-        &*self.0.authority
+        &*self.0.rooms.authority
+    }
+
+    /// Topics, presence, ephemeral state.
+    #[must_use]
+    pub fn topics(&self) -> &Topics {
+        &self.0.rooms.topics
+    }
+
+    pub(crate) fn desks(&self) -> &[Desk] {
+        &self.0.desks
     }
 
     pub(crate) fn applied(&self) -> watch::Receiver<Position> {
-        self.0.applied.clone()
+        self.0.rooms.applied.clone()
     }
 
     pub(crate) fn places(&self) -> &dyn Places {
-        &*self.0.places
+        &*self.0.rooms.places
     }
 
     /// A number for a socket, as logs name it.
@@ -142,7 +175,7 @@ impl Edge {
     pub(crate) async fn authenticate(&self, uri: &Uri, headers: &HeaderMap) -> Result<Arc<Principal>, ApiError> {
         let admitted = async {
             let presented = self.0.credentials.find(uri, headers)?;
-            admit(&*self.0.authority, &presented.shown(), presented.proof()).await
+            admit(&*self.0.rooms.authority, &presented.shown(), presented.proof()).await
         };
         admitted.await.map_err(|refusal| self.refuse(refusal))
     }
@@ -191,6 +224,13 @@ impl Edge {
         })
     }
 
+    /// The topic of that name among those of whoever this is, if they may do that there.
+    pub(crate) fn topic(&self, principal: &Principal, verb: TopicVerb, name: &str) -> Result<Arc<Topic>, ApiError> {
+        let topic = self.topics().namespaces.topic(principal.topic_tenant(), name)?;
+        self.authority().topic(principal, verb, name)?;
+        Ok(topic)
+    }
+
     /// A place among those who wait for a position, each of whom is woken by every transaction.
     pub(crate) fn wait(&self) -> Result<Place, ApiError> {
         self.0.waits.take().ok_or_else(|| busy("overloaded", "as many wait for a position as may; ask again later"))
@@ -213,8 +253,8 @@ impl Edge {
         resume_from: Option<&str>,
         synced: bool,
     ) -> Result<(Want, Option<Arc<Query>>), ApiError> {
-        let asked = Query::from_json(&self.0.catalog, query)?;
-        let (tenant, query) = self.0.authority.read(principal, asked.clone())?;
+        let asked = Query::from_json(&self.0.rooms.catalog, query)?;
+        let (tenant, query) = self.0.rooms.authority.read(principal, asked.clone())?;
         let asked = (asked != query).then(|| Arc::new(asked));
         // What is no token of ours proves nothing: the client starts anew.
         let resume = resume_from.and_then(|token| token.parse().ok());

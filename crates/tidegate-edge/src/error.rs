@@ -7,6 +7,7 @@ use tidegate_identity::Refusal;
 use tidegate_live::EndReason;
 use tidegate_model::{QueryError, json};
 use tidegate_session::SubscribeError;
+use tidegate_topics::TopicError;
 
 /// An error as clients get it: `{"error":{"code","message","path"?,"retryable"}}` with a fitting status.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -130,6 +131,19 @@ impl From<SubscribeError> for ApiError {
             SubscribeError::Busy | SubscribeError::Closed => (StatusCode::SERVICE_UNAVAILABLE, "overloaded"),
         };
         Self::new(status, code, error.to_string())
+    }
+}
+
+impl From<TopicError> for ApiError {
+    fn from(error: TopicError) -> Self {
+        let status = match error {
+            TopicError::Name(_) | TopicError::Key(_) | TopicError::TooManyKeys(_) => StatusCode::BAD_REQUEST,
+            TopicError::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+            TopicError::NotAvailable(_) | TopicError::Unrecoverable => StatusCode::CONFLICT,
+            TopicError::UnknownClient => StatusCode::NOT_FOUND,
+            TopicError::Full(_) | TopicError::Overloaded | TopicError::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+        };
+        Self::new(status, error.code(), error.to_string())
     }
 }
 

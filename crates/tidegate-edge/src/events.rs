@@ -57,7 +57,6 @@ struct Events {
     ask: Option<Ask>,
     /// The `id` of the message whose credentials are being looked at, if it has one.
     asking: Option<Box<str>>,
-    client_id: u128,
     /// Few, so a list costs least.
     watched: Vec<Watched>,
     errors: Bucket,
@@ -90,7 +89,7 @@ impl Events {
     fn new(edge: Edge, principal: Option<Arc<Principal>>) -> Self {
         let rate = edge.config().errors_per_second;
         let errors = Bucket::new(rate, rate, Instant::now());
-        Self { edge, principal, ask: None, asking: None, client_id: rand::random(), watched: Vec::new(), errors }
+        Self { edge, principal, ask: None, asking: None, watched: Vec::new(), errors }
     }
 
     fn event(&mut self, session: &mut Session, message: &Envelope<'_>) -> Result<Answer, ApiError> {
@@ -242,6 +241,7 @@ impl Protocol for Events {
             Item::Ended(id, reason) => self.ended(id, &ApiError::from(&reason), out),
             Item::TooLarge(id, bytes) => self.ended(id, &ApiError::too_large(bytes), out),
             Item::Reply(bytes) => out.text(&bytes),
+            Item::Publication { .. } | Item::Dropped(..) | Item::Gapped(_) => {}
         }
         Ok(())
     }

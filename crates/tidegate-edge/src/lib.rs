@@ -32,6 +32,7 @@
 
 mod admission;
 mod admitted;
+mod application;
 mod cap;
 #[expect(dead_code, reason = "the state machine that uses the codec comes next")]
 mod centrifugo;
@@ -50,6 +51,7 @@ mod io;
 mod live_ws;
 mod memory;
 mod metrics;
+mod order;
 mod origin;
 mod out;
 mod pace;
@@ -70,12 +72,14 @@ mod upgrade;
 mod wire;
 mod worker;
 
+pub use application::{Application, Peer, Permit};
 pub use config::EdgeConfig;
 pub use credentials::{Credentials, Presented};
-pub use edge::Edge;
+pub use edge::{Edge, Rooms};
 pub use error::ApiError;
 pub use frames::encode;
 pub use metrics::{EdgeMetrics, Paused, Refused, Transport};
+pub use order::{Order, To};
 pub use out::Out;
 pub use passing::Ask;
 pub use position::{Finding, Places, PositionsOnly};

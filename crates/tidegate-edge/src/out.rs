@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use tidegate_model::{Batch, Part};
+use tidegate_topics::Publication;
 use tidegate_ws::OpCode;
 use tidegate_ws::deflate::{WINDOW_BITS_MAX, compress, write_compressed};
 use tokio::io::AsyncWrite;
@@ -62,20 +63,33 @@ pub(crate) struct Size {
     pub(crate) compressed: usize,
 }
 
-/// A part of a batch's encoded form, or of that part's compressed form.
+/// Shared bytes, as far as they are not written.
 #[derive(Debug)]
 struct Piece {
-    batch: Arc<Batch>,
-    compressed: Option<Part>,
+    of: Whole,
     range: Range<usize>,
+}
+
+/// What shared bytes are of.
+#[derive(Debug)]
+enum Whole {
+    Batch(Arc<Batch>),
+    /// The compressed form of a part of it.
+    PackedBatch(Arc<Batch>, Part),
+    /// The form of that slot.
+    Publication(Arc<Publication>, usize),
+    /// That form's compressed form.
+    PackedPublication(Arc<Publication>, usize),
 }
 
 impl Piece {
     fn bytes(&self) -> &[u8] {
-        let whole = match self.compressed {
-            None => self.batch.encoded().map(|body| &*body.bytes),
-            // It is there: the piece was made of it.
-            Some(part) => self.batch.compressed(part, Vec::new),
+        // Each is there: the piece was made of it.
+        let whole = match &self.of {
+            Whole::Batch(batch) => batch.encoded().map(|body| &*body.bytes),
+            Whole::PackedBatch(batch, part) => batch.compressed(*part, Vec::new),
+            Whole::Publication(publication, slot) => publication.formed(*slot),
+            Whole::PackedPublication(publication, slot) => Some(publication.packed(*slot, Vec::new)),
         };
         whole.and_then(|bytes| bytes.get(self.range.clone())).unwrap_or_default()
     }
@@ -119,7 +133,11 @@ impl Out {
     }
 
     fn send_piece(&mut self, batch: &Arc<Batch>, compressed: Option<Part>, range: Range<usize>) {
-        let piece = Piece { batch: batch.clone(), compressed, range };
+        let of = match compressed {
+            None => Whole::Batch(batch.clone()),
+            Some(part) => Whole::PackedBatch(batch.clone(), part),
+        };
+        let piece = Piece { of, range };
         let body = piece.bytes();
         let head = match compressed {
             None => &self.head,
@@ -136,6 +154,38 @@ impl Out {
             self.bytes.extend_from_slice(body);
         } else {
             self.shared.push((self.bytes.len(), piece));
+        }
+        self.messages += 1;
+    }
+
+    /// The message that is a publication's form of that slot, made by `encode` for the first client who needs it, and
+    /// compressed for the first who wants it so. `is_binary` is the same for all of a slot.
+    pub fn publication(
+        &mut self,
+        publication: &Arc<Publication>,
+        slot: usize,
+        is_binary: bool,
+        encode: impl FnOnce(&Publication) -> Vec<u8>,
+    ) {
+        let op = if is_binary { OpCode::Binary } else { OpCode::Text };
+        let plain = publication.form(slot, encode);
+        let compression = self.compression.filter(|it| plain.len() >= it.min_bytes);
+        let packed = match compression {
+            // A client that keeps less could not read what the others share.
+            Some(Compression { window_bits, .. }) if window_bits != WINDOW_BITS_MAX => return self.message(op, plain),
+            Some(_) => publication.packed(slot, || pack(plain, &mut self.compressed)),
+            None => &[],
+        };
+        let (body, is_packed) = if packed.is_empty() { (plain, false) } else { (packed, true) };
+        self.bytes.extend_from_slice(&tidegate_ws::header(op, is_packed, body.len()));
+        if body.len() < SHARED_MIN {
+            self.bytes.extend_from_slice(body);
+        } else {
+            let of = match is_packed {
+                false => Whole::Publication(publication.clone(), slot),
+                true => Whole::PackedPublication(publication.clone(), slot),
+            };
+            self.shared.push((self.bytes.len(), Piece { of, range: 0..body.len() }));
         }
         self.messages += 1;
     }

@@ -1,12 +1,15 @@
 //! The seam between what clients say and how it travels.
 
+use std::borrow::Cow;
 use std::sync::Arc;
+use std::task::Context;
 
 use tidegate_identity::{Principal, Refusal};
 use tidegate_model::Position;
 use tidegate_session::{CloseReason, Item, Session};
 use tokio::time::Instant;
 
+use crate::order::Order;
 use crate::out::Out;
 use crate::passing::Ask;
 
@@ -58,5 +61,52 @@ pub trait Protocol {
         _settled: Result<&Arc<Principal>, Refusal>,
     ) -> Result<bool, CloseReason> {
         Ok(false)
+    }
+
+    /// Goes on with answers that it waits for, and has the connection's task woken when one comes. Called whenever that task
+    /// runs.
+    ///
+    /// # Errors
+    /// Why to close the connection.
+    fn poll(&mut self, _session: &mut Session, _cx: &mut Context<'_>) -> Result<(), CloseReason> {
+        Ok(())
+    }
+
+    /// Does what somebody else in the process wants done on this connection. By default it only lets itself be dismissed.
+    ///
+    /// # Errors
+    /// Why to close the connection.
+    fn order(&mut self, _session: &mut Session, order: Order, _now: Instant) -> Result<(), CloseReason> {
+        match order {
+            Order::Dismiss { .. } => Err(CloseReason::Dismissed),
+            _ => Ok(()),
+        }
+    }
+
+    /// When [`Protocol::tick`] is to be called, if ever.
+    fn due(&self) -> Option<Instant> {
+        None
+    }
+
+    /// Does what is due.
+    ///
+    /// # Errors
+    /// Why to close the connection.
+    fn tick(&mut self, _session: &mut Session, _now: Instant) -> Result<(), CloseReason> {
+        Ok(())
+    }
+
+    /// Writes the protocol's own ping; whether it has one. Otherwise the transport's is sent.
+    fn ping(&mut self, _out: &mut Out, _now: Instant) -> bool {
+        false
+    }
+
+    /// What a close says: the code, and at most 123 bytes. `reconnect_after_ms` is given where the process ends.
+    fn goodbye(&mut self, reason: CloseReason, reconnect_after_ms: Option<u64>) -> (u16, Cow<'static, str>) {
+        let text = match reconnect_after_ms {
+            Some(after) => format!("{}; reconnect_after_ms={after}", reason.name()).into(),
+            None => reason.name().into(),
+        };
+        (reason.code(), text)
     }
 }

@@ -70,6 +70,11 @@ impl Register {
 }
 
 impl Entry {
+    /// The client that it is, if it is one by now.
+    pub(crate) fn client(&self) -> Option<ClientId> {
+        self.client.get()
+    }
+
     /// Marks it as ended, the first reason stays; the client to be closed, if it is one by now.
     pub(crate) fn end(&self, reason: CloseReason) -> Option<ClientId> {
         self.ended.set(self.ended.get().or(Some(reason)));

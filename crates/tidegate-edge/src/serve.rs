@@ -10,11 +10,12 @@ use std::time::Duration;
 
 use axum::Router;
 use tidegate_session::Room;
+use tidegate_topics::Hub;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, Handle};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
-use tokio::task::{JoinSet, LocalSet, coop::unconstrained, spawn_local};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::task::{JoinHandle, JoinSet, LocalSet, coop::unconstrained, spawn_local};
 use tokio::time::{Instant, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -25,6 +26,7 @@ use crate::cap::Place;
 use crate::drain::{self, Drain};
 use crate::http::Site;
 use crate::metrics::count;
+use crate::order::Desk;
 use crate::worker::{Port, Worker};
 use crate::{Edge, Refused, frames, http, memory, worker};
 
@@ -92,7 +94,7 @@ pub async fn serve(
     });
     let mut ended = JoinSet::new();
     let mut hands = Vec::new();
-    for number in 0..workers(&edge) {
+    for number in 0..edge.config().workers() {
         let (hand, end) = start(number, edge.clone(), outside.clone())?;
         hands.push(hand);
         ended.spawn(end);
@@ -119,13 +121,6 @@ pub async fn serve(
     Ok(())
 }
 
-fn workers(edge: &Edge) -> usize {
-    match edge.config().workers {
-        0 => thread::available_parallelism().map_or(1, usize::from),
-        workers => workers,
-    }
-}
-
 /// Starts a worker; the future ends with it.
 fn start(number: usize, edge: Edge, outside: Arc<Outside>) -> io::Result<(Hand, impl Future<Output = ()> + use<>)> {
     let (intake, sockets) = mpsc::channel(INTAKE_MAX);
@@ -135,7 +130,7 @@ fn start(number: usize, edge: Edge, outside: Arc<Outside>) -> io::Result<(Hand, 
     let runtime = Builder::new_current_thread().enable_all().build()?;
     thread::Builder::new().name(format!("edge-{number}")).spawn(move || {
         let local = LocalSet::new();
-        local.block_on(&runtime, work(edge, outside, sockets, carried));
+        local.block_on(&runtime, work(number, edge, outside, sockets, carried));
         // Whatever is left is dropped here, before anybody is told that nothing is.
         drop(local);
         drop(runtime);
@@ -149,26 +144,27 @@ fn start(number: usize, edge: Edge, outside: Arc<Outside>) -> io::Result<(Hand, 
 }
 
 /// A worker's life: sockets are taken in until no more can come, and then its clients are let go.
-async fn work(edge: Edge, outside: Arc<Outside>, mut sockets: mpsc::Receiver<Accepted>, load: Arc<AtomicUsize>) {
+async fn work(
+    number: usize,
+    edge: Edge,
+    outside: Arc<Outside>,
+    mut sockets: mpsc::Receiver<Accepted>,
+    load: Arc<AtomicUsize>,
+) {
     let (port, inbox) = worker::port(edge.metrics().clone());
-    let room = room(&edge, port);
-    let strangers_max = edge.config().max_unauthenticated / workers(&edge);
-    let worker = Worker::new(edge.clone(), room, inbox, strangers_max);
+    let passed_on = Arc::new(Notify::new());
+    let room = room(&edge, port, passed_on.clone());
+    let strangers_max = edge.config().max_unauthenticated / edge.config().workers();
+    let worker = Worker::new(number, edge.clone(), room, inbox, passed_on, strangers_max);
     // Many clients are written to in a turn: the turn itself looks after the others.
     let turns = spawn_local(unconstrained(worker.clone().take_turns()));
     let time = spawn_local(unconstrained(worker.clone().keep_time()));
+    let ordered = edge.desks().get(number).and_then(Desk::take);
+    let orders = ordered.map(|ordered| spawn_local(unconstrained(worker.clone().take_orders(ordered))));
     // Before any client can be let in.
     let revoking = edge.authority().revocations().map(|told| spawn_local(worker.clone().revoke(told)));
-    let failed_revoking = async {
-        // It ends in order only with the authority, when the process does.
-        let has_ended = match revoking {
-            Some(revoking) => revoking.await,
-            None => Ok(()),
-        };
-        if has_ended.is_ok() {
-            std::future::pending::<()>().await;
-        }
-    };
+    let failed_revoking = failed(revoking);
+    let failed_orders = failed(orders);
     let open = TaskTracker::new();
     let site = Rc::new(Site { worker: worker.clone(), outside: outside.clone(), open: open.clone() });
     let serving = async {
@@ -192,14 +188,30 @@ async fn work(edge: Edge, outside: Arc<Outside>, mut sockets: mpsc::Receiver<Acc
         // Neither ends while the engine lives. A worker without them would keep its clients, and the engine, waiting for ever.
         _ = turns => tracing::error!("a worker of the edge has failed; its clients are cut: this is a bug"),
         _ = time => tracing::error!("a worker of the edge has failed; its clients are cut: this is a bug"),
+        () = failed_orders => tracing::error!("a worker of the edge has failed; its clients are cut: this is a bug"),
         () = failed_revoking => tracing::error!("a worker of the edge has failed; its clients are cut: this is a bug"),
     }
 }
 
-fn room(edge: &Edge, port: Arc<Port>) -> Room {
+/// Ends when the task panics. It ends in order only with those it serves, when the process does.
+async fn failed(task: Option<JoinHandle<()>>) {
+    let has_ended = match task {
+        Some(task) => task.await,
+        None => Ok(()),
+    };
+    if has_ended.is_ok() {
+        std::future::pending::<()>().await;
+    }
+}
+
+fn room(edge: &Edge, port: Arc<Port>, passed_on: Arc<Notify>) -> Room {
+    let topics = edge.topics();
+    let passing = topics.relay.port(move || passed_on.notify_one());
     Room {
         live: edge.live().clone(),
         sink: port,
+        hub: Rc::new(Hub::new(topics.relay.clone(), passing)),
+        broker: topics.broker.clone(),
         encode: frames::encode,
         limits: edge.config().limits(),
         metrics: edge.metrics().sessions.clone(),

@@ -21,6 +21,7 @@ use self::closing::Closing;
 use crate::admitted::Admitted;
 use crate::config::unless_zero;
 use crate::metrics::{Paused, count};
+use crate::order::Order;
 use crate::out::{Compression, Out, Size, Unsent};
 use crate::pace::Pace;
 use crate::passing::Passing;
@@ -137,7 +138,8 @@ impl Socket {
             if self.closing.is_some() {
                 return self.poll_close(cx, scratch);
             }
-            let mut result = self.settle(cx).and_then(|()| self.write(cx, scratch, true));
+            let mut result = self.settle(cx).and_then(|()| self.protocol.poll(&mut self.session, cx));
+            result = result.and_then(|()| self.write(cx, scratch, true));
             if result.is_ok() && self.may_read() {
                 result = match self.read(cx, scratch) {
                     Poll::Ready(result) => result,
@@ -157,7 +159,11 @@ impl Socket {
     /// Writes what was delivered, unless bytes wait for the stream already. Called by the worker's turn, with the waker of
     /// the connection's task; whether that has to be woken.
     pub(crate) fn flush(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> bool {
-        if self.closing.is_some() || (!self.unsent.is_empty() && self.session.closed().is_none()) {
+        if self.closing.is_some() {
+            return false;
+        }
+        if !self.unsent.is_empty() && self.session.closed().is_none() {
+            self.session.stall();
             return false;
         }
         let was_reading = self.may_read();
@@ -364,6 +370,12 @@ impl Socket {
             return (true, self.close(reason, scratch));
         }
         let mut wake = false;
+        if is_due(self.protocol.due()) {
+            wake = true;
+            if let Err(reason) = self.protocol.tick(&mut self.session, now) {
+                return (true, self.close(reason, scratch));
+            }
+        }
         if is_due(self.read_at) {
             self.read_at = None;
             wake = true;
@@ -372,7 +384,7 @@ impl Socket {
             self.ping_at = Some(now + self.admitted.edge.config().ping_interval);
             // Where bytes wait for the socket a ping would wait behind them; the write timeout watches over those.
             if self.unsent.is_empty()
-                && let Err(reason) = self.ping(cx, scratch, position)
+                && let Err(reason) = self.ping(cx, scratch, position, now)
             {
                 return (true, self.close(reason, scratch));
             }
@@ -381,9 +393,17 @@ impl Socket {
     }
 
     /// A client whose rows do not change learns that it is connected, and that it misses nothing.
-    fn ping(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch, position: Position) -> Result<(), CloseReason> {
+    fn ping(
+        &mut self,
+        cx: &mut Context<'_>,
+        scratch: &mut Scratch,
+        position: Position,
+        now: Instant,
+    ) -> Result<(), CloseReason> {
         scratch.out.begin(self.compression());
-        scratch.out.frames(&tidegate_ws::header(OpCode::Ping, false, 0));
+        if !self.protocol.ping(&mut scratch.out, now) {
+            scratch.out.frames(&tidegate_ws::header(OpCode::Ping, false, 0));
+        }
         if self.session.is_caught_up() {
             self.protocol.synced(position, &mut scratch.out);
         }
@@ -398,7 +418,20 @@ impl Socket {
         }
         let idle = unless_zero(self.admitted.edge.config().idle_timeout).map(|idle| self.heard_at + idle);
         let pace = self.pace.map(|pace| pace.deadline());
-        [self.read_at, pace, self.ping_at, self.admit_by, self.admitted.expires_at(), idle].into_iter().flatten().min()
+        let times =
+            [self.read_at, pace, self.ping_at, self.admit_by, self.admitted.expires_at(), idle, self.protocol.due()];
+        times.into_iter().flatten().min()
+    }
+
+    /// Does what somebody else wants done on the connection.
+    pub(crate) fn order(&mut self, order: Order, scratch: &mut Scratch, now: Instant) -> Life {
+        if self.closing.is_some() {
+            return Life::Goes;
+        }
+        match self.protocol.order(&mut self.session, order, now) {
+            Ok(()) => Life::Goes,
+            Err(reason) => self.close(reason, scratch),
+        }
     }
 
     pub(crate) fn is_open(&self) -> bool {

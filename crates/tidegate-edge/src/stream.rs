@@ -20,6 +20,7 @@ use crate::client::{Carrier, Client};
 use crate::config::unless_zero;
 use crate::frames::{self, put};
 use crate::metrics::Transport;
+use crate::order::Order;
 use crate::passing::refusal;
 use crate::socket::Life;
 use crate::worker::Worker;
@@ -155,6 +156,13 @@ impl Stream {
         self.leaving.is_none() && !self.has_ended
     }
 
+    /// Does what somebody else wants done: it only lets itself be dismissed.
+    pub(crate) fn order(&mut self, order: &Order) {
+        if matches!(order, Order::Dismiss { .. }) {
+            self.turn_out(CloseReason::Dismissed, Instant::now());
+        }
+    }
+
     pub(crate) fn leave(&mut self, reconnect_after_ms: u64) {
         self.leaving = Some(reconnect_after_ms);
     }
@@ -235,7 +243,8 @@ impl Stream {
                 self.end(CloseReason::Refused);
                 1
             }
-            Item::Started(..) | Item::Reply(_) => 0,
+            // One live query a stream.
+            Item::Started(..) | Item::Reply(_) | Item::Publication { .. } | Item::Dropped(..) | Item::Gapped(_) => 0,
         }
     }
 

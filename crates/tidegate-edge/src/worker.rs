@@ -23,6 +23,7 @@ use bytes::Bytes;
 use slab::Slab;
 use tidegate_live::{ClientId, Parcel, Sink};
 use tidegate_session::{Room, Session};
+use tidegate_topics::{Hub, Passed};
 use tidegate_ws::Decoder;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::{spawn_local, yield_now};
@@ -30,7 +31,7 @@ use tokio::time::Instant;
 use tokio_util::time::DelayQueue;
 
 use crate::admitted::Admitted;
-use crate::client::{Carrier, Client, Stranger, slot_of};
+use crate::client::{Carrier, Client, Name, Stranger, slot_of};
 use crate::metrics::count;
 use crate::protocol::Protocol;
 use crate::register::Register;
@@ -39,6 +40,7 @@ use crate::strangers::Strangers;
 use crate::wire::Wire;
 use crate::{Edge, EdgeMetrics};
 
+mod errands;
 mod guests;
 mod revoking;
 mod time;
@@ -75,7 +77,8 @@ pub(crate) fn port(metrics: Arc<EdgeMetrics>) -> (Arc<Port>, mpsc::Receiver<Vec<
 /// One worker's state. Shared by the tasks of its thread; no borrow lives across an await.
 pub(crate) struct Worker {
     pub(crate) edge: Edge,
-    room: Arc<Room>,
+    number: usize,
+    room: Rc<Room>,
     clients: RefCell<Slab<Rc<Client>>>,
     generation: Cell<u32>,
     /// Clients to be written to.
@@ -83,6 +86,11 @@ pub(crate) struct Worker {
     scratch: RefCell<Scratch>,
     timers: RefCell<DelayQueue<ClientId>>,
     inbox: RefCell<mpsc::Receiver<Vec<Parcel>>>,
+    hub: Rc<Hub>,
+    /// Told when something of a topic waits.
+    passed_on: Arc<Notify>,
+    /// What of topics was taken and is being handed over.
+    passed: RefCell<Vec<Passed>>,
     strangers: RefCell<Strangers<Stranger>>,
     pub(crate) register: Rc<Register>,
     emptied: Notify,
@@ -90,11 +98,22 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    pub(crate) fn new(edge: Edge, room: Room, inbox: mpsc::Receiver<Vec<Parcel>>, strangers_max: usize) -> Rc<Self> {
+    pub(crate) fn new(
+        number: usize,
+        edge: Edge,
+        room: Room,
+        inbox: mpsc::Receiver<Vec<Parcel>>,
+        passed_on: Arc<Notify>,
+        strangers_max: usize,
+    ) -> Rc<Self> {
         let register = Rc::<Register>::default();
         Rc::new(Self {
             edge,
-            room: Arc::new(room),
+            number,
+            hub: room.hub.clone(),
+            passed_on,
+            passed: RefCell::default(),
+            room: Rc::new(room),
             clients: RefCell::default(),
             generation: Cell::new(0),
             dirty: RefCell::default(),
@@ -114,7 +133,8 @@ impl Worker {
         let slot = self.clients.borrow().vacant_key();
         // A delivery that is under way must not reach whoever has the slot next.
         let id = ClientId(u64::from(self.generation.get()) << 32 | slot as u64);
-        let client = Rc::new(Client::new(id, make(Session::new(self.room.clone(), id))?));
+        let session = Session::new(self.room.clone(), id, Name::number(self.number, id, rand::random()));
+        let client = Rc::new(Client::new(id, make(session)?));
         self.clients.borrow_mut().insert(client.clone());
         let ended = client.carrier.borrow_mut().attach();
         if let Some(reason) = ended {
@@ -205,15 +225,20 @@ impl Worker {
         self.clients.borrow().get(slot_of(id)).filter(|client| client.id == id).cloned()
     }
 
-    /// Takes deliveries for as long as the engine lives.
+    /// Takes what is delivered and passed on for as long as the engine lives.
     pub(crate) async fn take_turns(self: Rc<Self>) {
         let mut gathered = Vec::new();
         loop {
-            let count = poll_fn(|cx| self.inbox.borrow_mut().poll_recv_many(cx, &mut gathered, DELIVERIES_MAX)).await;
-            if count == 0 {
-                return;
+            tokio::select! {
+                count = poll_fn(|cx| self.inbox.borrow_mut().poll_recv_many(cx, &mut gathered, DELIVERIES_MAX)) => {
+                    if count == 0 {
+                        return;
+                    }
+                }
+                () = self.passed_on.notified() => {}
             }
             gathered.drain(..).for_each(|parcels| self.hand_over(parcels));
+            self.pass_on();
             while self.flush() {
                 yield_now().await;
             }
@@ -226,15 +251,42 @@ impl Worker {
         let mut dirty = self.dirty.borrow_mut();
         for Parcel { to, delivery } in parcels {
             for address in to {
-                let found = clients.get(slot_of(address.client)).filter(|client| client.id == address.client);
-                let Some(client) = found else { continue };
-                let mut carrier = client.carrier.borrow_mut();
-                let Some(session) = carrier.session() else { continue };
-                session.deliver(address.subscription, delivery.clone());
-                if !client.is_dirty.replace(true) {
-                    dirty.push_back(client.clone());
-                }
+                let deliver = |session: &mut Session| session.deliver(address.subscription, delivery.clone());
+                hand_to(&clients, &mut dirty, address.client, deliver);
             }
+        }
+    }
+
+    /// Hands over what happened in topics.
+    fn pass_on(&self) {
+        let mut passed = self.passed.borrow_mut();
+        let gapped = self.hub.port().take(&mut passed);
+        if passed.is_empty() && gapped.is_empty() {
+            return;
+        }
+        let clients = self.clients.borrow();
+        let mut dirty = self.dirty.borrow_mut();
+        for item in passed.drain(..) {
+            self.hub.each(&item, |address| {
+                let publish = |session: &mut Session| session.publish(address.subscription, &item.publication);
+                hand_to(&clients, &mut dirty, address.client, publish);
+            });
+        }
+        for topic in gapped {
+            tracing::warn!(
+                topic = &*topic.name,
+                "more was published than a worker takes; its subscribers have to recover"
+            );
+            self.hub.subscribers(&topic, |address| {
+                hand_to(&clients, &mut dirty, address.client, |session| session.gap(address.subscription));
+            });
+        }
+    }
+
+    /// Has a client written to.
+    fn mark(&self, client: &Rc<Client>) {
+        if !client.is_dirty.replace(true) {
+            self.dirty.borrow_mut().push_back(client.clone());
         }
     }
 
@@ -266,5 +318,21 @@ impl Worker {
             waker.wake_by_ref();
             self.set_timer(client);
         }
+    }
+}
+
+/// Hands something to the session of a client, if that is there, and has it written to.
+fn hand_to(
+    clients: &Slab<Rc<Client>>,
+    dirty: &mut VecDeque<Rc<Client>>,
+    id: ClientId,
+    hand: impl FnOnce(&mut Session),
+) {
+    let Some(client) = clients.get(slot_of(id)).filter(|client| client.id == id) else { return };
+    let mut carrier = client.carrier.borrow_mut();
+    let Some(session) = carrier.session() else { return };
+    hand(session);
+    if !client.is_dirty.replace(true) {
+        dirty.push_back(client.clone());
     }
 }

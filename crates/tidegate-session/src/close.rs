@@ -39,11 +39,13 @@ pub enum CloseReason {
     Expired,
     /// Whether the session still stands could not be found out; come back later.
     Unverified,
+    /// A server of the application's ended the connection.
+    Dismissed,
 }
 
 impl CloseReason {
     /// All of them: the index of each is `reason as usize`.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::Normal,
         Self::Gone,
         Self::GoingAway,
@@ -62,6 +64,7 @@ impl CloseReason {
         Self::Revoked,
         Self::Expired,
         Self::Unverified,
+        Self::Dismissed,
     ];
 
     /// The metric label, the log field and the text of the WebSocket close frame.
@@ -86,6 +89,7 @@ impl CloseReason {
             Self::Revoked => "revoked",
             Self::Expired => "expired",
             Self::Unverified => "unverified",
+            Self::Dismissed => "dismissed",
         }
     }
 
@@ -98,7 +102,12 @@ impl CloseReason {
             Self::Protocol => 1002,
             Self::InvalidText => 1007,
             // To clients 1008 means that coming back is of no use; a slow one is to come back.
-            Self::FirstMessage | Self::Unauthenticated | Self::Refused | Self::Revoked | Self::Expired => 1008,
+            Self::FirstMessage
+            | Self::Unauthenticated
+            | Self::Refused
+            | Self::Revoked
+            | Self::Expired
+            | Self::Dismissed => 1008,
             Self::TooBig => 1009,
             Self::SlowClient
             | Self::WriteTimeout

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tidegate_live::{EndReason, SubscriptionId, View};
 use tidegate_model::{Batch, Position};
+use tidegate_topics::Publication;
 
 /// Bytes that an item without a body counts for.
 pub(crate) const ITEM_BYTES: usize = 64;
@@ -49,6 +50,17 @@ pub enum Item {
     Ended(SubscriptionId, EndReason),
     /// The subscription is no more: its snapshot exceeds the outbox.
     TooLarge(SubscriptionId, usize),
+    /// Something happened in a topic.
+    Publication {
+        /// Whose.
+        subscription: SubscriptionId,
+        /// What.
+        publication: Arc<Publication>,
+    },
+    /// So many publications were dropped before the next one, because the client was too slow for them.
+    Dropped(SubscriptionId, u32),
+    /// The subscription to a topic is no more: something is missing that only a recovery can bring.
+    Gapped(SubscriptionId),
     /// What the protocol put in itself.
     Reply(Bytes),
 }
@@ -61,6 +73,8 @@ pub(crate) enum Queued {
     Synced { subscription: SubscriptionId, position: Position },
     Ended(SubscriptionId, EndReason),
     TooLarge(SubscriptionId, usize),
+    Publication { subscription: SubscriptionId, publication: Arc<Publication>, bytes: usize },
+    Gapped(SubscriptionId),
     Reply(Bytes),
 }
 
@@ -69,6 +83,7 @@ impl Queued {
     pub(crate) fn weight(&self) -> (usize, usize) {
         match self {
             Queued::Batch { batch, from, bytes, .. } => (*bytes, batch.deltas.len().saturating_sub(*from)),
+            Queued::Publication { bytes, .. } => (*bytes, 1),
             Queued::Synced { .. } => (ITEM_BYTES, 1),
             _ => (0, 0),
         }
@@ -77,7 +92,7 @@ impl Queued {
     /// Bytes that count against the replies' bound.
     pub(crate) fn reply_bytes(&self) -> usize {
         match self {
-            Queued::Batch { .. } | Queued::Synced { .. } => 0,
+            Queued::Batch { .. } | Queued::Synced { .. } | Queued::Publication { .. } => 0,
             Queued::Reply(bytes) => bytes.len() + ITEM_BYTES,
             _ => ITEM_BYTES,
         }

@@ -23,6 +23,7 @@ mod metrics;
 mod outbox;
 mod session;
 mod share;
+mod topics;
 
 pub use close::CloseReason;
 pub use item::{Item, Started};
@@ -31,6 +32,7 @@ pub use metrics::Metrics;
 
 pub use session::{Room, Session, SubscribeError, Want};
 pub use share::Share;
+pub use topics::Wish;
 
 use tidegate_live::View;
 use tidegate_model::{Batch, Body};

@@ -7,8 +7,9 @@ pub struct Limits {
     pub outbox_bytes: usize,
     /// Frames that may wait; one batch alone may have more. Default 4096.
     pub outbox_frames: usize,
-    /// Bytes of replies that may wait, beside the batches. Default 256 KiB: a transport stops reading commands at half
-    /// of it, so only a client that does not read its answers gets there, and is closed.
+    /// Bytes of replies that may wait, beside the batches; one that brings a recovery may need most of it. Default 1 MiB: a
+    /// transport stops reading commands at half of it, so only a client that does not read its answers gets there, and is
+    /// closed.
     pub reply_bytes: usize,
     /// Subscriptions. Default 256.
     pub subscriptions: usize,
@@ -16,6 +17,6 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { outbox_bytes: 1 << 20, outbox_frames: 4096, reply_bytes: 256 << 10, subscriptions: 256 }
+        Self { outbox_bytes: 1 << 20, outbox_frames: 4096, reply_bytes: 1 << 20, subscriptions: 256 }
     }
 }

@@ -15,6 +15,10 @@ pub struct Metrics {
     pub resets: AtomicU64,
     /// Subscriptions ended because a snapshot alone exceeds the outbox.
     pub too_large: AtomicU64,
+    /// Publications that slow clients were not sent, because their namespace has the older or all but the newest dropped.
+    pub publications_dropped: AtomicU64,
+    /// Subscriptions to topics that ended because something was missing.
+    pub gapped: AtomicU64,
     /// Sessions closed because they could not take even a snapshot.
     pub slow_clients: AtomicU64,
 }

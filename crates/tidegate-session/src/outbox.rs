@@ -12,6 +12,7 @@ use tidegate_live::{Delivery, SubscriptionId, View};
 use tidegate_model::{Batch, Op, Position};
 
 use self::lanes::{Lane, Lanes, Phase, Rescue};
+pub(crate) use self::topics::TopicLane;
 use crate::item::{ITEM_BYTES, Item, Queued, Started};
 use crate::metrics::{Metrics, count};
 use crate::{CloseReason, Encode, Limits};
@@ -34,6 +35,8 @@ pub(crate) struct Outbox {
     frames: usize,
     reply_bytes: usize,
     lanes: Lanes,
+    /// In order of their numbers.
+    pub(crate) topics: Vec<TopicLane>,
     /// Lagging lanes in the order in which they will be caught up; may name lanes that are not lagging any more.
     lagging: VecDeque<SubscriptionId>,
     /// The lane whose catch-up is under way.
@@ -51,6 +54,7 @@ impl Outbox {
             frames: 0,
             reply_bytes: 0,
             lanes: Lanes::default(),
+            topics: Vec::new(),
             lagging: VecDeque::new(),
             rescuing: None,
             requests: 0,
@@ -110,8 +114,8 @@ impl Outbox {
 
     /// Drops everything but replies, which may say why.
     pub(crate) fn clear(&mut self) {
-        self.drop_queued(|_| true);
         self.queue.retain(|queued| matches!(queued, Queued::Reply(_)));
+        (self.bytes, self.frames) = (0, 0);
         self.lanes.clear();
         self.lagging.clear();
         self.rescuing = None;
@@ -120,6 +124,11 @@ impl Outbox {
     /// Queues what a protocol has to say. `Err` when the client leaves its answers unread.
     pub(crate) fn reply(&mut self, bytes: Bytes) -> Result<(), CloseReason> {
         self.control(Queued::Reply(bytes))
+    }
+
+    /// Bytes of replies that may still be queued.
+    pub(crate) fn reply_room(&self) -> usize {
+        self.limits.reply_bytes.saturating_sub(self.reply_bytes + ITEM_BYTES)
     }
 
     /// Whether so many answers wait that no further command should be taken.
@@ -180,7 +189,7 @@ impl Outbox {
             self.frames -= frames;
             self.reply_bytes -= queued.reply_bytes();
             taken += bytes + queued.reply_bytes();
-            items.extend(self.hand_over(queued));
+            self.hand_over(queued, items);
         }
         if self.queue.is_empty() {
             // Most outboxes are empty most of the time, and there are many of them.
@@ -189,15 +198,23 @@ impl Outbox {
         self.next_catch_up()
     }
 
-    fn hand_over(&mut self, queued: Queued) -> Option<Item> {
-        Some(match queued {
+    fn hand_over(&mut self, queued: Queued, items: &mut Vec<Item>) {
+        let item = match queued {
             Queued::Started(id, started) => Item::Started(id, started),
             Queued::Ended(id, reason) => Item::Ended(id, reason),
             Queued::TooLarge(id, bytes) => Item::TooLarge(id, bytes),
             Queued::Reply(bytes) => Item::Reply(bytes),
+            Queued::Gapped(id) => Item::Gapped(id),
+            Queued::Publication { subscription, publication, .. } => {
+                let Some(dropped) = self.hand_over_publication(subscription) else { return };
+                if dropped > 0 {
+                    items.push(Item::Dropped(subscription, dropped));
+                }
+                Item::Publication { subscription, publication }
+            }
             Queued::Synced { subscription, position } => Item::Synced { subscription, position },
             Queued::Batch { subscription, view, batch, from, list, .. } => {
-                let lane = self.lanes.get_mut(subscription)?;
+                let Some(lane) = self.lanes.get_mut(subscription) else { return };
                 let seq = lane.seq + 1;
                 lane.seq += batch.deltas.len().saturating_sub(from) as u64;
                 if list == lane.list {
@@ -205,7 +222,8 @@ impl Outbox {
                 }
                 Item::Frames { subscription, seq, view, batch, from }
             }
-        })
+        };
+        items.push(item);
     }
 
     fn next_catch_up(&mut self) -> Option<CatchUp> {
@@ -399,6 +417,7 @@ impl Outbox {
 }
 
 mod lanes;
+mod topics;
 
 #[cfg(test)]
 mod exactness;

@@ -1,15 +1,18 @@
 //! The session: an outbox, its subscriptions' handles, and the end of it all.
 
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use tidegate_live::{Address, ClientId, Delivery, Live, Sink, Subscribe, Subscription, SubscriptionId};
 use tidegate_model::{Query, Tenant, Token};
+use tidegate_topics::{Broker, Hub, Owner};
 
 use crate::item::Item;
 use crate::metrics::{Metrics, count};
 use crate::outbox::{CatchUp, Outbox};
+use crate::topics::{self, Name};
 use crate::{CloseReason, Encode, Limits, Share, share};
 
 /// What a client wants to watch, decided by the authority.
@@ -49,6 +52,10 @@ pub enum SubscribeError {
 pub struct Room {
     /// The engine.
     pub live: Live,
+    /// Who of the worker's clients subscribes to which topic.
+    pub hub: Rc<Hub>,
+    /// What topics hold.
+    pub broker: Arc<dyn Broker>,
     /// Where the engine's deliveries for the sessions' clients go; whoever takes them there hands them to
     /// [`Session::deliver`].
     pub sink: Arc<dyn Sink>,
@@ -62,29 +69,38 @@ pub struct Room {
 
 /// One client. Dropping it ends its subscriptions.
 pub struct Session {
-    room: Arc<Room>,
-    client: ClientId,
-    outbox: Outbox,
+    pub(crate) room: Rc<Room>,
+    pub(crate) client: ClientId,
+    pub(crate) name: Name,
+    /// Whose ephemeral entries go with it.
+    pub(crate) owner: Option<Box<Owner>>,
+    pub(crate) outbox: Outbox,
     /// In order of their numbers.
     handles: Vec<(SubscriptionId, Subscription)>,
-    closed: Option<CloseReason>,
+    pub(crate) closed: Option<CloseReason>,
     next_id: u64,
     shares: Box<[Arc<Share>]>,
 }
 
 impl Session {
-    /// A session without subscriptions, whose deliveries will be addressed to `client`.
+    /// A session without subscriptions, whose deliveries will be addressed to `client`. `number` makes its public name.
     #[must_use]
-    pub fn new(room: Arc<Room>, client: ClientId) -> Self {
+    pub fn new(room: Rc<Room>, client: ClientId, number: u128) -> Self {
         let outbox = Outbox::new(room.limits, room.metrics.clone());
-        Self { room, client, outbox, handles: Vec::new(), closed: None, next_id: 0, shares: Box::default() }
+        let name = Name::new(number);
+        let (handles, shares) = (Vec::new(), Box::default());
+        Self { room, client, name, owner: None, outbox, handles, closed: None, next_id: 0, shares }
     }
 
     /// Takes subscriptions from these too from now on, those that it has included.
     pub fn share(&mut self, shares: Vec<Arc<Share>>) {
-        share::give_back(&self.shares, self.handles.len());
+        share::give_back(&self.shares, self.subscriptions());
         self.shares = shares.into();
-        share::add(&self.shares, self.handles.len());
+        share::add(&self.shares, self.subscriptions());
+    }
+
+    fn subscriptions(&self) -> usize {
+        self.handles.len() + self.outbox.topics.len()
     }
 
     /// Starts a subscription. [`Item::Started`] with the number returned answers it.
@@ -92,20 +108,8 @@ impl Session {
     /// # Errors
     /// [`SubscribeError`]; nothing is left behind.
     pub fn subscribe(&mut self, want: Want) -> Result<(SubscriptionId, u64), SubscribeError> {
-        if self.closed.is_some() {
-            return Err(SubscribeError::Closed);
-        }
-        let Room { live, sink, limits, metrics, .. } = &*self.room;
-        if self.handles.len() >= limits.subscriptions {
-            count(&metrics.subscriptions_refused);
-            return Err(SubscribeError::TooMany(limits.subscriptions));
-        }
-        if let Err(share) = share::take(&self.shares) {
-            count(&metrics.subscriptions_refused);
-            return Err(SubscribeError::Share(share.whose(), share.max()));
-        }
-        self.next_id += 1;
-        let id = SubscriptionId(self.next_id);
+        let id = self.take_one()?;
+        let Room { live, sink, metrics, .. } = &*self.room;
         let Want { query, tenant, resume, synced } = want;
         // Inside a batch the list is at no position: a catch-up could not start from it.
         let from = resume.filter(|token| token.frame.is_none()).map(|token| token.position);
@@ -123,6 +127,24 @@ impl Session {
         }
         self.handles.push((id, handle));
         Ok((id, request))
+    }
+
+    /// A place for one more subscription.
+    pub(crate) fn take_one(&mut self) -> Result<SubscriptionId, SubscribeError> {
+        if self.closed.is_some() {
+            return Err(SubscribeError::Closed);
+        }
+        let Room { limits, metrics, .. } = &*self.room;
+        if self.subscriptions() >= limits.subscriptions {
+            count(&metrics.subscriptions_refused);
+            return Err(SubscribeError::TooMany(limits.subscriptions));
+        }
+        if let Err(share) = share::take(&self.shares) {
+            count(&metrics.subscriptions_refused);
+            return Err(SubscribeError::Share(share.whose(), share.max()));
+        }
+        self.next_id += 1;
+        Ok(SubscriptionId(self.next_id))
     }
 
     /// Moves a subscription's window. [`Item::Started`] with the number returned, or a later one, answers it.
@@ -152,10 +174,10 @@ impl Session {
         self.client
     }
 
-    /// Ends a subscription; nothing more is handed over for it. Whether there was one.
+    /// Ends a subscription, of either kind; nothing more is handed over for it. Whether there was one.
     pub fn unsubscribe(&mut self, id: SubscriptionId) -> bool {
         self.outbox.end(id);
-        self.release(id)
+        self.release(id) || self.leave(id)
     }
 
     /// Queues what the protocol itself has to say, in its encoded form.
@@ -201,8 +223,10 @@ impl Session {
         let first = items.len();
         let catch_up = self.outbox.drain(max_bytes, items);
         for item in &items[first..] {
-            if let Item::Ended(id, _) | Item::TooLarge(id, _) = item {
-                self.release(*id);
+            match item {
+                Item::Ended(id, _) | Item::TooLarge(id, _) => drop(self.release(*id)),
+                Item::Gapped(id) => drop(self.leave(*id)),
+                _ => {}
             }
         }
         if let Some(CatchUp { subscription, sent, reset, request }) = catch_up
@@ -215,11 +239,11 @@ impl Session {
 
     /// Closes the session: the first reason stays. What is queued is dropped but for replies, which may say why.
     pub fn close(&mut self, reason: CloseReason) {
-        self.closed.get_or_insert(reason);
+        let reason = *self.closed.get_or_insert(reason);
         self.outbox.clear();
-        self.room.metrics.subscriptions.fetch_sub(self.handles.len() as u64, Ordering::Relaxed);
-        share::give_back(&self.shares, self.handles.len());
+        self.give_back(self.subscriptions());
         self.handles = Vec::new();
+        self.leave_all(topics::cleared(reason));
     }
 
     /// Why the session closed, if it did.
@@ -237,10 +261,14 @@ impl Session {
         let at = self.place(id);
         if let Some(at) = at {
             self.handles.remove(at);
-            share::give_back(&self.shares, 1);
-            self.room.metrics.subscriptions.fetch_sub(1, Ordering::Relaxed);
+            self.give_back(1);
         }
         at.is_some()
+    }
+
+    pub(crate) fn give_back(&self, count: usize) {
+        share::give_back(&self.shares, count);
+        self.room.metrics.subscriptions.fetch_sub(count as u64, Ordering::Relaxed);
     }
 }
 

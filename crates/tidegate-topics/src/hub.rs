@@ -4,7 +4,6 @@ use std::cell::RefCell;
 use std::sync::Arc;
 
 use hashbrown::HashMap;
-use rustc_hash::FxBuildHasher;
 use tidegate_model::Address;
 
 use crate::relay::{Passed, Port};
@@ -27,17 +26,26 @@ pub struct Seat(u32);
 pub struct Hub {
     relay: Arc<Relay>,
     port: Arc<Port>,
-    lists: RefCell<HashMap<Arc<Topic>, List, FxBuildHasher>>,
+    lists: RefCell<HashMap<Arc<Topic>, List>>,
     /// Who left while lists were being read.
     left: RefCell<Vec<(Arc<Topic>, Seat)>>,
 }
 
 #[derive(Default)]
 struct List {
-    /// With the last number that is not for them. A place is empty while nobody has it.
-    seats: Vec<Option<(Subscriber, u64)>>,
+    seats: Vec<Taken>,
     empty: Vec<u32>,
 }
+
+/// Who has a seat. There may be many, so what they need is packed.
+#[derive(Clone, Copy)]
+struct Taken {
+    address: Address,
+    /// Twice the last number that is not for them, plus 1 if they hear joins; [`NOBODY`] where the seat is empty.
+    after: u64,
+}
+
+const NOBODY: u64 = u64::MAX;
 
 impl Hub {
     /// Without subscribers.
@@ -57,7 +65,7 @@ impl Hub {
         let after = self.relay.join(topic, &self.port);
         let mut lists = self.lists.borrow_mut();
         let list = lists.entry(topic.clone()).or_default();
-        let taken = Some((subscriber, after));
+        let taken = Taken { address: subscriber.address, after: after * 2 + u64::from(subscriber.hears_joins) };
         if let Some(at) = list.empty.pop() {
             list.seats[at as usize] = taken;
             return Seat(at);
@@ -79,16 +87,16 @@ impl Hub {
     pub fn each(&self, passed: &Passed, mut hand: impl FnMut(Address)) {
         let record = &passed.publication.record;
         let is_coming_or_going = matches!(record.kind, Kind::Join | Kind::Leave);
-        self.of(&record.topic, |subscriber, after| {
-            if after < passed.number && (subscriber.hears_joins || !is_coming_or_going) {
-                hand(subscriber.address);
+        self.of(&record.topic, |taken| {
+            if taken.after / 2 < passed.number && (!is_coming_or_going || taken.after % 2 == 1) {
+                hand(taken.address);
             }
         });
     }
 
     /// Everybody who subscribes to the topic.
     pub fn subscribers(&self, topic: &Topic, mut hand: impl FnMut(Address)) {
-        self.of(topic, |subscriber, _| hand(subscriber.address));
+        self.of(topic, |taken| hand(taken.address));
     }
 
     /// How many subscribe to the topic here.
@@ -97,12 +105,10 @@ impl Hub {
         self.lists.borrow().get(topic).map_or(0, List::taken)
     }
 
-    fn of(&self, topic: &Topic, mut call: impl FnMut(&Subscriber, u64)) {
+    fn of(&self, topic: &Topic, mut call: impl FnMut(&Taken)) {
         let lists = self.lists.borrow();
         let Some(list) = lists.get(topic) else { return };
-        for (subscriber, after) in list.seats.iter().flatten() {
-            call(subscriber, *after);
-        }
+        list.seats.iter().filter(|taken| taken.after != NOBODY).for_each(&mut call);
         drop(lists);
         if !self.left.borrow().is_empty() {
             let mut lists = self.lists.borrow_mut();
@@ -112,9 +118,10 @@ impl Hub {
         }
     }
 
-    fn vacate(&self, lists: &mut HashMap<Arc<Topic>, List, FxBuildHasher>, topic: &Arc<Topic>, seat: Seat) {
+    fn vacate(&self, lists: &mut HashMap<Arc<Topic>, List>, topic: &Arc<Topic>, seat: Seat) {
         let Some(list) = lists.get_mut(topic) else { return };
-        if list.seats.get_mut(seat.0 as usize).and_then(Option::take).is_some() {
+        if let Some(taken) = list.seats.get_mut(seat.0 as usize).filter(|taken| taken.after != NOBODY) {
+            taken.after = NOBODY;
             list.empty.push(seat.0);
         }
         if list.taken() == 0 {

@@ -28,6 +28,7 @@
 //! - **No clock, no task, no I/O** in the state machines: time comes in, in milliseconds.
 
 mod broker;
+mod ephemeral;
 mod error;
 mod hub;
 mod info;
@@ -47,7 +48,7 @@ pub use error::TopicError;
 pub use hub::{Hub, Seat, Subscriber};
 pub use info::{ClientInfo, Owner};
 pub use limits::Limits;
-pub use memory::{Clock, Outlet};
+pub use memory::{Clock, Memory, Outlet};
 pub use metrics::Metrics;
 pub use options::{Keep, Namespace, Namespaces, Options, SlowPolicy};
 pub use publication::{Cleared, Data, Kind, Publication, Record, SLOTS};
@@ -69,4 +70,22 @@ pub struct Topics {
     pub limits: Limits,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+}
+
+impl Topics {
+    /// Topics of this process alone. `discriminator`: the field by which clients tell ephemeral events from others.
+    ///
+    /// # Errors
+    /// If there can be no thread for a timer.
+    pub fn in_memory(
+        namespaces: Namespaces,
+        limits: Limits,
+        discriminator: &str,
+        clock: Clock,
+    ) -> std::io::Result<Self> {
+        let metrics = Arc::<Metrics>::default();
+        let relay = Relay::new(limits, metrics.clone());
+        let broker = Memory::new(limits, discriminator, clock, relay.clone(), metrics.clone())?;
+        Ok(Self { broker, relay, namespaces: Arc::new(namespaces), limits, metrics })
+    }
 }

@@ -81,6 +81,8 @@ pub struct Record {
     pub kind: Kind,
     /// From 1 on without a gap within an epoch; 0 where there is none.
     pub offset: u64,
+    /// That epoch; empty where there is no offset.
+    pub epoch: Arc<str>,
     /// Which value it replaces, in a topic that keeps the last of each key.
     pub key: Option<Box<str>>,
     /// Whether it removes that value.

@@ -7,8 +7,7 @@ use std::hash::BuildHasher as _;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use hashbrown::HashMap;
-use rustc_hash::FxBuildHasher;
+use hashbrown::{DefaultHashBuilder, HashMap};
 use smallvec::SmallVec;
 
 use crate::metrics::count;
@@ -29,6 +28,8 @@ pub struct Passed {
 /// Passes on what happens in topics, to the workers that have subscribers.
 pub struct Relay {
     shards: Box<[Mutex<Interests>]>,
+    /// Keyed: clients choose names.
+    hasher: DefaultHashBuilder,
     last: AtomicU64,
     /// Ports that have no room.
     full: Arc<AtomicUsize>,
@@ -36,7 +37,7 @@ pub struct Relay {
     metrics: Arc<Metrics>,
 }
 
-type Interests = HashMap<Arc<Topic>, SmallVec<[Arc<Port>; 2]>, FxBuildHasher>;
+type Interests = HashMap<Arc<Topic>, SmallVec<[Arc<Port>; 2]>, DefaultHashBuilder>;
 
 /// One worker's way in.
 pub struct Port {
@@ -60,8 +61,9 @@ impl Relay {
     /// A relay without workers.
     #[must_use]
     pub fn new(limits: Limits, metrics: Arc<Metrics>) -> Arc<Self> {
-        let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
-        Arc::new(Self { shards, last: AtomicU64::new(0), full: Arc::default(), limits, metrics })
+        let hasher = DefaultHashBuilder::default();
+        let shards = (0..SHARDS).map(|_| Mutex::new(HashMap::with_hasher(hasher.clone()))).collect();
+        Arc::new(Self { shards, hasher, last: AtomicU64::new(0), full: Arc::default(), limits, metrics })
     }
 
     /// A way in for one worker; `wake` is called when something waits there again, under a lock: it must not call back.
@@ -97,7 +99,7 @@ impl Relay {
     }
 
     fn shard(&self, topic: &Topic) -> MutexGuard<'_, Interests> {
-        let hash = FxBuildHasher.hash_one(topic) as usize;
+        let hash = self.hasher.hash_one(topic) as usize;
         // The low bits choose the place within a table.
         lock(&self.shards[(hash >> 40) % SHARDS])
     }
@@ -120,27 +122,56 @@ impl Outlet for Relay {
     fn is_full(&self) -> bool {
         Self::is_full(self)
     }
+
+    fn gap(&self, topic: &Arc<Topic>) {
+        let shard = self.shard(topic);
+        for port in shard.get(topic).into_iter().flatten() {
+            port.gap(topic);
+        }
+    }
+
+    fn each(&self, call: &mut dyn FnMut(&Topic)) {
+        for shard in &self.shards {
+            lock(shard).keys().for_each(|topic| call(topic));
+        }
+    }
 }
 
 impl Port {
     fn put(&self, passed: Passed) {
+        self.change(|queue| {
+            let record = &passed.publication.record;
+            let bytes = record.size();
+            if queue.passed.len() >= self.limits.passed_queued || queue.bytes + bytes > self.limits.passed_bytes {
+                if !queue.is_full {
+                    queue.is_full = true;
+                    self.full.fetch_add(1, Ordering::Relaxed);
+                }
+                self.miss(queue, &record.topic);
+            } else if queue.gapped.is_empty() || !queue.gapped.contains(&record.topic) {
+                // Nothing follows what is missing.
+                count(&self.metrics.passed);
+                queue.bytes += bytes;
+                queue.passed.push(passed);
+            }
+        });
+    }
+
+    /// The topic's subscriptions here have to end.
+    fn gap(&self, topic: &Arc<Topic>) {
+        self.change(|queue| self.miss(queue, topic));
+    }
+
+    fn miss(&self, queue: &mut Queue, topic: &Arc<Topic>) {
+        if queue.gapped.insert(topic.clone()) {
+            count(&self.metrics.gapped);
+        }
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Queue)) {
         let mut queue = lock(&self.queue);
         let was_empty = queue.passed.is_empty() && queue.gapped.is_empty();
-        let record = &passed.publication.record;
-        let bytes = record.size();
-        if queue.passed.len() >= self.limits.passed_queued || queue.bytes + bytes > self.limits.passed_bytes {
-            if !queue.is_full {
-                queue.is_full = true;
-                self.full.fetch_add(1, Ordering::Relaxed);
-            }
-            if queue.gapped.insert(record.topic.clone()) {
-                count(&self.metrics.gapped);
-            }
-        } else {
-            count(&self.metrics.passed);
-            queue.bytes += bytes;
-            queue.passed.push(passed);
-        }
+        change(&mut queue);
         drop(queue);
         if was_empty {
             (self.wake)();

@@ -352,19 +352,20 @@ fn config(command: ConfigCommand) -> Result<(), Failure> {
                 eprintln!("warning: {name} looks like a setting and is none");
             }
             match &config.source {
-                Source::Local(catalog) => {
-                    say(&format!("ok: {} entities, {} permissions", catalog.entities().len(), config.permissions()))
-                }
+                Source::Local(catalog) => say(&format!("ok: {}", counts(catalog.entities().len(), &config))),
                 Source::Postgres(postgres) => say(&format!(
-                    "ok: {} entities, {} permissions; whether the database has what they name is checked when it starts",
-                    postgres.wishes.len(),
-                    config.permissions(),
+                    "ok: {}; whether the database has what they name is checked when it starts",
+                    counts(postgres.wishes.len(), &config),
                 )),
             }
         }
         ConfigCommand::Show { common, json: true } => say(&common.load()?.show_json()),
         ConfigCommand::Show { common, json: false } => say(&common.load()?.show().trim_end()),
     }
+}
+
+fn counts(entities: usize, config: &Config) -> String {
+    format!("{entities} entities, {} topic namespaces, {} permissions", config.namespaces(), config.permissions())
 }
 
 /// One line on standard output. Whoever closed it does not want to know.

@@ -12,6 +12,7 @@ use tidegate_feed::postgres::SourceError;
 use tidegate_identity::{Authority, Clock, Identity, IdentityError};
 use tidegate_live::StartError as LiveError;
 use tidegate_mirror::MirrorError;
+use tidegate_topics::Topics;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::runtime::Handle;
 use tokio::task::{JoinError, JoinSet};
@@ -52,6 +53,9 @@ pub enum StartError {
     /// The feed's thread.
     #[error("cannot start the feed: {0}")]
     Feed(#[source] io::Error),
+    /// The timer of topics.
+    #[error("cannot start topics: {0}")]
+    Topics(#[source] io::Error),
     /// Issuers, the store of device sessions, or how they are reached.
     #[error(transparent)]
     Identity(#[from] IdentityError),
@@ -163,7 +167,8 @@ impl Builder {
             Some(authority) => Decides::Embedder(authority),
             None => Decides::Configured(identity(&config).await?),
         };
-        let plan = Plan { config, decides, routes, progress };
+        let topics = topics(&config.topics)?;
+        let plan = Plan { config, decides, topics, routes, progress };
         let entities = plan.entities().await?;
         let mut house = House::open(&plan, entities).await?;
         let address = plan.config.listen;
@@ -189,6 +194,12 @@ async fn identity(config: &Config) -> Result<Arc<Identity>, IdentityError> {
         tracing::warn!("{warning}");
     }
     Identity::start(&config.identity, Handle::current(), clock()).await
+}
+
+/// Topics of this process alone, for as long as the gateway runs.
+fn topics(config: &config::Topics) -> Result<Topics, StartError> {
+    let config::Topics { namespaces, limits, discriminator } = config;
+    Topics::in_memory(namespaces.clone(), *limits, discriminator, clock()).map_err(StartError::Topics)
 }
 
 /// The system's.

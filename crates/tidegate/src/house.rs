@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use tidegate_edge::{Credentials, Edge, EdgeConfig, Tls};
+use tidegate_edge::{Credentials, Edge, EdgeConfig, Rooms, Tls};
 use tidegate_feed::LocalFeed;
 use tidegate_feed::postgres::{Outlets, PostgresFeed, Prepared};
 use tidegate_identity::{Access, Authority, Identity, Permissions};
 use tidegate_live::Live;
 use tidegate_mirror::{Mirror, MirrorError, Writer};
 use tidegate_model::{Catalog, EntityId, RowSource, Transaction};
+use tidegate_topics::Topics;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -35,6 +36,8 @@ const STORE_RETRY: Duration = Duration::from_millis(50);
 pub(crate) struct Plan {
     pub(crate) config: Config,
     pub(crate) decides: Decides,
+    /// They outlive the runs, with all that is remembered about them.
+    pub(crate) topics: Topics,
     /// Beside the gateway's own.
     pub(crate) routes: Router,
     pub(crate) progress: Progress,
@@ -119,10 +122,12 @@ fn warn_if_open(config: &Config, access: &Access) {
     // Whoever gives strangers a token means it.
     if access.is_open() && config.identity.guest_token.is_none() {
         let may = match &config.source {
-            Source::Local(_) => "read and write",
-            Source::Postgres(_) => "read",
+            Source::Local(_) => "read and write all rows",
+            Source::Postgres(_) => "read all rows",
         };
-        tracing::warn!("strangers may {may} everything: identity.anonymous is on and there is no [[permission]]");
+        tracing::warn!(
+            "strangers may {may} and do everything with topics: identity.anonymous is on and there is no [[permission]]"
+        );
     }
 }
 
@@ -145,8 +150,17 @@ impl House {
         let rows: Arc<dyn RowSource> = mirror.clone();
         let live = Live::start(&plan.config.rooms.live, mirror.incarnation(), start, &rows, on_advance)?;
         let feed = follow(&plan.config, &catalog, prepared, writer, &live, &health)?;
-        let edge =
-            Edge::new(edge_config, catalog.clone(), live.clone(), authority.clone(), on_applied.clone(), feed.places());
+        let edge = Edge::new(
+            edge_config,
+            Rooms {
+                catalog: catalog.clone(),
+                live: live.clone(),
+                topics: plan.topics.clone(),
+                authority: authority.clone(),
+                applied: on_applied.clone(),
+                places: feed.places(),
+            },
+        );
         let exported = metrics::Sources {
             edge: edge.metrics().clone(),
             live: live.clone(),

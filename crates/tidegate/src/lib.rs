@@ -54,7 +54,7 @@ mod token;
 mod watch;
 
 pub use cli::Cli;
-pub use config::{Api, Config, ConfigError, Flags, Log, Origin, Postgres, Rooms, Source, Tls};
+pub use config::{Api, Config, ConfigError, Flags, Log, Origin, Postgres, Rooms, Source, Tls, Topics};
 pub use gateway::{Builder, Gateway, StartError};
 /// What an embedding program writes through ([`Gateway::feed`]).
 pub use tidegate_feed as feed;

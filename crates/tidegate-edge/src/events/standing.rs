@@ -30,7 +30,7 @@ impl Events {
         };
         let before = self.principal.replace(principal.clone());
         if let Some(id) = id {
-            session.reply(reply(&id, &self.known_as(principal)));
+            session.reply(reply(&id, &known_as(session.name(), principal)));
         }
         if before.is_some_and(|before| !before.has_the_same_rights(principal)) {
             self.decide_again(session, principal);
@@ -47,19 +47,6 @@ impl Events {
         }
         let message = "the token is another user's; open another connection for them";
         Err(ApiError::new(StatusCode::FORBIDDEN, "other_user", message))
-    }
-
-    /// The data of the answer to `auth`.
-    fn known_as(&self, principal: &Principal) -> Vec<u8> {
-        let mut data = Vec::new();
-        put(&mut data, format_args!("{{\"client_id\":\"c_{:032x}\"", self.client_id));
-        if let Some(ms) = principal.expires_at_ms {
-            let micros = i64::try_from(ms).unwrap_or(i64::MAX).saturating_mul(1_000);
-            data.extend_from_slice(b",\"expires_at\":");
-            json::write_value(&Value::Timestamp(micros), &mut data);
-        }
-        data.push(b'}');
-        data
     }
 
     /// Has what is held follow what may be seen now: a list that becomes another one begins anew with a `reset`, one that may
@@ -115,4 +102,17 @@ impl Events {
             _ => Ok(()),
         }
     }
+}
+
+/// The data of the answer to `auth`.
+fn known_as(name: &str, principal: &Principal) -> Vec<u8> {
+    let mut data = Vec::new();
+    put(&mut data, format_args!("{{\"client_id\":\"{name}\""));
+    if let Some(ms) = principal.expires_at_ms {
+        let micros = i64::try_from(ms).unwrap_or(i64::MAX).saturating_mul(1_000);
+        data.extend_from_slice(b",\"expires_at\":");
+        json::write_value(&Value::Timestamp(micros), &mut data);
+    }
+    data.push(b'}');
+    data
 }

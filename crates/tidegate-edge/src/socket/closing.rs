@@ -28,12 +28,18 @@ pub(super) struct Closing {
 }
 
 impl Socket {
-    /// Begins the end: the last replies, which may say why, and a close. `text` goes into the close.
+    /// Begins the end: the last replies, which may say why, and a close.
     pub(crate) fn close(&mut self, reason: CloseReason, scratch: &mut Scratch) -> Life {
-        self.close_saying(reason, reason.name(), scratch)
+        self.close_hinting(reason, None, scratch)
     }
 
-    pub(crate) fn close_saying(&mut self, reason: CloseReason, text: &str, scratch: &mut Scratch) -> Life {
+    /// The same with a hint when to come back.
+    pub(crate) fn close_hinting(
+        &mut self,
+        reason: CloseReason,
+        reconnect_after_ms: Option<u64>,
+        scratch: &mut Scratch,
+    ) -> Life {
         if self.closing.is_some() {
             return Life::Goes;
         }
@@ -44,8 +50,9 @@ impl Socket {
         }
         // What was encoded when the reason came up has been passed on; replies may have come since.
         let _ = self.encode(scratch);
+        let (code, text) = self.protocol.goodbye(reason, reconnect_after_ms);
         let mut close = Vec::new();
-        tidegate_ws::write_close(self.peer_code.unwrap_or(reason.code()), text, &mut close);
+        tidegate_ws::write_close(self.peer_code.unwrap_or(code), &text, &mut close);
         scratch.out.frames(&close);
         self.needs_flush = true;
         self.unsent.append(&mut scratch.out);

@@ -77,10 +77,7 @@ impl Worker {
     pub(crate) fn dismiss(&self, client: &Rc<Client>, reconnect_after_ms: u64) {
         let waker = client.waker.borrow().clone();
         let life = self.run(client, |carrier, scratch| match carrier {
-            Carrier::Socket(socket) => {
-                let text = format!("going_away; reconnect_after_ms={reconnect_after_ms}");
-                socket.close_saying(CloseReason::GoingAway, &text, scratch)
-            }
+            Carrier::Socket(socket) => socket.close_hinting(CloseReason::GoingAway, Some(reconnect_after_ms), scratch),
             Carrier::Stream(stream) => {
                 stream.leave(reconnect_after_ms);
                 Life::Goes

@@ -70,9 +70,10 @@ impl Worker {
 
     pub(super) fn take_delivered(&self) {
         loop {
-            let Ok(parcels) = self.inbox.borrow_mut().try_recv() else { return };
+            let Ok(parcels) = self.inbox.borrow_mut().try_recv() else { break };
             self.hand_over(parcels);
         }
+        self.pass_on();
     }
 
     pub(super) fn set_timer(&self, client: &Rc<Client>) {

@@ -4,19 +4,20 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::Router;
 use axum::routing::get;
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::Value as Json;
-use tidegate_edge::{ApiError, Edge, EdgeConfig, Finding, Out, Places, PositionsOnly, Protocol, serve};
+use tidegate_edge::{ApiError, Edge, EdgeConfig, Finding, Out, Places, PositionsOnly, Protocol, Rooms, serve};
 use tidegate_live::{Config, Live};
 use tidegate_model::{
     Catalog, Change, Entity, EntityBuilder, Page, Position, Query, Row, RowSource, ScanError, ScanReply, ScanRequest,
     Tenant, Transaction, Type, Value,
 };
 use tidegate_session::{CloseReason, Item, Session, Want};
+use tidegate_topics::{Limits, Namespaces, Topics};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -147,7 +148,9 @@ impl Gateway {
             Live::start(&Config { workers: 1, ..Config::default() }, 0xabc, Position(10), &rows, on_advance).unwrap();
         let failing = catalog.clone();
         let door = Door::new(anonymous);
-        let edge = Edge::new(config, catalog, live.clone(), door.clone(), applied, places)
+        let authority = door.clone();
+        let rooms = Rooms { catalog, live: live.clone(), topics: topics(), authority, applied, places };
+        let edge = Edge::new(config, rooms)
             .socket("/replies", |_| Box::new(Replies))
             .socket("/failing", move |_| Box::new(Failing { catalog: failing.clone() }));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -320,4 +323,10 @@ impl List {
             other => panic!("{other}"),
         }
     }
+}
+
+/// What happens among people, with a clock that runs.
+fn topics() -> Topics {
+    let clock = Arc::new(|| SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64));
+    Topics::in_memory(Namespaces::new(Vec::new()), Limits::default(), "_orama", clock).unwrap()
 }

@@ -211,6 +211,7 @@ impl World {
                 self.subscribers.remove(&id);
                 self.clients.remove(&id);
             }
+            Item::Publication { .. } | Item::Dropped(..) | Item::Gapped(_) => unreachable!("there is no topic"),
             Item::Started(..) | Item::Synced { .. } | Item::Reply(_) => {}
         }
     }

@@ -13,7 +13,7 @@ use super::{ConfigError, Origin};
 const DEFAULTS: &str = include_str!("defaults.toml");
 const ENVIRONMENT_PREFIX: &str = "TIDEGATE_";
 /// What is planned but not served yet: told apart from a typing error.
-const LATER: &[(&str, &str)] = &[("ephemeral", "ephemeral state"), ("topic", "topics"), ("agent", "agents")];
+const LATER: &[(&str, &str)] = &[("agent", "agents")];
 /// Variables of the command line, which are no settings of the gateway.
 const COMMAND_LINE: &[&str] = &["TIDEGATE_CONFIG", "TIDEGATE_TOKEN", "TIDEGATE_API_KEY"];
 /// Settings that are never shown.
@@ -38,10 +38,11 @@ pub(crate) struct Setting {
 pub(crate) struct Layers {
     /// In the order of `defaults.toml`, by dotted key.
     settings: Vec<(String, Setting)>,
-    /// `[[entity]]`, `[[permission]]` and `[[identity.issuer]]`, which only a file has.
+    /// `[[entity]]`, `[[permission]]`, `[[topic]]` and `[[identity.issuer]]`, which only a file has.
     pub(crate) entities: Vec<Table>,
     pub(crate) permissions: Vec<Table>,
     pub(crate) issuers: Vec<Table>,
+    pub(crate) topics: Vec<Table>,
 }
 
 /// Nothing of them: there are secrets among the values.
@@ -57,7 +58,8 @@ impl Layers {
         let table: Table = DEFAULTS.parse().map_err(|e: toml::de::Error| ConfigError::rule("defaults", e.message()))?;
         let mut settings = Vec::new();
         flatten("", table, &mut settings);
-        Ok(Self { settings, entities: Vec::new(), permissions: Vec::new(), issuers: Vec::new() })
+        let (entities, permissions, issuers, topics) = Default::default();
+        Ok(Self { settings, entities, permissions, issuers, topics })
     }
 
     /// The file's layer.
@@ -75,6 +77,7 @@ impl Layers {
     fn take(&mut self, key: String, value: Value, origin: &Origin) -> Result<(), ConfigError> {
         match (key.as_str(), value) {
             ("entity", value) => self.entities = tables("entity", value)?,
+            ("topic", value) => self.topics = tables("topic", value)?,
             ("permission", value) => self.permissions = tables("permission", value)?,
             ("identity.issuer", value) => self.issuers = tables("identity.issuer", value)?,
             (_, Value::Table(section)) if self.is_section(&key) => {
@@ -120,8 +123,13 @@ impl Layers {
     }
 
     /// What only a file has, by its name there.
-    pub(crate) fn tables(&self) -> [(&'static str, &[Table]); 3] {
-        [("identity.issuer", &self.issuers), ("permission", &self.permissions), ("entity", &self.entities)]
+    pub(crate) fn tables(&self) -> [(&'static str, &[Table]); 4] {
+        [
+            ("identity.issuer", &self.issuers),
+            ("permission", &self.permissions),
+            ("topic", &self.topics),
+            ("entity", &self.entities),
+        ]
     }
 
     /// Whether a setting's value may never be shown.
@@ -213,7 +221,7 @@ impl Layers {
         match section {
             Some("identity") => format!("[identity] has {}, issuer", known.join(", ")),
             Some(section) => format!("[{section}] has {}", known.join(", ")),
-            None => format!("there are {}, entity, permission", known.join(", ")),
+            None => format!("there are {}, entity, topic, permission", known.join(", ")),
         }
     }
 }

@@ -8,6 +8,7 @@ mod permissions;
 mod rooms;
 mod show;
 mod source;
+mod topics;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -24,6 +25,7 @@ use layers::Layers;
 use permissions::Permission;
 pub use rooms::{Api, Rooms};
 pub use source::{Postgres, Source};
+pub use topics::Topics;
 
 /// Everything a gateway is started with, valid as a whole.
 #[derive(Debug)]
@@ -40,6 +42,8 @@ pub struct Config {
     pub log: Log,
     /// The bounds and times of every room.
     pub rooms: Rooms,
+    /// What topics are, and their bounds.
+    pub topics: Topics,
     /// Certificate chain and key, where TLS is on.
     pub tls: Option<Tls>,
     /// Who may do what; see [`Config::grants`].
@@ -137,6 +141,11 @@ impl Config {
         self.permissions.len()
     }
 
+    /// How many namespaces of topics there are.
+    pub(crate) fn namespaces(&self) -> usize {
+        self.layers.topics.len()
+    }
+
     /// The catalog of entities as a database has them, in the order of the configuration.
     pub(crate) fn build_catalog(builders: &[EntityBuilder]) -> Result<Catalog, ConfigError> {
         entities::catalog(builders)
@@ -163,6 +172,7 @@ impl Config {
             permissions,
             log: log(&layers)?,
             rooms: rooms::read(&layers)?,
+            topics: topics::read(&layers)?,
             tls: tls(&layers)?,
             layers,
             unknown_variables,

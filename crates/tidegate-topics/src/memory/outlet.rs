@@ -15,6 +15,12 @@ pub trait Outlet: Send + Sync {
 
     /// Whether nothing should be published for now, because too much waits.
     fn is_full(&self) -> bool;
+
+    /// Offsets of the topic begin anew: what its subscribers know of its position is void, so their subscriptions end.
+    fn gap(&self, _topic: &Arc<Topic>) {}
+
+    /// Calls with every topic that has subscribers. Not called under the broker's locks.
+    fn each(&self, _call: &mut dyn FnMut(&Topic)) {}
 }
 
 /// Milliseconds since 1970.

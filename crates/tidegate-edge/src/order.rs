@@ -1,0 +1,147 @@
+//! What anybody in the process may want done on connections, wherever they are.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use axum::http::StatusCode;
+use bytes::Bytes;
+use tidegate_model::Tenant;
+use tidegate_session::Session;
+use tidegate_topics::{Data, Since};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::client::{Name, worker_of};
+use crate::{ApiError, Edge};
+
+/// Orders that wait for one worker; past it they are refused.
+const ORDERS_MAX: usize = 4_096;
+
+/// Whose connections.
+#[derive(Debug, Clone)]
+pub enum To {
+    /// One, by its public name.
+    Client(Arc<str>),
+    /// All of a user, in one tenant or in whichever (`None`).
+    User {
+        /// The user's name.
+        user: Arc<str>,
+        /// Only there.
+        tenant: Option<Tenant>,
+    },
+    /// Everybody's of a tenant, or of all (`None`).
+    Everybody {
+        /// Only there.
+        tenant: Option<Tenant>,
+    },
+}
+
+/// What is to be done. A protocol does of it what it can and ignores the rest.
+#[derive(Debug, Clone)]
+pub enum Order {
+    /// Subscribe the client to a topic, as if it had wished to and might.
+    Subscribe {
+        /// Where.
+        topic: Arc<str>,
+        /// Up to where the client has seen it.
+        since: Option<Since>,
+        /// What the client is told with it.
+        data: Option<Bytes>,
+    },
+    /// End its subscription to a topic.
+    Unsubscribe {
+        /// Where.
+        topic: Arc<str>,
+    },
+    /// Close the connection.
+    Dismiss {
+        /// For protocols that have codes of their own.
+        code: Option<u16>,
+        /// The same in words.
+        reason: Option<Arc<str>>,
+    },
+    /// A whole message of the event protocol.
+    Emit(Bytes),
+    /// What the application has to say to the client, outside of topics.
+    Send(Data),
+    /// The identity ends at another time now: milliseconds since 1970, `None` for never.
+    Refresh(Option<u64>),
+    /// A message of the client's that came on another way than its connection.
+    Message(Bytes),
+}
+
+type Visit = Box<dyn FnOnce(Option<&mut Session>) + Send>;
+
+/// An order on its way to a worker.
+pub(crate) enum Errand {
+    Order(To, Order),
+    /// For the client of that number.
+    Visit(u128, Visit),
+}
+
+/// A worker's way in for orders, and its other end until the worker has it.
+pub(crate) struct Desk {
+    way_in: mpsc::Sender<Errand>,
+    other_end: Mutex<Option<mpsc::Receiver<Errand>>>,
+}
+
+impl Desk {
+    pub(crate) fn new() -> Self {
+        let (way_in, other_end) = mpsc::channel(ORDERS_MAX);
+        Self { way_in, other_end: Mutex::new(Some(other_end)) }
+    }
+
+    /// Once, by its worker.
+    pub(crate) fn take(&self) -> Option<mpsc::Receiver<Errand>> {
+        self.other_end.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+impl Edge {
+    /// Has something done on connections; each does it soon, and in the order in which it was asked. Nobody there is no error.
+    ///
+    /// # Errors
+    /// `503 overloaded`: a worker has as many orders waiting as it takes. Others may have got it.
+    pub fn dispatch(&self, to: &To, order: &Order) -> Result<(), ApiError> {
+        let desks = self.desks();
+        let meant = match to {
+            To::Client(name) => match Name::parse(name).and_then(|name| desks.get(worker_of(name))) {
+                Some(desk) => std::slice::from_ref(desk),
+                None => return Ok(()),
+            },
+            _ => desks,
+        };
+        let put = |desk: &Desk| desk.way_in.try_send(Errand::Order(to.clone(), order.clone()));
+        match meant.iter().filter(|desk| is_full(put(desk))).count() {
+            0 => Ok(()),
+            _ => Err(overloaded()),
+        }
+    }
+
+    /// Calls `call` with the session of a client, on its worker's thread; `None` where nobody of that name is connected.
+    ///
+    /// # Errors
+    /// As [`Edge::dispatch`].
+    pub async fn visit<T: Send + 'static>(
+        &self,
+        name: &str,
+        call: impl FnOnce(&mut Session) -> T + Send + 'static,
+    ) -> Result<Option<T>, ApiError> {
+        let Some(number) = Name::parse(name) else { return Ok(None) };
+        let Some(desk) = self.desks().get(worker_of(number)) else { return Ok(None) };
+        let (tell, told) = oneshot::channel();
+        let visit: Visit = Box::new(move |session| drop(tell.send(session.map(call))));
+        if is_full(desk.way_in.try_send(Errand::Visit(number, visit))) {
+            return Err(overloaded());
+        }
+        // A worker that has ended has no clients.
+        Ok(told.await.unwrap_or(None))
+    }
+}
+
+fn is_full(sent: Result<(), mpsc::error::TrySendError<Errand>>) -> bool {
+    matches!(sent, Err(mpsc::error::TrySendError::Full(_)))
+}
+
+fn overloaded() -> ApiError {
+    let message = "the gateway has more to do than it takes; try again";
+    ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", message)
+}
