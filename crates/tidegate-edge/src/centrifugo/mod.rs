@@ -20,3 +20,6 @@ pub(crate) mod protobuf;
 pub(crate) mod push;
 mod raw;
 pub(crate) mod wire;
+
+#[cfg(test)]
+mod tests;

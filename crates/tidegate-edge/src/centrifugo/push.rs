@@ -84,9 +84,10 @@ pub(crate) fn publication(
 
 fn data(record: &Record, previous: Option<&Record>, form: Form) -> Result<(Bytes, bool), NotJson> {
     let after = record.data.bytes();
-    let before = previous.filter(|previous| !previous.removed).map(|previous| previous.data.bytes());
+    let before = previous.filter(|previous| is_base(previous, record)).map(|previous| previous.data.bytes());
     match form {
-        _ if after.is_empty() => Ok((Bytes::new(), false)),
+        // Clients parse it, whatever it says.
+        Form::JsonDelta if after.is_empty() => Ok((Bytes::from_static(b"\"null\""), false)),
         Form::Json | Form::Protobuf => Ok((after.clone(), false)),
         Form::ProtobufDelta => match before.and_then(|before| delta::difference(before, after)) {
             Some(difference) => Ok((difference.into(), true)),
@@ -106,6 +107,16 @@ fn data(record: &Record, previous: Option<&Record>, form: Form) -> Result<(Bytes
     }
 }
 
+/// Whether a client that was told everything has this as its base: it keeps one a channel, or one a key, and that is the
+/// same where nothing was published between.
+fn is_base(previous: &Record, record: &Record) -> bool {
+    let follows = match record.offset {
+        0 => previous.offset == 0 && previous.key.is_none() && record.key.is_none(),
+        offset => previous.offset.checked_add(1) == Some(offset) && previous.key == record.key,
+    };
+    follows && !previous.removed
+}
+
 fn quote(text: &str) -> Result<Bytes, NotJson> {
     json::encode(&text).map(Bytes::from)
 }
@@ -119,3 +130,6 @@ pub(crate) fn info(client: &ClientInfo) -> wire::ClientInfo {
         chan_info: client.chan_info.clone().unwrap_or_default(),
     }
 }
+
+#[cfg(test)]
+mod tests;

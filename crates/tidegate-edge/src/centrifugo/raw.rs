@@ -45,9 +45,9 @@ impl Field for Bytes {
     }
 
     fn write<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        let text = str::from_utf8(self).map_err(ser::Error::custom)?;
-        match one_line(text) {
-            Cow::Borrowed(text) => serde_json::from_str::<&RawValue>(text).map_err(ser::Error::custom)?.serialize(to),
+        let json: &RawValue = serde_json::from_slice(self).map_err(ser::Error::custom)?;
+        match one_line(json.get()) {
+            Cow::Borrowed(_) => json.serialize(to),
             Cow::Owned(text) => RawValue::from_string(text).map_err(ser::Error::custom)?.serialize(to),
         }
     }
@@ -55,7 +55,7 @@ impl Field for Bytes {
 
 /// JSON without ends of lines, which would end a message, here or in server-sent events. In JSON they stand between
 /// tokens only, so it means the same.
-pub(crate) fn one_line(json: &str) -> Cow<'_, str> {
+fn one_line(json: &str) -> Cow<'_, str> {
     if json.contains(['\n', '\r']) { Cow::Owned(json.replace(['\n', '\r'], " ")) } else { Cow::Borrowed(json) }
 }
 
