@@ -8,7 +8,7 @@ use axum::Router;
 use tidegate_edge::{Credentials, Edge, EdgeConfig, Rooms, Tls};
 use tidegate_feed::LocalFeed;
 use tidegate_feed::postgres::{Outlets, PostgresFeed, Prepared};
-use tidegate_identity::{Access, Authority, Identity, Permissions};
+use tidegate_identity::{Access, Authority, ClientTokens, Identity, Permissions};
 use tidegate_live::Live;
 use tidegate_mirror::{Mirror, MirrorError, Writer};
 use tidegate_model::{Catalog, EntityId, RowSource, Transaction};
@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use crate::api::{self, Api, Asked};
 use crate::config::{Config, Source};
 use crate::feeds::Feed;
-use crate::gateway::StartError;
+use crate::gateway::{StartError, clock};
 use crate::health::Health;
 use crate::metrics;
 use crate::progress::{self, Progress};
@@ -150,7 +150,7 @@ impl House {
         let rows: Arc<dyn RowSource> = mirror.clone();
         let live = Live::start(&plan.config.rooms.live, mirror.incarnation(), start, &rows, on_advance)?;
         let feed = follow(&plan.config, &catalog, prepared, writer, &live, &health)?;
-        let edge = Edge::new(
+        let mut edge = Edge::new(
             edge_config,
             Rooms {
                 catalog: catalog.clone(),
@@ -161,6 +161,9 @@ impl House {
                 places: feed.places(),
             },
         );
+        if let Some(secret) = &plan.config.centrifugo.token_secret {
+            edge = edge.with_client_tokens(ClientTokens::new(secret, clock()));
+        }
         let exported = metrics::Sources {
             edge: edge.metrics().clone(),
             live: live.clone(),
