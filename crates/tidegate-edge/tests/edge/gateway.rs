@@ -17,7 +17,7 @@ use tidegate_model::{
     Tenant, Transaction, Type, Value,
 };
 use tidegate_session::{CloseReason, Item, Session, Want};
-use tidegate_topics::{Limits, Namespaces, Topics};
+use tidegate_topics::{Limits, Namespace, Namespaces, Topics};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -128,6 +128,17 @@ impl Gateway {
     }
 
     async fn open(config: EdgeConfig, anonymous: bool, places: Arc<dyn Places>) -> Self {
+        Self::furnished(config, anonymous, places, Vec::new(), |edge| edge).await
+    }
+
+    /// With these namespaces of topics, and an edge that `furnish` adds to.
+    pub(crate) async fn furnished(
+        config: EdgeConfig,
+        anonymous: bool,
+        places: Arc<dyn Places>,
+        namespaces: Vec<Namespace>,
+        furnish: impl FnOnce(Edge) -> Edge,
+    ) -> Self {
         let column = |name: &str, kind| (name.to_owned(), kind);
         let asset = EntityBuilder {
             name: "asset".into(),
@@ -149,8 +160,8 @@ impl Gateway {
         let failing = catalog.clone();
         let door = Door::new(anonymous);
         let authority = door.clone();
-        let rooms = Rooms { catalog, live: live.clone(), topics: topics(), authority, applied, places };
-        let edge = Edge::new(config, rooms)
+        let rooms = Rooms { catalog, live: live.clone(), topics: topics(namespaces), authority, applied, places };
+        let edge = furnish(Edge::new(config, rooms))
             .socket("/replies", |_| Box::new(Replies))
             .socket("/failing", move |_| Box::new(Failing { catalog: failing.clone() }));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -326,7 +337,7 @@ impl List {
 }
 
 /// What happens among people, with a clock that runs.
-fn topics() -> Topics {
+fn topics(namespaces: Vec<Namespace>) -> Topics {
     let clock = Arc::new(|| SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64));
-    Topics::in_memory(Namespaces::new(Vec::new()), Limits::default(), "_orama", clock).unwrap()
+    Topics::in_memory(Namespaces::new(namespaces), Limits::default(), "_orama", clock).unwrap()
 }
