@@ -38,7 +38,8 @@
 //! 1000, and fewer where they are too long for one answer; `limit` 0 asks for the position or the counts alone.
 //!
 //! Who needs the values of a topic and then every change of them subscribes first, and notes what comes; then reads
-//! `topic.values` page by page; and then applies, over the values, what came with an offset above that of the value of its key.
+//! `topic.values` page by page; and then applies in order, over the values, what came. With a history, what has an offset up
+//! to that of the page is in the page already.
 //!
 //! Reading history and values needs the permission `history`, presence its own, ephemeral entries `publish` to set or clear
 //! and `subscribe` to list. A recovery is part of subscribing. Where the application is asked about subscribing, everything

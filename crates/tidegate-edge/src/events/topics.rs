@@ -280,6 +280,7 @@ impl Events {
                 found(broker.set(Set { topic, key, payload, ttl_ms, owner }), |()| Found::Done)
             }
             Act::Clear { key } => {
+                self.is_owner = true;
                 let owner = session.own(topic.tenant.clone());
                 found(broker.clear(&topic, &key, owner), |()| Found::Done)
             }
