@@ -69,8 +69,10 @@ use crate::rate::Bucket;
 use crate::stream::Payload;
 use crate::{ApiError, Edge, upgrade};
 
-use self::topics::{Held, Pending};
+use self::pending::Pending;
+use self::topics::Held;
 
+mod pending;
 mod standing;
 mod told;
 mod topics;

@@ -1,19 +1,13 @@
 //! What a connection wants in topics, and what the process wants of it there.
 //!
 //! A command goes through up to three steps: it may be begun, the application says yes where the namespace has it asked, the
-//! broker does it. Each gives an answer at once or later. Commands of one connection about one topic are done and answered
-//! one after the other; those about others pass.
+//! broker does it. [`pending`](super::pending) leads it from one to the next.
 
 use std::borrow::Cow;
-use std::collections::VecDeque;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
 use axum::http::StatusCode;
 use bytes::Bytes;
-use futures_util::StreamExt as _;
-use futures_util::stream::FuturesUnordered;
 use tidegate_identity::{Principal, TopicVerb};
 use tidegate_live::SubscriptionId;
 use tidegate_model::Answer;
@@ -21,7 +15,7 @@ use tidegate_session::{CloseReason, Session, Wish};
 use tidegate_topics::{ClientInfo, Entry, History, Joined, Page, Presence, Publish, Published, Range, Set, Topic};
 use tokio::time::Instant;
 
-use super::{Events, PENDING_MAX, insufficient_state, overloaded, reply, told, unauthenticated, unknown};
+use super::{Events, insufficient_state, reply, told, unauthenticated, unknown};
 use crate::application::{Peer, Permit};
 use crate::commands::{Act, Envelope, Post};
 use crate::{ApiError, Order};
@@ -37,21 +31,12 @@ pub(super) struct Held {
     pub(super) is_ordered: bool,
 }
 
-/// Commands that wait for an answer, or for their turn.
-#[derive(Default)]
-pub(super) struct Pending {
-    running: FuturesUnordered<Pin<Box<dyn Future<Output = (Command, Result<Found, ApiError>)> + Send>>>,
-    /// The topics of those: each once.
-    busy: Vec<Arc<Topic>>,
-    waiting: VecDeque<Command>,
-}
-
 /// One command.
 pub(super) struct Command {
     from: From,
-    topic: Arc<Topic>,
+    pub(super) topic: Arc<Topic>,
     /// What one must be allowed to do for it.
-    verb: Option<TopicVerb>,
+    pub(super) verb: Option<TopicVerb>,
     /// Until it is done.
     act: Option<Act>,
     joined: Option<SubscriptionId>,
@@ -134,80 +119,8 @@ impl Events {
         }
     }
 
-    /// Begins a command, or has it wait for those before it.
-    fn take(&mut self, session: &mut Session, mut command: Command, now: Instant) -> Result<(), CloseReason> {
-        if let Some(pending) = self.pending.as_deref_mut().filter(|pending| pending.busy.contains(&command.topic)) {
-            if pending.is_full() {
-                return self.finish(session, command, Err(overloaded()), now);
-            }
-            pending.waiting.push_back(command);
-            return Ok(());
-        }
-        let answer = self.begin(session, &mut command);
-        self.go_on(session, command, answer, now)
-    }
-
-    /// Goes as far as it can without waiting.
-    fn go_on(
-        &mut self,
-        session: &mut Session,
-        mut command: Command,
-        mut answer: Answer<Found, ApiError>,
-        now: Instant,
-    ) -> Result<(), CloseReason> {
-        loop {
-            answer = match answer {
-                Answer::Now(Ok(Found::Permit(permit))) => self.act(session, &mut command, permit),
-                Answer::Now(result) => return self.finish(session, command, result, now),
-                Answer::Later(_) if self.pending.as_ref().is_some_and(|pending| pending.is_full()) => {
-                    Answer::Now(Err(overloaded()))
-                }
-                Answer::Later(later) => {
-                    let pending = self.pending.get_or_insert_default();
-                    pending.busy.push(command.topic.clone());
-                    pending.running.push(Box::pin(async { (command, later.await) }));
-                    return Ok(());
-                }
-            };
-        }
-    }
-
-    /// Goes on with what was waited for.
-    pub(super) fn poll_pending(&mut self, session: &mut Session, cx: &mut Context<'_>) -> Result<(), CloseReason> {
-        while let Some(pending) = &mut self.pending {
-            let (command, result) = match pending.running.poll_next_unpin(cx) {
-                Poll::Ready(Some(answered)) => answered,
-                Poll::Ready(None) => {
-                    self.pending = None;
-                    return Ok(());
-                }
-                Poll::Pending => return Ok(()),
-            };
-            let (now, topic) = (Instant::now(), command.topic.clone());
-            pending.busy.retain(|busy| *busy != topic);
-            let result = match result {
-                Ok(found @ (Found::Permit(_) | Found::Joined(_))) => self.still_may(&command).map(|()| found),
-                other => other,
-            };
-            self.go_on(session, command, Answer::Now(result), now)?;
-            while let Some(mut next) = self.pending.as_mut().and_then(|pending| pending.next_of(&topic)) {
-                let answer = match self.still_may(&next) {
-                    Ok(()) => self.begin(session, &mut next),
-                    Err(error) => Answer::Now(Err(error)),
-                };
-                self.go_on(session, next, answer, now)?;
-            }
-        }
-        Ok(())
-    }
-    /// What it may do can be another thing than when the command came.
-    fn still_may(&self, command: &Command) -> Result<(), ApiError> {
-        let (Some(verb), Some(principal)) = (command.verb, &self.principal) else { return Ok(()) };
-        Ok(self.edge.authority().topic(principal, verb, &command.topic.name)?)
-    }
-
     /// Looks whether it can be done here and now, and has the application asked where the namespace says so.
-    fn begin(&self, session: &Session, command: &Command) -> Answer<Found, ApiError> {
+    pub(super) fn begin(&self, session: &Session, command: &Command) -> Answer<Found, ApiError> {
         let (topic, options) = (&command.topic, &command.topic.options);
         let is_subscribed = session.subscribed(&topic.name).is_some();
         let yes = Answer::Now(Ok(Found::Permit(Permit::default())));
@@ -238,7 +151,12 @@ impl Events {
     }
 
     /// Does it.
-    fn act(&mut self, session: &mut Session, command: &mut Command, permit: Permit) -> Answer<Found, ApiError> {
+    pub(super) fn act(
+        &mut self,
+        session: &mut Session,
+        command: &mut Command,
+        permit: Permit,
+    ) -> Answer<Found, ApiError> {
         let Some(act) = command.act.take() else { return Answer::Now(Ok(Found::Done)) };
         let topic = command.topic.clone();
         let broker = &self.edge.topics().broker;
@@ -294,7 +212,7 @@ impl Events {
     }
 
     /// Answers.
-    fn finish(
+    pub(super) fn finish(
         &mut self,
         session: &mut Session,
         command: Command,
@@ -401,21 +319,6 @@ impl Events {
     /// The topic of a subscription that the client knows of.
     pub(super) fn held(&self, id: SubscriptionId) -> Option<&Topic> {
         self.held.iter().find(|held| held.id == id).map(|held| &*held.topic)
-    }
-}
-
-impl Pending {
-    fn is_full(&self) -> bool {
-        self.busy.len() + self.waiting.len() >= PENDING_MAX
-    }
-
-    /// The next command about a topic, if none is under way.
-    fn next_of(&mut self, topic: &Topic) -> Option<Command> {
-        if self.busy.iter().any(|busy| **busy == *topic) {
-            return None;
-        }
-        let at = self.waiting.iter().position(|command| *command.topic == *topic)?;
-        self.waiting.remove(at)
     }
 }
 

@@ -273,7 +273,8 @@ async fn histories_and_values_are_read_in_pages() {
 
 #[tokio::test]
 async fn bad_input_is_answered_by_code_and_the_connection_stays() {
-    let gateway = Gateway::start(EdgeConfig { max_subscriptions: 2, ..EdgeConfig::default() }).await;
+    let config = EdgeConfig { max_subscriptions: 2, max_message_bytes: 1 << 20, ..EdgeConfig::default() };
+    let gateway = Gateway::start(config).await;
     let mut ann = Person::of(&gateway, "ann////").await;
     let events = ["subscribe", "unsubscribe", "publish", "presence", "history", "values"];
     let mut events: Vec<_> = events.iter().map(|event| format!("topic.{event}")).collect();
@@ -480,6 +481,21 @@ async fn the_application_is_asked_and_commands_about_a_topic_keep_their_order() 
     assert_eq!(seen, expected.collect::<Vec<_>>());
     assert!([json!(1), json!(2)].starts_with(&heard), "{heard:?}");
     gateway.eventually("only the free one", |gateway| gateway.subscriptions() == 1).await;
+}
+
+#[tokio::test]
+async fn who_may_no_longer_by_the_time_the_application_says_yes_may_not() {
+    let clerk = Arc::new(Clerk(watch::Sender::new(false)));
+    let gateway = Gateway::asking(clerk.clone()).await;
+    let mut ann = Person::of(&gateway, "ann////").await;
+    let subscribed = ann.send("topic.subscribe", &json!({"topic": "asked:yes"})).await;
+    let published = ann.send("topic.publish", &json!({"topic": "asked:yes", "data": 1})).await;
+    ann.ask("auth.refresh", json!({"token": "ann///blind/"})).await;
+    clerk.0.send_replace(true);
+    for id in [subscribed, published] {
+        assert_eq!(ann.reply(id).await["error"]["code"], "forbidden");
+    }
+    assert_eq!(gateway.subscriptions(), 0);
 }
 
 #[tokio::test]
