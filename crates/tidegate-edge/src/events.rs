@@ -15,6 +15,7 @@
 //! | `ephemeral.set` | `{topic, key, payload, ttl_ms?}` | `{}` |
 //! | `ephemeral.clear` | `{topic, key}` | `{}` |
 //! | `ephemeral.list` | `{topic}` | `{entries: [{key, payload, client_id, expires_in_ms}]}` |
+//! | any other name | anything | what the application says |
 //!
 //! `sub` is the client's own name for a subscription, a short string or number. A subscription that ends without the
 //! client's wish is told by `live.error` `{sub, code, message, retryable}`; with `synced` asked for, `live.synced`
@@ -61,17 +62,18 @@ use crate::admitted::Link;
 use crate::commands::Envelope;
 use crate::frames::{self, put};
 use crate::http::Site;
-use crate::order::Order;
 use crate::out::Out;
 use crate::passing::Ask;
 use crate::protocol::Protocol;
 use crate::rate::Bucket;
 use crate::stream::Payload;
-use crate::{ApiError, Edge, upgrade};
+use crate::{ApiError, Edge, Order, upgrade};
 
 use self::pending::Pending;
+use self::told::{error_event, error_message, error_reply, reply};
 use self::topics::Held;
 
+mod application;
 mod pending;
 mod standing;
 mod told;
@@ -108,6 +110,8 @@ struct Events {
     pending: Option<Box<Pending>>,
     /// Whether ephemeral entries were set.
     is_owner: bool,
+    /// What the application has been told and asked.
+    called: application::Called,
     errors: Bucket,
 }
 
@@ -132,6 +136,8 @@ enum Answer {
     Later(SubscriptionId, u64),
     /// When the credentials are settled.
     Settled,
+    /// When the application answers.
+    Called,
 }
 
 impl Events {
@@ -147,6 +153,7 @@ impl Events {
             held: Vec::new(),
             pending: None,
             is_owner: false,
+            called: application::Called::default(),
             errors,
         }
     }
@@ -160,7 +167,7 @@ impl Events {
             "live.subscribe" => self.subscribe(session, message),
             "live.reanchor" => self.reanchor(session, message),
             "live.unsubscribe" => self.unsubscribe(session, message),
-            _ => Err(ApiError::new(StatusCode::NOT_FOUND, "unknown_event", "there is no such event")),
+            _ => self.call(session, message),
         }
     }
 
@@ -263,7 +270,7 @@ impl Protocol for Events {
                 }
             }
             (Ok(Answer::Settled), id) => self.asking = id.map(Into::into),
-            (Ok(_), None) => {}
+            (Ok(Answer::Called), _) | (Ok(_), None) => {}
             (Err(error), id) => return self.refuse(session, id, &error, now),
         }
         Ok(())
@@ -312,15 +319,16 @@ impl Protocol for Events {
                 }
             }
             Item::Gapped(id) => {
-                if let Some(topic) = self.let_go(id) {
-                    out.text(&told::error(&topic.name, &insufficient_state()));
-                }
+                // What happened in a room of the application can't be recovered.
+                let topic = self.let_go(id).ok_or(CloseReason::Overloaded)?;
+                out.text(&told::error(&topic.name, &insufficient_state()));
             }
         }
         Ok(())
     }
 
     fn poll(&mut self, session: &mut Session, cx: &mut Context<'_>) -> Result<(), CloseReason> {
+        self.poll_application(session, cx);
         self.poll_pending(session, cx)
     }
 
@@ -364,36 +372,4 @@ fn insufficient_state() -> ApiError {
 
 fn unauthenticated() -> ApiError {
     ApiError::new(StatusCode::UNAUTHORIZED, "unauthenticated", "send `auth` with a token first")
-}
-
-fn reply(id: &str, data: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(data.len() + id.len() + 40);
-    put(&mut out, format_args!("{{\"event\":\"reply\",\"id\":{id},\"data\":"));
-    out.extend_from_slice(data);
-    out.push(b'}');
-    out
-}
-
-fn error_reply(id: &str, error: &ApiError) -> Vec<u8> {
-    let mut out = Vec::new();
-    put(&mut out, format_args!("{{\"event\":\"reply\",\"id\":{id},\"error\":{{"));
-    error.write_parts_retryable(&mut out);
-    out.extend_from_slice(b"}}");
-    out
-}
-
-/// Tells that a subscription has ended.
-fn error_message(name: &str, error: &ApiError) -> Vec<u8> {
-    let mut message = Vec::new();
-    put(&mut message, format_args!("{{\"event\":\"live.error\",\"data\":{{\"sub\":{name},"));
-    error.write_parts_retryable(&mut message);
-    message.extend_from_slice(b"}}");
-    message
-}
-
-fn error_event(error: &ApiError) -> Vec<u8> {
-    let mut out = b"{\"event\":\"error\",\"data\":{".to_vec();
-    error.write_parts_retryable(&mut out);
-    out.extend_from_slice(b"}}");
-    out
 }

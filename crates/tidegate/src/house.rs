@@ -20,6 +20,7 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::api::{self, Api, Asked};
+use crate::application::Backend;
 use crate::config::{Config, Source};
 use crate::feeds::Feed;
 use crate::gateway::StartError;
@@ -38,6 +39,8 @@ pub(crate) struct Plan {
     pub(crate) decides: Decides,
     /// They outlive the runs, with all that is remembered about them.
     pub(crate) topics: Topics,
+    /// It outlives the runs.
+    pub(crate) application: Arc<Backend>,
     /// Beside the gateway's own.
     pub(crate) routes: Router,
     pub(crate) progress: Progress,
@@ -161,6 +164,10 @@ impl House {
                 places: feed.places(),
             },
         );
+        let edge = match plan.application.is_there() {
+            true => edge.application(plan.application.clone()),
+            false => edge,
+        };
         let exported = metrics::Sources {
             edge: edge.metrics().clone(),
             live: live.clone(),
@@ -168,10 +175,12 @@ impl House {
             mirror: mirror.clone(),
             applied: on_applied,
             identity: plan.decides.identity().cloned(),
+            topics: plan.topics.metrics.clone(),
+            application: plan.application.metrics().clone(),
         };
         let identity = plan.decides.identity().cloned();
         let asked = Asked { authority, credentials, identity };
-        let api = Api::new(&plan.config.rooms.api, catalog, asked, feed.clone(), mirror.clone());
+        let api = Api::new(&plan.config.rooms.api, catalog, asked, feed.clone(), mirror.clone(), edge.clone());
         let router = api::router(api, health.clone(), exported).merge(plan.routes.clone());
         let (shutdown, serving) = (CancellationToken::new(), JoinSet::new());
         let mut house = Self { feed, live, mirror, health, edge, router, shutdown, serving };

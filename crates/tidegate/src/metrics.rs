@@ -1,6 +1,8 @@
 //! Every room's counters in the text form that Prometheus reads. Labels come from closed lists.
 
+mod application;
 mod identity;
+mod topics;
 
 use std::fmt;
 use std::sync::Arc;
@@ -34,6 +36,8 @@ pub(crate) struct Sources {
     pub(crate) applied: watch::Receiver<Position>,
     /// `None` where the embedding program decides.
     pub(crate) identity: Option<Arc<Identity>>,
+    pub(crate) topics: Arc<tidegate_topics::Metrics>,
+    pub(crate) application: Arc<crate::application::Metrics>,
 }
 
 /// A registry whose every scrape reads the rooms.
@@ -59,6 +63,8 @@ impl Collector for Sources {
             Feed::Postgres(feed) => source(feed, &mut out)?,
         }
         self.mirror(&mut out)?;
+        topics::encode(&self.topics, &mut out)?;
+        application::encode(&self.application, &mut out)?;
         self.identity.as_deref().map_or(Ok(()), |identity| identity::encode(identity, &mut out))
     }
 }

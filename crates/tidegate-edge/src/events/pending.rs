@@ -29,12 +29,7 @@ pub(super) struct Pending {
 
 impl Events {
     /// Begins a command, or has it wait for those before it.
-    pub(super) fn take(
-        &mut self,
-        session: &mut Session,
-        mut command: Command,
-        now: Instant,
-    ) -> Result<(), CloseReason> {
+    pub(super) fn take(&mut self, session: &mut Session, command: Command, now: Instant) -> Result<(), CloseReason> {
         if let Some(pending) = self.pending.as_deref_mut().filter(|pending| pending.busy.contains(&command.topic)) {
             if pending.is_full() {
                 return self.finish(session, command, Err(overloaded()), now);
@@ -42,7 +37,7 @@ impl Events {
             pending.waiting.push_back(command);
             return Ok(());
         }
-        let answer = self.begin(session, &mut command);
+        let answer = self.begin(session, &command);
         self.go_on(session, command, answer, now)
     }
 
@@ -89,9 +84,9 @@ impl Events {
                 other => other,
             };
             self.go_on(session, command, Answer::Now(result), now)?;
-            while let Some(mut next) = self.pending.as_mut().and_then(|pending| pending.next_of(&topic)) {
+            while let Some(next) = self.pending.as_mut().and_then(|pending| pending.next_of(&topic)) {
                 let answer = match self.still_may(&next) {
-                    Ok(()) => self.begin(session, &mut next),
+                    Ok(()) => self.begin(session, &next),
                     Err(error) => Answer::Now(Err(error)),
                 };
                 self.go_on(session, next, answer, now)?;
@@ -99,6 +94,7 @@ impl Events {
         }
         Ok(())
     }
+
     /// What it may do can be another thing than when the command came.
     fn still_may(&self, command: &Command) -> Result<(), ApiError> {
         let (Some(verb), Some(principal)) = (command.verb, &self.principal) else { return Ok(()) };

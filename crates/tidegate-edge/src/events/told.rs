@@ -1,4 +1,4 @@
-//! What is told of topics and ephemeral state, as the protocol has it.
+//! What clients are told, as the protocol has it: replies, errors, and what happens in topics.
 
 use std::sync::Arc;
 
@@ -11,6 +11,39 @@ use tidegate_topics::{
 
 use crate::ApiError;
 use crate::frames::put;
+
+/// The reply to the message of that `id`.
+pub(super) fn reply(id: &str, data: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(data.len() + id.len() + 40);
+    put(&mut out, format_args!("{{\"event\":\"reply\",\"id\":{id},\"data\":"));
+    out.extend_from_slice(data);
+    out.push(b'}');
+    out
+}
+
+pub(super) fn error_reply(id: &str, error: &ApiError) -> Vec<u8> {
+    let mut out = Vec::new();
+    put(&mut out, format_args!("{{\"event\":\"reply\",\"id\":{id},\"error\":{{"));
+    error.write_parts_retryable(&mut out);
+    out.extend_from_slice(b"}}");
+    out
+}
+
+/// Tells that a live subscription has ended.
+pub(super) fn error_message(name: &str, error: &ApiError) -> Vec<u8> {
+    let mut message = Vec::new();
+    put(&mut message, format_args!("{{\"event\":\"live.error\",\"data\":{{\"sub\":{name},"));
+    error.write_parts_retryable(&mut message);
+    message.extend_from_slice(b"}}");
+    message
+}
+
+pub(super) fn error_event(error: &ApiError) -> Vec<u8> {
+    let mut out = b"{\"event\":\"error\",\"data\":{".to_vec();
+    error.write_parts_retryable(&mut out);
+    out.extend_from_slice(b"}}");
+    out
+}
 
 /// A publication as every subscriber is told it: a whole message.
 pub(super) fn publication(publication: &Publication) -> Vec<u8> {

@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use tidegate_identity::Principal;
 use tidegate_session::Session;
 use tokio::sync::mpsc;
 use tokio::task::yield_now;
@@ -47,7 +48,9 @@ impl Worker {
                 principal.user == *user && !user.is_empty() && (tenant.is_none() || principal.tenant == *tenant)
             }),
             To::Everybody { tenant } => {
-                self.register.matching(|principal| tenant.is_none() || principal.tenant == *tenant)
+                let is_of =
+                    |principal: &Principal| tenant.as_ref().is_none_or(|tenant| principal.topic_tenant() == *tenant);
+                self.register.matching(is_of)
             }
         };
         entries.iter().filter_map(|entry| entry.client()).filter_map(|id| self.client(id)).collect()
@@ -63,9 +66,9 @@ impl Worker {
         is_it.then_some(client)
     }
 
-    fn visit(&self, number: u128, visit: impl FnOnce(Option<&mut Session>)) {
+    fn visit(&self, number: u128, visit: impl FnOnce(Option<(&mut Session, &Principal)>)) {
         let Some(client) = self.numbered(number) else { return visit(None) };
-        self.run(&client, |carrier, _| visit(carrier.session()));
+        self.run(&client, |carrier, _| visit(carrier.known()));
         self.mark(&client);
     }
 
