@@ -4,9 +4,11 @@
 mod admission;
 mod deflate;
 mod door;
+mod ephemeral;
 mod events;
 mod gateway;
 mod live_ws;
 mod slow;
 mod sse;
 mod standing;
+mod topics;
