@@ -60,6 +60,7 @@ struct Inner {
     credentials: Credentials,
     ledger: Arc<Ledger>,
     links: AtomicU64,
+    node: Box<str>,
     /// Of the workers, in order.
     desks: Box<[Desk]>,
     /// The time over which closes are spread, in milliseconds.
@@ -88,6 +89,7 @@ impl Edge {
             credentials,
             ledger,
             links: AtomicU64::new(0),
+            node: format!("{:016x}", rand::random::<u64>()).into(),
             drain_window_ms,
         }))
     }
@@ -152,6 +154,11 @@ impl Edge {
     #[must_use]
     pub fn topics(&self) -> &Topics {
         &self.0.rooms.topics
+    }
+
+    /// What this process is called, for who has to come back to it.
+    pub(crate) fn node(&self) -> &str {
+        &self.0.node
     }
 
     pub(crate) fn desks(&self) -> &[Desk] {

@@ -34,7 +34,9 @@ use crate::serve::Outside;
 use crate::stream::Payload;
 use crate::wire::Wire;
 use crate::worker::Worker;
-use crate::{ApiError, Refused, drain, embedded, events, live_ws, origin, position, subscribe};
+use crate::{
+    ApiError, Refused, drain, embedded, emulation, events, live_ws, origin, position, subscribe, topic_stream,
+};
 
 /// How HTTP/2 begins, as far as is needed to tell it from any method of HTTP/1.
 const PREFACE: &[u8] = b"PRI";
@@ -214,6 +216,8 @@ async fn route(site: &Rc<Site>, link: &Rc<Link>, request: Request<Incoming>) -> 
     let methods: &[Method] = match path {
         "/v1/live" => &[Method::GET, Method::POST],
         "/v1/position" => &[Method::GET, Method::HEAD],
+        "/v1/topics/stream" => &[Method::GET],
+        "/emulation" => &[Method::POST],
         "/ws" | "/v1/live/ws" => &SOCKET_METHODS,
         _ if embedded.is_some() => &SOCKET_METHODS,
         _ => return api(&site.outside, request).await,
@@ -225,6 +229,8 @@ async fn route(site: &Rc<Site>, link: &Rc<Link>, request: Request<Incoming>) -> 
         "/ws" => events::open(site, link, request).await,
         "/v1/live/ws" => live_ws::open(site, link, request).await,
         "/v1/position" => position::get(&worker.edge, &site.outside.drain, &request).await.map(whole),
+        "/v1/topics/stream" => topic_stream::open(site, link, &request).await,
+        "/emulation" => emulation::post(&worker.edge, request).await.map(whole),
         "/v1/live" if request.method() == Method::GET => subscribe::get(site, link, &request).await,
         "/v1/live" => subscribe::post(site, link, request).await,
         _ => match embedded {

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use crate::ApiError;
 use crate::frames::{self, put};
 use crate::out::Out;
-use crate::passing::refusal;
+use crate::passing::farewell;
 use crate::protocol::Protocol;
 
 pub(crate) struct LiveHttp;
@@ -50,16 +50,8 @@ impl Protocol for LiveHttp {
     }
 
     fn farewell(&mut self, reason: CloseReason, out: &mut Out) {
-        let is_out = matches!(
-            reason,
-            CloseReason::Revoked
-                | CloseReason::Expired
-                | CloseReason::Unverified
-                | CloseReason::Unauthenticated
-                | CloseReason::Dismissed
-        );
-        if is_out {
-            write_error(&refusal(reason).into(), out);
+        if let Some(error) = farewell(reason) {
+            write_error(&error, out);
         }
     }
 }

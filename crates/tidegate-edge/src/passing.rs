@@ -96,6 +96,19 @@ async fn pass(
     }
 }
 
+/// What whoever has to go is told where there is no close to say it; none where coming back is all that is to be done.
+pub(crate) fn farewell(reason: CloseReason) -> Option<ApiError> {
+    let is_out = matches!(
+        reason,
+        CloseReason::Revoked
+            | CloseReason::Expired
+            | CloseReason::Unverified
+            | CloseReason::Unauthenticated
+            | CloseReason::Dismissed
+    );
+    is_out.then(|| refusal(reason).into())
+}
+
 /// To whoever was on the way in when it ended.
 pub(crate) fn refusal(reason: CloseReason) -> Refusal {
     match reason {
