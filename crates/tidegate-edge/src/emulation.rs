@@ -4,39 +4,18 @@
 //! `204` once the stream's protocol has taken it; answers come on the stream. Nothing but knowing the session is asked of the
 //! sender: it is told to nobody but the stream's client.
 
-use std::borrow::Cow;
-
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, Response, StatusCode, header};
 use axum::response::IntoResponse as _;
-use bytes::Bytes;
 use hyper::body::Incoming;
-use prost::Message as _;
-use serde::Deserialize;
 
+use crate::centrifugo::wire::{EmulationRequest, Malformed};
+use crate::centrifugo::{json, protobuf};
 use crate::stream::{Letterbox, unknown};
 use crate::{ApiError, Edge, request_body};
 
 /// What is around the data.
 const AROUND_BYTES: usize = 1 << 10;
-
-#[derive(Deserialize)]
-struct Text<'a> {
-    session: &'a str,
-    #[serde(default)]
-    node: Cow<'a, str>,
-    data: String,
-}
-
-#[derive(Clone, PartialEq, prost::Message)]
-struct Packed {
-    #[prost(string, tag = "1")]
-    node: String,
-    #[prost(string, tag = "2")]
-    session: String,
-    #[prost(bytes = "bytes", tag = "3")]
-    data: Bytes,
-}
 
 pub(crate) async fn post(edge: &Edge, request: Request<Incoming>) -> Result<Response<Body>, ApiError> {
     let config = edge.config();
@@ -44,14 +23,12 @@ pub(crate) async fn post(edge: &Edge, request: Request<Incoming>) -> Result<Resp
     // In JSON each quote in it takes two.
     let bytes_max = config.max_message_bytes.saturating_mul(2).saturating_add(AROUND_BYTES);
     let body = request_body::read(body, bytes_max, config).await?;
-    let Packed { node, session, data } = match is_packed(&head.headers) {
-        true => Packed::decode(&*body).map_err(|_| ApiError::malformed("the body must be an EmulationRequest"))?,
-        false => {
-            let text: Text<'_> = serde_json::from_slice(&body)
-                .map_err(|_| ApiError::malformed("the body must be {\"session\",\"node\",\"data\"}, each a string"))?;
-            Packed { node: text.node.into(), session: text.session.into(), data: text.data.into() }
-        }
+    let request = match is_packed(&head.headers) {
+        true => protobuf::emulation(&body),
+        false => std::str::from_utf8(&body).map_err(|_| Malformed::Json).and_then(json::emulation),
     };
+    let EmulationRequest { node, session, data } =
+        request.map_err(|_| ApiError::malformed("the body must be {\"session\",\"node\",\"data\"}, each a string"))?;
     if data.len() > config.max_message_bytes {
         return Err(request_body::too_large(config.max_message_bytes));
     }

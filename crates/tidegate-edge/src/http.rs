@@ -27,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use crate::admitted::{Link, Seat};
+use crate::centrifugo::{endpoint, streams};
 use crate::client::Stranger;
 use crate::config::unless_zero;
 use crate::io::Timed;
@@ -217,8 +218,9 @@ async fn route(site: &Rc<Site>, link: &Rc<Link>, request: Request<Incoming>) -> 
         "/v1/live" => &[Method::GET, Method::POST],
         "/v1/position" => &[Method::GET, Method::HEAD],
         "/v1/topics/stream" => &[Method::GET],
-        "/emulation" => &[Method::POST],
-        "/ws" | "/v1/live/ws" => &SOCKET_METHODS,
+        "/connection/sse" => &[Method::GET, Method::POST],
+        "/connection/http_stream" | "/emulation" => &[Method::POST],
+        "/ws" | "/v1/live/ws" | "/connection/websocket" => &SOCKET_METHODS,
         _ if embedded.is_some() => &SOCKET_METHODS,
         _ => return api(&site.outside, request).await,
     };
@@ -228,6 +230,9 @@ async fn route(site: &Rc<Site>, link: &Rc<Link>, request: Request<Incoming>) -> 
     let answered = match path {
         "/ws" => events::open(site, link, request).await,
         "/v1/live/ws" => live_ws::open(site, link, request).await,
+        "/connection/websocket" => endpoint::open(site, link, request).await,
+        "/connection/sse" => streams::sse(site, link, request).await,
+        "/connection/http_stream" => streams::http_stream(site, link, request).await,
         "/v1/position" => position::get(&worker.edge, &site.outside.drain, &request).await.map(whole),
         "/v1/topics/stream" => topic_stream::open(site, link, &request).await,
         "/emulation" => emulation::post(&worker.edge, request).await.map(whole),
