@@ -11,6 +11,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use tidegate_identity::Principal;
 use tidegate_model::Position;
 use tidegate_session::{CloseReason, Item, Session};
 use tidegate_ws::{Decoder, Error, Event, OpCode};
@@ -435,6 +436,11 @@ impl Socket {
             Ok(()) => Life::Goes,
             Err(reason) => self.close(reason, scratch),
         }
+    }
+
+    /// The session of one who has said who that is.
+    pub(crate) fn known(&mut self) -> Option<(&mut Session, &Principal)> {
+        Some((&mut self.session, &**self.admitted.pass()?.principal()))
     }
 
     /// Has revocations find the connection; why to close it, where one came before.

@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use tidegate_identity::Principal;
 use tidegate_model::Position;
 use tidegate_session::{CloseReason, Session};
 use tokio::time::Instant;
@@ -163,6 +164,11 @@ impl Stream {
             wake = true;
         }
         (wake, Life::Goes)
+    }
+
+    /// The session of one who has said who that is.
+    pub(crate) fn known(&mut self) -> Option<(&mut Session, &Principal)> {
+        Some((&mut self.session, &**self.admitted.pass()?.principal()))
     }
 
     /// Has revocations find the stream; why to end it, where one came before.

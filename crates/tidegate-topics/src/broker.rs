@@ -22,7 +22,7 @@ pub struct Publish {
     pub removed: bool,
     /// What subscribers may filter by.
     pub tags: Box<[(Box<str>, Box<str>)]>,
-    /// The same key within the topic is published once; at most 128 bytes.
+    /// The same key of the same user (or of any server) within the topic is published once; at most 128 bytes.
     pub idempotency_key: Option<Box<str>>,
     /// Whether it stays out of the history: it has no offset then.
     pub skip_history: bool,
@@ -57,7 +57,8 @@ pub struct Published {
 /// Up to where somebody has seen a topic. What a client says of it is compared, never trusted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Since {
-    /// As it was given; empty is good for any epoch only at offset 0.
+    /// As it was given. With an empty one nothing is ever recovered: who saw no epoch may have missed what leaves no trace. A
+    /// history can be read with it from offset 0.
     pub epoch: Box<str>,
     /// The last offset seen.
     pub offset: u64,

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::sync::Arc;
 
 use hashbrown::HashMap;
+use smallvec::SmallVec;
 use tidegate_model::Address;
 
 use crate::relay::{Passed, Port};
@@ -33,7 +34,7 @@ pub struct Hub {
 
 #[derive(Default)]
 struct List {
-    seats: Vec<Taken>,
+    seats: SmallVec<[Taken; 1]>,
     empty: Vec<u32>,
 }
 

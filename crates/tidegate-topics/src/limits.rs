@@ -5,11 +5,12 @@
 pub struct Limits {
     /// Bytes of one publication's data; longer is refused. Default 64 KiB.
     pub payload_bytes: usize,
-    /// Topics about which something is remembered. Past it the one that was used longest ago, has no subscriber and no
-    /// members is forgotten: it has another epoch if it comes back. Default 1,000,000.
+    /// Topics about which something is remembered. Past it the one that was used longest ago and has no subscriber, no
+    /// members and no values of keys is forgotten, one without history before others: it has another epoch if it comes back.
+    /// Where all are in use, what would have to be remembered of another is refused. Default 1,000,000.
     pub topics: usize,
     /// Bytes of all histories and kept values. Past it the oldest publications of the topic that is published to go first,
-    /// then other topics'. Default 256 MiB.
+    /// then other topics'. A value never gives way: one for which there is no room is refused. Default 256 MiB.
     pub history_bytes: usize,
     /// Keys of one topic that keeps values. Past it another key is refused. Default 10,000.
     pub values: usize,

@@ -168,10 +168,11 @@ impl House {
             mirror: mirror.clone(),
             applied: on_applied,
             identity: plan.decides.identity().cloned(),
+            topics: plan.topics.metrics.clone(),
         };
         let identity = plan.decides.identity().cloned();
         let asked = Asked { authority, credentials, identity };
-        let api = Api::new(&plan.config.rooms.api, catalog, asked, feed.clone(), mirror.clone());
+        let api = Api::new(&plan.config.rooms.api, catalog, asked, feed.clone(), mirror.clone(), edge.clone());
         let router = api::router(api, health.clone(), exported).merge(plan.routes.clone());
         let (shutdown, serving) = (CancellationToken::new(), JoinSet::new());
         let mut house = Self { feed, live, mirror, health, edge, router, shutdown, serving };

@@ -8,7 +8,7 @@
 //! cli ─► config ─► gateway ─► mirror ─► live ─► feed ─► edge
 //!    │                │                                  ▲
 //!    ├─ init, import  ├─ api, metrics, health ───────────┘ routes
-//!    ├─ watch, bench  └─ identity: who is there, for as long as the gateway runs
+//!    ├─ watch, bench  └─ identity, topics: for as long as the gateway runs
 //!    └─ demo: a gateway, a replay that writes into its feed, and a page
 //! ```
 //!

@@ -1,6 +1,7 @@
 //! Every room's counters in the text form that Prometheus reads. Labels come from closed lists.
 
 mod identity;
+mod topics;
 
 use std::fmt;
 use std::sync::Arc;
@@ -34,6 +35,7 @@ pub(crate) struct Sources {
     pub(crate) applied: watch::Receiver<Position>,
     /// `None` where the embedding program decides.
     pub(crate) identity: Option<Arc<Identity>>,
+    pub(crate) topics: Arc<tidegate_topics::Metrics>,
 }
 
 /// A registry whose every scrape reads the rooms.
@@ -59,6 +61,7 @@ impl Collector for Sources {
             Feed::Postgres(feed) => source(feed, &mut out)?,
         }
         self.mirror(&mut out)?;
+        topics::encode(&self.topics, &mut out)?;
         self.identity.as_deref().map_or(Ok(()), |identity| identity::encode(identity, &mut out))
     }
 }

@@ -79,12 +79,6 @@ codes! {
 }
 
 impl Unsubscribed {
-    /// Whether the client subscribes again by itself.
-    #[cfg(test)]
-    pub(crate) const fn resubscribes(self) -> bool {
-        self.code() >= 2500
-    }
-
     /// The push that says it.
     pub(crate) fn push(self, channel: impl Into<String>) -> wire::Push {
         let unsubscribe = wire::Unsubscribe { code: self.code().into(), reason: self.text().to_owned() };
@@ -142,4 +136,29 @@ pub(crate) const fn reconnects(code: u16) -> bool {
 pub(crate) fn disconnect(code: u16, reason: &str) -> wire::Push {
     let disconnect = wire::Disconnect { code: code.into(), reason: reason.to_owned(), reconnect: reconnects(code) };
     wire::Push { disconnect: Some(disconnect), ..wire::Push::default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_clients_do_about_each_code() {
+        let errors: Vec<u16> = ErrorCode::ALL.iter().map(|code| code.code()).collect();
+        assert_eq!(errors, (100..=113).collect::<Vec<_>>());
+        let temporary: Vec<u16> =
+            ErrorCode::ALL.iter().filter(|code| code.temporary()).map(|code| code.code()).collect();
+        assert_eq!(temporary, [100, 111, 113]);
+
+        let ends: Vec<u16> = Unsubscribed::ALL.iter().map(|code| code.code()).collect();
+        assert_eq!(ends, [2000, 2500, 2501, 2502]);
+
+        let (again, final_ones): (Vec<_>, Vec<_>) = Disconnected::ALL.iter().partition(|code| code.reconnects());
+        let codes = |of: Vec<Disconnected>| of.into_iter().map(Disconnected::code).collect::<Vec<_>>();
+        assert_eq!(codes(again), [3000, 3001, 3004, 3005, 3006, 3008, 3009, 3010, 3011, 3012, 3013, 3014]);
+        assert_eq!(codes(final_ones), (3500..=3509).collect::<Vec<_>>());
+
+        assert!([1006, 3499, 4000, 4499].map(reconnects).into_iter().all(|again| again));
+        assert!(![3500, 3999, 4500, 4999].map(reconnects).into_iter().any(|again| again));
+    }
 }

@@ -18,6 +18,8 @@ mod once;
 mod outlet;
 mod presence;
 mod store;
+#[cfg(test)]
+mod tests;
 mod timer;
 mod values;
 
@@ -29,8 +31,8 @@ use tidegate_model::{Answer, Tenant};
 use crate::ephemeral::Ephemera;
 use crate::metrics::count;
 use crate::{
-    Answered, Broker, Cleared, Entry, History, Join, Joined, Keep, Leave, Limits, Members, Metrics, Owner, Page,
-    Presence, PresenceAsk, Publish, Published, Range, Set, Topic, TopicError,
+    Answered, Broker, Cleared, ClientInfo, Entry, History, Join, Joined, Keep, Leave, Limits, Members, Metrics, Owner,
+    Page, Presence, PresenceAsk, Publish, Published, Range, Set, Topic, TopicError,
 };
 pub use outlet::{Clock, Outlet};
 use store::Store;
@@ -45,7 +47,7 @@ const IDEMPOTENCY_KEY_BYTES_MAX: usize = 128;
 pub struct Memory {
     store: Arc<Store>,
     ephemera: Ephemera,
-    _timer: Timer,
+    _timer: Option<Timer>,
 }
 
 impl Memory {
@@ -60,10 +62,22 @@ impl Memory {
         outlet: Arc<dyn Outlet>,
         metrics: Arc<Metrics>,
     ) -> std::io::Result<Arc<Self>> {
+        let mut memory = Self::untimed(limits, discriminator, clock, outlet, metrics)?;
+        memory._timer = Some(Timer::start(memory.store.clone())?);
+        Ok(Arc::new(memory))
+    }
+
+    /// Without the thread that does what is due.
+    fn untimed(
+        limits: Limits,
+        discriminator: &str,
+        clock: Clock,
+        outlet: Arc<dyn Outlet>,
+        metrics: Arc<Metrics>,
+    ) -> std::io::Result<Self> {
         let ephemera = Ephemera::new(limits, discriminator, clock.clone(), outlet.clone(), metrics.clone())?;
         let store = Arc::new(Store::new(limits, rand::random(), clock, outlet, metrics));
-        let timer = Timer::start(store.clone())?;
-        Ok(Arc::new(Self { store, ephemera, _timer: timer }))
+        Ok(Self { store, ephemera, _timer: None })
     }
 
     fn check(&self, publish: &Publish) -> Result<(), TopicError> {
@@ -90,8 +104,9 @@ impl Memory {
         }
     }
 
-    fn publish_now(&self, publish: Publish) -> Result<Published, TopicError> {
+    fn publish_now(&self, mut publish: Publish) -> Result<Published, TopicError> {
         self.check(&publish)?;
+        publish.idempotency_key = publish.idempotency_key.map(|key| of_publisher(publish.client.as_deref(), &key));
         let (store, metrics) = (&self.store, &self.store.metrics);
         if store.outlet.is_full() {
             count(&metrics.overloaded);
@@ -220,6 +235,15 @@ impl Memory {
         });
         self.store.outlet.each(&mut take);
         names.into_iter().collect()
+    }
+}
+
+/// The key as it is remembered: nobody uses up one of somebody else's. Strangers share theirs, and so do servers.
+fn of_publisher(client: Option<&ClientInfo>, key: &str) -> Box<str> {
+    match client {
+        None => format!("-{key}").into(),
+        // The names are told from the keys by their lengths.
+        Some(client) => format!("{}:{}{key}", client.user.len(), client.user).into(),
     }
 }
 

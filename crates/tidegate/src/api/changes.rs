@@ -120,7 +120,7 @@ fn idempotency_scope(principal: &Principal, entity: &Arc<Entity>) -> String {
     format!("{kind}/{}/{}:{tenant}/{}:{}", entity.name(), tenant.len(), principal.user.len(), principal.user)
 }
 
-fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
+pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
     let Some(value) = headers.get(IDEMPOTENCY_KEY) else { return Ok(None) };
     let key = value.to_str().ok().filter(|key| (1..=IDEMPOTENCY_KEY_MAX).contains(&key.len()));
     let rule = || {

@@ -108,18 +108,19 @@ fn what_is_unknown_or_null_is_as_if_absent() {
 }
 
 #[test]
-fn deep_data_costs_no_stack() {
-    let data = format!("{}1{}", "[".repeat(1_000_000), "]".repeat(1_000_000));
-    let received = text(&format!(r#"{{"id":1,"rpc":{{"data":{data}}}}}"#));
-    // Kept as it stands: nothing here goes into it, going out either.
-    let Ok(Received::Request(1, request)) = &received[0] else { panic!() };
-    let Request::Rpc(rpc) = &**request else { panic!() };
-    assert_eq!(rpc.data, data);
-    assert!(json::encode(&RpcResult { data: rpc.data.clone() }).is_ok());
-    // What is not data is bounded.
-    let unknown = format!(r#"{{"id":1,"ping":{{}},"more":{data}}}"#);
-    assert_eq!(text(&unknown), pings(1));
-    assert_eq!(text(&format!(r#"{{"id":1,"ping":{{}},"more":{}"#, "[".repeat(1_000_000))), [Err(Malformed::Json)]);
+fn depth_is_bounded() {
+    let nested = |open: &str, close: &str, depth| format!("{}1{}", open.repeat(depth), close.repeat(depth));
+    for (open, close) in [("[", "]"), ("{\"a\":", "}"), ("[\"]]\\\"]\",", "]"), (" [ {\"[\\\\\" :", "}]")] {
+        let each = open.matches(['[', '{']).count().min(if open.contains(" {") { 2 } else { 1 });
+        for (depth, fits) in [(128 / each, true), (128 / each + 1, false), (100_000, false)] {
+            let received = text(&format!(r#"{{"id":1,"rpc":{{"data":{}}}}}"#, nested(open, close, depth)));
+            assert_eq!(received[0].is_ok(), fits, "{open} {depth}");
+        }
+    }
+    // What is unknown is skipped, without recursion.
+    let more = |value: &str| text(&format!(r#"{{"id":1,"ping":{{}},"more":{value}}}"#));
+    assert_eq!(more(&nested("[", "]", 1_000_000)), pings(1));
+    assert_eq!(more(&"[".repeat(1_000_000)), [Err(Malformed::Json)]);
 }
 
 #[test]
