@@ -6,7 +6,7 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::http::{HeaderMap, StatusCode, Uri};
-use tidegate_identity::{Authority, Principal, Refusal, TopicVerb, admit};
+use tidegate_identity::{Authority, ClientTokens, Principal, Refusal, TopicVerb, admit};
 use tidegate_live::Live;
 use tidegate_model::{Catalog, Position, Query};
 use tidegate_session::Want;
@@ -68,9 +68,11 @@ struct Inner {
     waits: Arc<Cap>,
     sockets: HashMap<Box<str>, Make>,
     application: Option<Arc<dyn Application>>,
+    client_tokens: Option<ClientTokens>,
     credentials: Credentials,
     ledger: Arc<Ledger>,
     links: AtomicU64,
+    node: Box<str>,
     /// Of the workers, in order.
     desks: Box<[Desk]>,
     /// The time over which closes are spread, in milliseconds.
@@ -96,9 +98,11 @@ impl Edge {
             waits: Cap::new(WAITS_MAX),
             sockets: HashMap::new(),
             application: None,
+            client_tokens: None,
             credentials,
             ledger,
             links: AtomicU64::new(0),
+            node: format!("{:016x}", rand::random::<u64>()).into(),
             drain_window_ms,
         }))
     }
@@ -129,6 +133,20 @@ impl Edge {
 
     pub(crate) fn downgrade(&self) -> WeakEdge {
         WeakEdge(Arc::downgrade(&self.0))
+    }
+
+    /// Takes tokens of the Centrifugo client protocol that are signed with a shared secret, beside those of issuers. To be
+    /// called before the edge is served.
+    #[must_use]
+    pub fn with_client_tokens(mut self, tokens: ClientTokens) -> Self {
+        if let Some(inner) = Arc::get_mut(&mut self.0) {
+            inner.client_tokens = Some(tokens);
+        }
+        self
+    }
+
+    pub(crate) fn client_tokens(&self) -> Option<&ClientTokens> {
+        self.0.client_tokens.as_ref()
     }
 
     /// The application, where there is one.
@@ -167,6 +185,11 @@ impl Edge {
     #[must_use]
     pub fn topics(&self) -> &Topics {
         &self.0.rooms.topics
+    }
+
+    /// What this process is called, for who has to come back to it.
+    pub(crate) fn node(&self) -> &str {
+        &self.0.node
     }
 
     pub(crate) fn desks(&self) -> &[Desk] {

@@ -23,23 +23,39 @@ pub(crate) type Passing = Pin<Box<dyn Future<Output = Result<Pass, Refusal>>>>;
 
 /// Credentials that came in a message. Never printed.
 pub struct Ask {
-    pub(crate) token: Box<str>,
-    pub(crate) proof: Option<Box<str>>,
+    says: Says,
+    proof: Option<Box<str>>,
+}
+
+enum Says {
+    /// What the authority is to find out about.
+    Token(Box<str>),
+    /// Who it is, where the protocol has found that out itself.
+    Known(Arc<Principal>),
 }
 
 impl Ask {
     /// What a client said of who it is.
     pub fn new(token: impl Into<Box<str>>, proof: Option<Box<str>>) -> Self {
-        Self { token: token.into(), proof }
+        Self { says: Says::Token(token.into()), proof }
+    }
+
+    /// Who it is, from a token that the authority does not know of: whether that one still stands is to be found out.
+    pub(crate) fn of(principal: Arc<Principal>) -> Self {
+        Self { says: Says::Known(principal), proof: None }
     }
 
     /// Begins to find out about it.
     pub(crate) fn begin(self, edge: Edge, register: Rc<Register>, held: Option<Arc<Grip>>) -> Passing {
         Box::pin(async move {
             let headers = HeaderMap::new();
-            let answer = edge
-                .authority()
-                .authenticate(&Shown { credential: Credential::Bearer(&self.token), headers: &headers });
+            let answer = match self.says {
+                Says::Known(principal) => Answer::Now(Ok(principal)),
+                Says::Token(token) => {
+                    let shown = Shown { credential: Credential::Bearer(&token), headers: &headers };
+                    edge.authority().authenticate(&shown)
+                }
+            };
             pass(&edge, &register, answer, Proof::Shown(self.proof.as_deref()), held.as_ref()).await
         })
     }
@@ -58,7 +74,11 @@ impl Worker {
 
     /// The same where it may still be said in a message who this is: `None` if it has to be.
     pub(crate) async fn pass_or_wait(&self, request: &Request<Incoming>) -> Result<Option<Pass>, ApiError> {
-        let (uri, headers) = (request.uri(), request.headers());
+        self.pass_or_wait_of(request.uri(), request.headers()).await
+    }
+
+    /// The same of a request's parts.
+    pub(crate) async fn pass_or_wait_of(&self, uri: &Uri, headers: &HeaderMap) -> Result<Option<Pass>, ApiError> {
         let shows_nothing = || {
             let presented = self.edge.credentials().find(uri, headers);
             presented.is_ok_and(|presented| presented.shown().credential == Credential::None)
@@ -94,6 +114,19 @@ async fn pass(
         None => Ok(pass),
         Some(reason) => Err(refusal(reason)),
     }
+}
+
+/// What whoever has to go is told where there is no close to say it; none where coming back is all that is to be done.
+pub(crate) fn farewell(reason: CloseReason) -> Option<ApiError> {
+    let is_out = matches!(
+        reason,
+        CloseReason::Revoked
+            | CloseReason::Expired
+            | CloseReason::Unverified
+            | CloseReason::Unauthenticated
+            | CloseReason::Dismissed
+    );
+    is_out.then(|| refusal(reason).into())
 }
 
 /// To whoever was on the way in when it ended.

@@ -9,9 +9,11 @@ use tokio::task::yield_now;
 use tokio::time::Instant;
 
 use super::Worker;
+use crate::ApiError;
 use crate::client::{Carrier, Client, Name, id_of};
 use crate::order::{Errand, Order, To};
 use crate::socket::Life;
+use crate::stream::{Letterbox, unknown};
 
 /// Connections that an order is carried out on before sockets are looked at again.
 const ORDERS: usize = 64;
@@ -22,6 +24,8 @@ impl Worker {
         while let Some(errand) = orders.recv().await {
             match errand {
                 Errand::Visit(number, visit) => self.visit(number, visit),
+                // Who asked may have gone meanwhile.
+                Errand::Letter(to, message, tell) => drop(tell.send(self.hand_in(&to, &message))),
                 Errand::Order(to, order) => {
                     for clients in self.meant_by(&to).chunks(ORDERS) {
                         clients.iter().for_each(|client| self.carry_out(client, &order));
@@ -72,13 +76,25 @@ impl Worker {
         self.mark(&client);
     }
 
+    /// Hands a message to the stream that it is for.
+    fn hand_in(&self, to: &Letterbox, message: &[u8]) -> Result<(), ApiError> {
+        let client = self.numbered(to.number).ok_or_else(unknown)?;
+        let waker = client.waker.borrow().clone();
+        let heard = self.run(&client, |carrier, _| match carrier {
+            Carrier::Stream(stream) => stream.hear(to, message, &self.register, Instant::now()),
+            Carrier::Socket(_) | Carrier::Gone => Err(unknown()),
+        });
+        self.after(&client, &waker, true, Life::Goes);
+        heard.unwrap_or_else(|| Err(unknown()))
+    }
+
     fn carry_out(&self, client: &Rc<Client>, order: &Order) {
         let now = Instant::now();
         let waker = client.waker.borrow().clone();
         let life = self.run(client, |carrier, scratch| match carrier {
             Carrier::Socket(socket) => socket.order(order.clone(), scratch, now),
             Carrier::Stream(stream) => {
-                stream.order(order);
+                stream.order(order.clone(), now);
                 Life::Goes
             }
             Carrier::Gone => Life::Goes,

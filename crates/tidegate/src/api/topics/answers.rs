@@ -177,7 +177,6 @@ mod tests {
             kind: Kind::Message,
             epoch: Arc::default(),
             offset,
-            epoch: Arc::default(),
             key: None,
             removed: false,
             data,
