@@ -23,6 +23,8 @@ const TAGS_MAX: usize = 16;
 /// Bytes of a tag's name, and of its value.
 const TAG_BYTES_MAX: usize = 128;
 
+pub(crate) type Tags = Box<[(Box<str>, Box<str>)]>;
+
 /// What is to be done in a topic.
 #[derive(Debug)]
 pub(crate) enum Act {
@@ -43,7 +45,7 @@ pub(crate) struct Post {
     pub(crate) data: Data,
     pub(crate) key: Option<Box<str>>,
     pub(crate) removed: bool,
-    pub(crate) tags: Box<[(Box<str>, Box<str>)]>,
+    pub(crate) tags: Tags,
     pub(crate) idempotency_key: Option<Box<str>>,
 }
 
@@ -148,9 +150,9 @@ fn one_line(json: &str) -> Bytes {
     }
 }
 
-fn tags(tags: BTreeMap<Box<str>, Box<str>>) -> Result<Box<[(Box<str>, Box<str>)]>, ApiError> {
-    let fits = |(name, value): (&Box<str>, &Box<str>)| name.len() <= TAG_BYTES_MAX && value.len() <= TAG_BYTES_MAX;
-    if tags.len() > TAGS_MAX || !tags.iter().all(fits) {
+fn tags(tags: BTreeMap<Box<str>, Box<str>>) -> Result<Tags, ApiError> {
+    let fits = |text: &str| text.len() <= TAG_BYTES_MAX;
+    if tags.len() > TAGS_MAX || !tags.iter().all(|(name, value)| fits(name) && fits(value)) {
         let message = format!("must be at most {TAGS_MAX}, with names and values of at most {TAG_BYTES_MAX} bytes");
         return Err(at("tags", message));
     }

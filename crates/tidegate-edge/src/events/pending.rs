@@ -18,10 +18,12 @@ use super::topics::{Command, Found};
 use super::{Events, PENDING_MAX, overloaded};
 use crate::ApiError;
 
+type Running = Pin<Box<dyn Future<Output = (Command, Result<Found, ApiError>)> + Send>>;
+
 /// Commands that wait for an answer, or for their turn.
 #[derive(Default)]
 pub(super) struct Pending {
-    running: FuturesUnordered<Pin<Box<dyn Future<Output = (Command, Result<Found, ApiError>)> + Send>>>,
+    running: FuturesUnordered<Running>,
     /// The topics of those: each once.
     busy: Vec<Arc<Topic>>,
     waiting: VecDeque<Command>,

@@ -20,8 +20,8 @@ use crate::application::{Peer, Permit};
 use crate::commands::{Act, Envelope, Post};
 use crate::{ApiError, Order};
 
-/// What a reply has around its data, beside the message's `id`.
-const REPLY_BYTES: usize = 256;
+/// What a message has around its data at most: an `id`, or the name of a topic.
+const REPLY_BYTES: usize = 1 << 10;
 
 /// A subscription to a topic that the client knows of.
 pub(super) struct Held {
@@ -33,7 +33,7 @@ pub(super) struct Held {
 
 /// One command.
 pub(super) struct Command {
-    from: From,
+    giver: Giver,
     pub(super) topic: Arc<Topic>,
     /// What one must be allowed to do for it.
     pub(super) verb: Option<TopicVerb>,
@@ -45,7 +45,7 @@ pub(super) struct Command {
 }
 
 /// Who gave a command.
-enum From {
+enum Giver {
     /// The client, in a message with that `id`, if it has one.
     Client(Option<Box<str>>),
     Order,
@@ -81,8 +81,8 @@ impl Events {
                 Some(verb) => self.edge.topic(principal, verb, &name)?,
                 None => self.edge.topics().namespaces.topic(principal.topic_tenant(), &name)?,
             };
-            let from = From::Client(id.map(Into::into));
-            Ok(Command { from, topic, verb, act: Some(act), joined: None, data: None })
+            let giver = Giver::Client(id.map(Into::into));
+            Ok(Command { giver, topic, verb, act: Some(act), joined: None, data: None })
         });
         match command {
             Ok(command) => self.take(session, command, now),
@@ -109,7 +109,7 @@ impl Events {
         let Some(principal) = &self.principal else { return Ok(()) };
         match self.edge.topics().namespaces.topic(principal.topic_tenant(), &name) {
             Ok(topic) => {
-                let command = Command { from: From::Order, topic, verb: None, act: Some(act), joined: None, data };
+                let command = Command { giver: Giver::Order, topic, verb: None, act: Some(act), joined: None, data };
                 self.take(session, command, now)
             }
             Err(error) => {
@@ -124,10 +124,10 @@ impl Events {
         let (topic, options) = (&command.topic, &command.topic.options);
         let is_subscribed = session.subscribed(&topic.name).is_some();
         let yes = Answer::Now(Ok(Found::Permit(Permit::default())));
-        let is_asked = match (&command.from, &command.act) {
+        let is_asked = match (&command.giver, &command.act) {
             (_, Some(Act::Subscribe { .. })) if is_subscribed => return Answer::Now(Err(already_subscribed())),
             (_, Some(Act::Unsubscribe)) if !is_subscribed => return Answer::Now(Err(unknown())),
-            (From::Order, _) | (_, Some(Act::Unsubscribe)) => false,
+            (Giver::Order, _) | (_, Some(Act::Unsubscribe)) => false,
             (_, Some(Act::Subscribe { .. })) => options.ask_subscribe,
             // Who may not subscribe sees and touches nothing of the topic on another way either.
             _ if options.ask_subscribe && !is_subscribed => return Answer::Now(Err(not_subscribed())),
@@ -222,8 +222,8 @@ impl Events {
         let room = session.reply_room().saturating_sub(REPLY_BYTES);
         let data = match result {
             Ok(Found::Joined(joined)) => return self.joined(session, command, &joined, room, now),
-            Err(error) => return self.fail(session, command, &error, now),
-            Ok(Found::Left) if matches!(command.from, From::Order) => {
+            Err(error) => return self.fail(session, &command, &error, now),
+            Ok(Found::Left) if matches!(command.giver, Giver::Order) => {
                 session.reply(told::event("unsubscribed", &command.topic.name, |_| ()));
                 return Ok(());
             }
@@ -234,7 +234,7 @@ impl Events {
             Ok(Found::Values(page)) => told::values(&page, room),
             Ok(Found::Entries(entries)) => told::entries(&entries, room),
         };
-        let From::Client(Some(id)) = &command.from else { return Ok(()) };
+        let Giver::Client(Some(id)) = &command.giver else { return Ok(()) };
         match data.filter(|data| data.len() <= room) {
             Some(data) => {
                 session.reply(reply(id, &data));
@@ -254,12 +254,15 @@ impl Events {
         now: Instant,
     ) -> Result<(), CloseReason> {
         let Some(id) = command.joined.filter(|id| session.topic(*id).is_some()) else {
-            return self.fail(session, command, &insufficient_state(), now);
+            return self.fail(session, &command, &insufficient_state(), now);
         };
         let parts = told::joined(joined, command.data.as_deref(), room);
+        if parts.len() > room {
+            return self.fail(session, &command, &too_large(), now);
+        }
         let topic = command.topic;
-        match &command.from {
-            From::Client(Some(message)) => session.reply(reply(message, &[b"{", &*parts, b"}"].concat())),
+        match &command.giver {
+            Giver::Client(Some(message)) => session.reply(reply(message, &[b"{", &*parts, b"}"].concat())),
             _ => session.reply(told::event("subscribed", &topic.name, |out| {
                 out.push(b',');
                 out.extend_from_slice(&parts);
@@ -268,7 +271,7 @@ impl Events {
         if self.held.is_empty() {
             self.held.reserve_exact(1);
         }
-        self.held.push(Held { id, topic, is_ordered: matches!(command.from, From::Order) });
+        self.held.push(Held { id, topic, is_ordered: matches!(command.giver, Giver::Order) });
         session.begin(id, &joined.at);
         Ok(())
     }
@@ -276,18 +279,18 @@ impl Events {
     fn fail(
         &mut self,
         session: &mut Session,
-        command: Command,
+        command: &Command,
         error: &ApiError,
         now: Instant,
     ) -> Result<(), CloseReason> {
         if let Some(id) = command.joined {
             session.unsubscribe(id);
         }
-        match &command.from {
-            From::Client(id) => self.refuse(session, id.as_deref(), error, now),
+        match &command.giver {
+            Giver::Client(id) => self.refuse(session, id.as_deref(), error, now),
             // It is as it was wished.
-            From::Order if matches!(error.code, "already_subscribed" | "unknown_subscription") => Ok(()),
-            From::Order => {
+            Giver::Order if matches!(error.code, "already_subscribed" | "unknown_subscription") => Ok(()),
+            Giver::Order => {
                 session.reply(told::error(&command.topic.name, error));
                 Ok(())
             }
