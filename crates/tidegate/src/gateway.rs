@@ -246,7 +246,7 @@ impl Builder {
 
 /// Who is there, as configuration says; for as long as the gateway runs.
 async fn identity(config: &Config) -> Result<Arc<Identity>, IdentityError> {
-    for warning in config::warnings(&config.identity) {
+    for warning in config::warnings(&config.identity).into_iter().chain(config.centrifugo.warning()) {
         tracing::warn!("{warning}");
     }
     Identity::start(&config.identity, Handle::current(), clock()).await
@@ -259,7 +259,7 @@ fn topics(config: &config::Topics) -> Result<Topics, StartError> {
 }
 
 /// The system's.
-fn clock() -> Clock {
+pub(crate) fn clock() -> Clock {
     Arc::new(|| SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64))
 }
 

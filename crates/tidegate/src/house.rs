@@ -8,7 +8,7 @@ use axum::Router;
 use tidegate_edge::{Credentials, Edge, EdgeConfig, Rooms, Tls};
 use tidegate_feed::LocalFeed;
 use tidegate_feed::postgres::{Outlets, PostgresFeed, Prepared};
-use tidegate_identity::{Access, Authority, Identity, Permissions};
+use tidegate_identity::{Access, Authority, ClientTokens, Identity, Permissions};
 use tidegate_live::Live;
 use tidegate_mirror::{Mirror, MirrorError, Writer};
 use tidegate_model::{Catalog, EntityId, RowSource, Transaction};
@@ -23,7 +23,7 @@ use crate::api::{self, Api, Asked};
 use crate::application::Backend;
 use crate::config::{Config, Source};
 use crate::feeds::Feed;
-use crate::gateway::StartError;
+use crate::gateway::{StartError, clock};
 use crate::health::Health;
 use crate::metrics;
 use crate::progress::{self, Progress};
@@ -164,10 +164,13 @@ impl House {
                 places: feed.places(),
             },
         );
-        let edge = match plan.application.is_there() {
+        let mut edge = match plan.application.is_there() {
             true => edge.application(plan.application.clone()),
             false => edge,
         };
+        if let Some(secret) = &plan.config.centrifugo.token_secret {
+            edge = edge.with_client_tokens(ClientTokens::new(secret, clock()));
+        }
         let exported = metrics::Sources {
             edge: edge.metrics().clone(),
             live: live.clone(),

@@ -140,6 +140,21 @@ impl Gateway {
         places: Arc<dyn Places>,
         application: Option<Arc<dyn Application>>,
     ) -> Self {
+        Self::furnished(config, anonymous, places, namespaces(), |edge| match application {
+            Some(application) => edge.application(application),
+            None => edge,
+        })
+        .await
+    }
+
+    /// With these namespaces of topics, and an edge that `furnish` adds to.
+    pub(crate) async fn furnished(
+        config: EdgeConfig,
+        anonymous: bool,
+        places: Arc<dyn Places>,
+        namespaces: Vec<Namespace>,
+        furnish: impl FnOnce(Edge) -> Edge,
+    ) -> Self {
         let column = |name: &str, kind| (name.to_owned(), kind);
         let asset = EntityBuilder {
             name: "asset".into(),
@@ -161,12 +176,8 @@ impl Gateway {
         let failing = catalog.clone();
         let door = Door::new(anonymous);
         let authority = door.clone();
-        let rooms = Rooms { catalog, live: live.clone(), topics: topics(), authority, applied, places };
-        let edge = match application {
-            Some(application) => Edge::new(config, rooms).application(application),
-            None => Edge::new(config, rooms),
-        };
-        let edge = edge
+        let rooms = Rooms { catalog, live: live.clone(), topics: topics(namespaces), authority, applied, places };
+        let edge = furnish(Edge::new(config, rooms))
             .socket("/replies", |_| Box::new(Replies))
             .socket("/failing", move |_| Box::new(Failing { catalog: failing.clone() }));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -342,8 +353,12 @@ impl List {
 }
 
 /// What happens among people, with a clock that runs.
-fn topics() -> Topics {
+fn topics(namespaces: Vec<Namespace>) -> Topics {
     let clock = Arc::new(|| SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64));
+    Topics::in_memory(Namespaces::new(namespaces), Limits::default(), "_orama", clock).unwrap()
+}
+
+fn namespaces() -> Vec<Namespace> {
     let plain = Options::default();
     let kept = Options { history_size: 100, presence: true, join_leave: true, ..plain.clone() };
     let namespaces = [
@@ -354,7 +369,5 @@ fn topics() -> Topics {
         ("latest:", Options { slow: SlowPolicy::LatestOnly, ..plain.clone() }),
         ("asked:", Options { ask_subscribe: true, ask_publish: true, ..plain }),
     ];
-    let namespace = |(prefix, options): (&str, _)| Namespace { prefix: prefix.into(), options: Arc::new(options) };
-    let namespaces = Namespaces::new(namespaces.map(namespace).into());
-    Topics::in_memory(namespaces, Limits::default(), "_orama", clock).unwrap()
+    namespaces.map(|(prefix, options)| Namespace { prefix: prefix.into(), options: Arc::new(options) }).into()
 }

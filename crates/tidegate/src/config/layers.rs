@@ -19,6 +19,7 @@ const COMMAND_LINE: &[&str] = &["TIDEGATE_CONFIG", "TIDEGATE_TOKEN", "TIDEGATE_A
 /// Settings that are never shown.
 const SECRETS: &[&str] = &[
     "application.secret",
+    "centrifugo.token_secret",
     "identity.api_keys",
     "identity.hook.secret",
     "identity.issuer.secret",

@@ -1,6 +1,7 @@
 //! Configuration: defaults < file < environment < flags, checked as a whole before a port is bound.
 
 mod application;
+mod centrifugo;
 mod entities;
 mod error;
 mod identity;
@@ -23,6 +24,7 @@ use toml::Table;
 pub use application::{Application, ApplicationEndpoint};
 
 pub(crate) use application::warnings as application_warnings;
+pub use centrifugo::Centrifugo;
 pub use error::{ConfigError, Origin};
 pub(crate) use identity::warnings;
 use layers::Layers;
@@ -50,6 +52,8 @@ pub struct Config {
     pub topics: Topics,
     /// The application behind the gateway.
     pub application: Application,
+    /// For those who come from Centrifugo.
+    pub centrifugo: Centrifugo,
     /// Certificate chain and key, where TLS is on.
     pub tls: Option<Tls>,
     /// Who may do what; see [`Config::grants`].
@@ -180,6 +184,7 @@ impl Config {
             rooms: rooms::read(&layers)?,
             topics: topics::read(&layers)?,
             application: application::read(&layers)?,
+            centrifugo: centrifugo::read(&layers),
             tls: tls(&layers)?,
             layers,
             unknown_variables,
