@@ -10,14 +10,16 @@ use axum::Router;
 use axum::routing::get;
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::Value as Json;
-use tidegate_edge::{ApiError, Edge, EdgeConfig, Finding, Out, Places, PositionsOnly, Protocol, Rooms, serve};
+use tidegate_edge::{
+    ApiError, Application, Edge, EdgeConfig, Finding, Out, Places, PositionsOnly, Protocol, Rooms, serve,
+};
 use tidegate_live::{Config, Live};
 use tidegate_model::{
     Catalog, Change, Entity, EntityBuilder, Page, Position, Query, Row, RowSource, ScanError, ScanReply, ScanRequest,
     Tenant, Transaction, Type, Value,
 };
 use tidegate_session::{CloseReason, Item, Session, Want};
-use tidegate_topics::{Limits, Namespaces, Topics};
+use tidegate_topics::{Keep, Limits, Namespace, Namespaces, Options, SlowPolicy, Topics};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -119,15 +121,25 @@ impl Gateway {
     }
 
     pub(crate) async fn with(config: EdgeConfig, anonymous: bool) -> Self {
-        Self::open(config, anonymous, Arc::new(PositionsOnly)).await
+        Self::open(config, anonymous, Arc::new(PositionsOnly), None).await
+    }
+
+    /// With somebody who is asked about topics.
+    pub(crate) async fn asking(application: Arc<dyn Application>) -> Self {
+        Self::open(EdgeConfig::default(), true, Arc::new(PositionsOnly), Some(application)).await
     }
 
     /// Whose source calls position 11 `line 11`.
     pub(crate) async fn with_lines() -> Self {
-        Self::open(EdgeConfig::default(), true, Arc::new(Lines)).await
+        Self::open(EdgeConfig::default(), true, Arc::new(Lines), None).await
     }
 
-    async fn open(config: EdgeConfig, anonymous: bool, places: Arc<dyn Places>) -> Self {
+    async fn open(
+        config: EdgeConfig,
+        anonymous: bool,
+        places: Arc<dyn Places>,
+        application: Option<Arc<dyn Application>>,
+    ) -> Self {
         let column = |name: &str, kind| (name.to_owned(), kind);
         let asset = EntityBuilder {
             name: "asset".into(),
@@ -150,7 +162,11 @@ impl Gateway {
         let door = Door::new(anonymous);
         let authority = door.clone();
         let rooms = Rooms { catalog, live: live.clone(), topics: topics(), authority, applied, places };
-        let edge = Edge::new(config, rooms)
+        let edge = match application {
+            Some(application) => Edge::new(config, rooms).application(application),
+            None => Edge::new(config, rooms),
+        };
+        let edge = edge
             .socket("/replies", |_| Box::new(Replies))
             .socket("/failing", move |_| Box::new(Failing { catalog: failing.clone() }));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -328,5 +344,17 @@ impl List {
 /// What happens among people, with a clock that runs.
 fn topics() -> Topics {
     let clock = Arc::new(|| SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64));
-    Topics::in_memory(Namespaces::new(Vec::new()), Limits::default(), "_orama", clock).unwrap()
+    let plain = Options::default();
+    let kept = Options { history_size: 100, presence: true, join_leave: true, ..plain.clone() };
+    let namespaces = [
+        ("chat:", kept.clone()),
+        ("short:", Options { history_size: 2, ..plain.clone() }),
+        ("values:", Options { keep: Keep::LastOfKey, ..kept }),
+        ("oldest:", Options { slow: SlowPolicy::DropOldest, ..plain.clone() }),
+        ("latest:", Options { slow: SlowPolicy::LatestOnly, ..plain.clone() }),
+        ("asked:", Options { ask_subscribe: true, ask_publish: true, ..plain }),
+    ];
+    let namespace = |(prefix, options): (&str, _)| Namespace { prefix: prefix.into(), options: Arc::new(options) };
+    let namespaces = Namespaces::new(namespaces.map(namespace).into());
+    Topics::in_memory(namespaces, Limits::default(), "_orama", clock).unwrap()
 }

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails where it stands")]
 
 mod admission;
+mod carried;
 mod deflate;
 mod door;
 mod events;
@@ -10,3 +11,4 @@ mod live_ws;
 mod slow;
 mod sse;
 mod standing;
+mod topic_stream;
