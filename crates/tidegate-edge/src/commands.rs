@@ -144,7 +144,8 @@ impl<'a> Envelope<'a> {
         self.reanchor().map(|(sub, _)| sub)
     }
 
-    fn data(&self) -> &'a str {
+    /// What it carries, as JSON.
+    pub(crate) fn data(&self) -> &'a str {
         self.data.map_or("null", RawValue::get)
     }
 }

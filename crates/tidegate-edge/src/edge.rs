@@ -1,8 +1,8 @@
 //! What all connections share, and how one is let in.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::http::{HeaderMap, StatusCode, Uri};
@@ -48,6 +48,17 @@ pub struct Rooms {
 /// What all connections share. Cheap to clone.
 #[derive(Clone)]
 pub struct Edge(Arc<Inner>);
+
+/// An edge that is not held on to.
+#[derive(Clone)]
+pub(crate) struct WeakEdge(Weak<Inner>);
+
+impl WeakEdge {
+    /// The edge, unless it has ended.
+    pub(crate) fn upgrade(&self) -> Option<Edge> {
+        self.0.upgrade().map(Edge)
+    }
+}
 
 struct Inner {
     config: EdgeConfig,
@@ -132,6 +143,10 @@ impl Edge {
 
     pub(crate) fn client_tokens(&self) -> Option<&ClientTokens> {
         self.0.client_tokens.as_ref()
+    }
+
+    pub(crate) fn downgrade(&self) -> WeakEdge {
+        WeakEdge(Arc::downgrade(&self.0))
     }
 
     /// The application, where there is one.

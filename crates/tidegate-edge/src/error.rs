@@ -17,6 +17,8 @@ pub struct ApiError {
     pub status: StatusCode,
     /// For programs.
     pub code: &'static str,
+    /// The application's own code, which clients get instead.
+    pub own_code: Option<Box<str>>,
     /// For people; says what must hold.
     pub message: String,
     /// Where in the request.
@@ -32,7 +34,20 @@ impl ApiError {
     #[must_use]
     pub fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
         let retryable = matches!(status.as_u16(), 408 | 429 | 500 | 502..=599);
-        Self { status, code, message: message.into(), path: None, retryable, retry_after: None }
+        Self { status, code, own_code: None, message: message.into(), path: None, retryable, retry_after: None }
+    }
+
+    /// What the application says no with: a code of its own, for clients of protocols with codes in words.
+    #[must_use]
+    pub fn of_application(code: &str, message: impl Into<String>, retryable: bool) -> Self {
+        let own_code = Some(code.into());
+        Self { own_code, retryable, ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, "application", message) }
+    }
+
+    /// The code that clients get.
+    #[must_use]
+    pub fn code(&self) -> &str {
+        self.own_code.as_deref().unwrap_or(self.code)
     }
 
     /// Whether the message could not be understood, as against refused.
@@ -56,7 +71,7 @@ impl ApiError {
     /// Appends `"code":…,"message":…`, the parts that every protocol sends.
     pub(crate) fn write_parts(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(b"\"code\":");
-        json::write_string(self.code, out);
+        json::write_string(self.code(), out);
         out.extend_from_slice(b",\"message\":");
         match &self.path {
             // Protocols without a field for the path say it in the message.
@@ -73,7 +88,7 @@ impl ApiError {
 
     fn body(&self) -> Vec<u8> {
         let mut out = b"{\"error\":{\"code\":".to_vec();
-        json::write_string(self.code, &mut out);
+        json::write_string(self.code(), &mut out);
         out.extend_from_slice(b",\"message\":");
         json::write_string(&self.message, &mut out);
         if let Some(path) = &self.path {

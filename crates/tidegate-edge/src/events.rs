@@ -6,6 +6,7 @@
 //! | `live.subscribe` | `{sub, query, resume_from?, synced?}` | `{sub, resumed, position}` once the feed is joined; `live.delta` |
 //! | `live.reanchor` | `{sub, cursor?, limit?}` | the same |
 //! | `live.unsubscribe` | `{sub}` | `{sub}` |
+//! | any other name | anything | what the application says |
 //!
 //! `sub` is the client's own name for a subscription, a short string or number. A subscription that ends without the
 //! client's wish is told by `live.error` `{sub, code, message, retryable}`; with `synced` asked for, `live.synced`
@@ -13,6 +14,7 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Context;
 
 use axum::http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
@@ -31,12 +33,15 @@ use crate::passing::Ask;
 use crate::protocol::Protocol;
 use crate::rate::Bucket;
 use crate::stream::Payload;
-use crate::{ApiError, Edge, upgrade};
+use crate::{ApiError, Edge, Order, upgrade};
 
+mod application;
 mod standing;
 
 /// Commands of one subscription that wait for their reply.
 const PENDING_MAX: usize = 64;
+/// Where publications keep this protocol's form.
+const SLOT: usize = 0;
 
 pub(crate) async fn open(
     site: &Rc<Site>,
@@ -59,6 +64,8 @@ struct Events {
     asking: Option<Box<str>>,
     /// Few, so a list costs least.
     watched: Vec<Watched>,
+    /// What the application has been told and asked.
+    called: application::Called,
     errors: Bucket,
 }
 
@@ -83,13 +90,23 @@ enum Answer {
     Later(SubscriptionId, u64),
     /// When the credentials are settled.
     Settled,
+    /// When the application answers.
+    Called,
 }
 
 impl Events {
     fn new(edge: Edge, principal: Option<Arc<Principal>>) -> Self {
         let rate = edge.config().errors_per_second;
         let errors = Bucket::new(rate, rate, Instant::now());
-        Self { edge, principal, ask: None, asking: None, watched: Vec::new(), errors }
+        Self {
+            edge,
+            principal,
+            ask: None,
+            asking: None,
+            watched: Vec::new(),
+            called: application::Called::default(),
+            errors,
+        }
     }
 
     fn event(&mut self, session: &mut Session, message: &Envelope<'_>) -> Result<Answer, ApiError> {
@@ -101,7 +118,7 @@ impl Events {
             "live.subscribe" => self.subscribe(session, message),
             "live.reanchor" => self.reanchor(session, message),
             "live.unsubscribe" => self.unsubscribe(session, message),
-            _ => Err(ApiError::new(StatusCode::NOT_FOUND, "unknown_event", "there is no such event")),
+            _ => self.call(session, message),
         }
     }
 
@@ -200,7 +217,7 @@ impl Protocol for Events {
                 }
             }
             (Ok(Answer::Settled), id) => self.asking = id.map(Into::into),
-            (Ok(_), None) => {}
+            (Ok(Answer::Called), _) | (Ok(_), None) => {}
             (Err(error), id) => return self.refuse(session, id, &error, now),
         }
         Ok(())
@@ -241,7 +258,12 @@ impl Protocol for Events {
             Item::Ended(id, reason) => self.ended(id, &ApiError::from(&reason), out),
             Item::TooLarge(id, bytes) => self.ended(id, &ApiError::too_large(bytes), out),
             Item::Reply(bytes) => out.text(&bytes),
-            Item::Publication { .. } | Item::Dropped(..) | Item::Gapped(_) => {}
+            Item::Publication { publication, .. } => {
+                out.publication(&publication, SLOT, false, |publication| publication.record.data.bytes().to_vec());
+            }
+            // Of a room, whose messages can't be recovered.
+            Item::Gapped(_) => return Err(CloseReason::Overloaded),
+            Item::Dropped(..) => {}
         }
         Ok(())
     }
@@ -249,6 +271,20 @@ impl Protocol for Events {
     fn synced(&mut self, position: Position, out: &mut Out) {
         put(out.head(), format_args!("{{\"event\":\"live.synced\",\"data\":{{\"position\":\"{position}\"}}}}"));
         out.send();
+    }
+
+    fn poll(&mut self, session: &mut Session, cx: &mut Context<'_>) -> Result<(), CloseReason> {
+        self.poll_application(session, cx);
+        Ok(())
+    }
+
+    fn order(&mut self, session: &mut Session, order: Order, _now: Instant) -> Result<(), CloseReason> {
+        match order {
+            Order::Dismiss { .. } => return Err(CloseReason::Dismissed),
+            Order::Emit(message) => session.reply(message),
+            _ => {}
+        }
+        Ok(())
     }
 
     fn missing(&self) -> Option<CloseReason> {

@@ -29,7 +29,7 @@ pub enum To {
         /// Only there.
         tenant: Option<Tenant>,
     },
-    /// Everybody's of a tenant, or of all (`None`).
+    /// Everybody's of a tenant, or of all (`None`). Those of no tenant are of the common one.
     Everybody {
         /// Only there.
         tenant: Option<Tenant>,

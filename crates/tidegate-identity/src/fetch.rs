@@ -51,7 +51,10 @@ pub enum FetchError {
     /// The answer is no success.
     #[error("the answer is {0}")]
     Status(StatusCode),
-    /// The name, the connection, TLS or HTTP.
+    /// The name, the connection or TLS; or it ended before anything was answered.
+    #[error("{0}")]
+    Unanswered(String),
+    /// What came is no answer as HTTP has it, or no whole one.
     #[error("{0}")]
     Failed(String),
     /// There is no TLS to be had.
@@ -124,7 +127,7 @@ impl Fetch {
         *request.headers_mut() = headers;
         let client = self.client.clone();
         let exchange = async move {
-            let answer = client.request(request).await.map_err(|error| FetchError::failed(&error))?;
+            let answer = client.request(request).await.map_err(|error| FetchError::unanswered(&error))?;
             let status = answer.status();
             Ok((status, read(answer, bounds.bytes_max).await?))
         };
@@ -136,16 +139,32 @@ impl Fetch {
 }
 
 impl FetchError {
-    /// Says what lies beneath too: the outer words are "client error" whatever happened.
-    fn failed(error: &dyn Error) -> Self {
-        let mut text = error.to_string();
-        let mut beneath = error.source();
+    /// What became of a request before the head of an answer was there.
+    fn unanswered(error: &(dyn Error + 'static)) -> Self {
+        let mut beneath = Some(error);
         while let Some(error) = beneath {
-            text = format!("{text}: {error}");
+            if error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_parse) {
+                return Self::failed(error);
+            }
             beneath = error.source();
         }
-        Self::Failed(text)
+        Self::Unanswered(in_full(error))
     }
+
+    fn failed(error: &dyn Error) -> Self {
+        Self::Failed(in_full(error))
+    }
+}
+
+/// Says what lies beneath too: the outer words are "client error" whatever happened.
+fn in_full(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut beneath = error.source();
+    while let Some(error) = beneath {
+        text = format!("{text}: {error}");
+        beneath = error.source();
+    }
+    text
 }
 
 async fn read<B>(answer: Response<B>, bytes_max: usize) -> Result<Bytes, FetchError>

@@ -20,7 +20,6 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use aws_lc_rs::hmac;
 use http::HeaderMap;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -30,7 +29,7 @@ use self::answers::Answers;
 use self::question::{Key, Question};
 use self::said::Said;
 use crate::fetch::{Bounds, Fetch};
-use crate::{Answer, Clock, HookSettings, Principal, Refusal};
+use crate::{Answer, Clock, HookSettings, Principal, Refusal, Signer};
 
 mod answers;
 mod question;
@@ -66,7 +65,7 @@ pub(crate) struct Hook(Arc<Inner>);
 
 struct Inner {
     settings: HookSettings,
-    secret: hmac::Key,
+    signer: Signer,
     fetch: Fetch,
     runtime: Handle,
     clock: Clock,
@@ -89,10 +88,10 @@ struct Asking {
 impl Hook {
     /// Questions go out from `runtime`.
     pub(crate) fn new(settings: HookSettings, fetch: Fetch, runtime: Handle, clock: Clock) -> Self {
-        let secret = hmac::Key::new(hmac::HMAC_SHA256, settings.secret.expose().as_bytes());
+        let signer = Signer::new(&settings.secret);
         let answers = Answers::new(settings.cache_max);
         let book = Mutex::new(Book { answers, asking: HashMap::new(), is_failing: false });
-        Self(Arc::new(Inner { settings, secret, fetch, runtime, clock, metrics: Arc::default(), book }))
+        Self(Arc::new(Inner { settings, signer, fetch, runtime, clock, metrics: Arc::default(), book }))
     }
 
     pub(crate) fn metrics(&self) -> &Arc<HookMetrics> {
@@ -144,7 +143,7 @@ impl Inner {
         tell: watch::Sender<Option<Verdict>>,
     ) -> impl Future<Output = ()> + Send + use<> {
         let (this, fetch, url) = (Arc::downgrade(self), self.fetch.clone(), self.settings.url.clone());
-        let headers = question.headers(&self.secret, asked_ms);
+        let headers = self.signer.headers(&question.body, asked_ms);
         let bounds = Bounds { timeout: self.settings.timeout, bytes_max: ANSWER_BYTES_MAX };
         async move {
             let answer = fetch.post(&url, headers, question.body, bounds).await;

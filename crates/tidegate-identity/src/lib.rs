@@ -36,6 +36,7 @@ mod said;
 mod secret;
 mod sessions;
 mod settings;
+mod signer;
 mod tokens;
 
 pub use access::{Access, Identity, IdentityError};
@@ -55,6 +56,7 @@ pub use settings::{
     Algorithm, ClaimNames, HookSettings, Issuer, Keys, ProofSettings, RedisSettings, SessionStore, SessionsSettings,
     Settings,
 };
+pub use signer::Signer;
 pub use tokens::{
     ClientTokenError, ClientTokens, ConnectionToken, JwksMetrics, ServerSide, SubscriptionToken, TokenMetrics, Tokens,
     TokensError, UnknownAlgorithm,

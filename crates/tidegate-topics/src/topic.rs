@@ -44,9 +44,16 @@ impl Topic {
     }
 
     /// A topic that clients cannot name: `$` and the name.
+    /// What is published there is a whole message of the application's: a record of [`Kind::Event`](crate::Kind::Event).
     #[must_use]
     pub fn reserved(tenant: Tenant, name: &str, options: Arc<Options>) -> Self {
         Self { tenant, name: format!("${name}").into(), options }
+    }
+
+    /// Whether it is one of those.
+    #[must_use]
+    pub fn is_reserved(&self) -> bool {
+        self.name.starts_with('$')
     }
 }
 

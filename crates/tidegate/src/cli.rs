@@ -345,7 +345,7 @@ fn config(command: ConfigCommand) -> Result<(), Failure> {
             }
             let clock = Arc::new(|| 0);
             tidegate_identity::Tokens::alone(&config.identity, serve::runtime(1)?.handle(), clock)?;
-            for warning in crate::config::warnings(&config.identity) {
+            for warning in crate::config::warnings(&config.identity).into_iter().chain(config.centrifugo.warning()) {
                 eprintln!("warning: {warning}");
             }
             for name in &config.unknown_variables {

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::Router;
+use serde_json::Value;
 use tidegate_edge::TlsError;
 use tidegate_feed::LocalFeed;
 use tidegate_feed::postgres::SourceError;
-use tidegate_identity::{Authority, Clock, Identity, IdentityError};
+use tidegate_identity::{Authority, Clock, FetchError, Identity, IdentityError};
 use tidegate_live::StartError as LiveError;
 use tidegate_mirror::MirrorError;
 use tidegate_topics::Topics;
@@ -19,6 +20,7 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
+use crate::application::{Backend, Client, Failure, Handlers};
 use crate::config::{self, Config, ConfigError};
 use crate::feeds::Feed;
 use crate::house::{Decides, Entities, House, Plan};
@@ -59,6 +61,9 @@ pub enum StartError {
     /// Issuers, the store of device sessions, or how they are reached.
     #[error(transparent)]
     Identity(#[from] IdentityError),
+    /// How the application is reached.
+    #[error("cannot reach the application: {0}")]
+    Application(#[source] FetchError),
     /// Certificate and key.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -79,6 +84,7 @@ pub enum StartError {
 pub struct Builder {
     config: Config,
     authority: Option<Arc<dyn Authority>>,
+    handlers: Handlers,
     routes: Router,
     progress: Progress,
 }
@@ -98,7 +104,13 @@ impl Gateway {
     /// Begins with a valid configuration.
     #[must_use]
     pub fn builder(config: Config) -> Builder {
-        Builder { config, authority: None, routes: Router::new(), progress: Progress::Logged }
+        Builder {
+            config,
+            authority: None,
+            handlers: Handlers::default(),
+            routes: Router::new(),
+            progress: Progress::Logged,
+        }
     }
 
     /// Where it listens, such as `http://127.0.0.1:8470`.
@@ -144,6 +156,45 @@ impl Builder {
         self
     }
 
+    /// Answers an event of the event protocol: with JSON, or with a [`Failure`] as the client gets it. The last handler of a
+    /// name counts; the protocol's own events (`auth`, `live.…`, `topic.…`, `ephemeral.…`) never come here. The table is
+    /// frozen when the gateway starts.
+    ///
+    /// Handlers run on the runtime that the gateway is started on, for `application.handler_timeout_ms` at most. One that has
+    /// begun goes on when its client leaves.
+    #[must_use]
+    pub fn on<F, R>(mut self, event: &str, handler: F) -> Self
+    where
+        F: Fn(Client, Value) -> R + Send + Sync + 'static,
+        R: Future<Output = Result<Value, Failure>> + Send + 'static,
+    {
+        self.handlers.on(event, handler);
+        self
+    }
+
+    /// Runs once for each connection of the event protocol whose identity is settled. Its events do not wait for the end of
+    /// this.
+    #[must_use]
+    pub fn on_connect<F, R>(mut self, handler: F) -> Self
+    where
+        F: Fn(Client) -> R + Send + Sync + 'static,
+        R: Future<Output = ()> + Send + 'static,
+    {
+        self.handlers.on_connect(handler);
+        self
+    }
+
+    /// Runs once for each of those when it is gone, whatever it ended with, and after its connect has been handled.
+    #[must_use]
+    pub fn on_disconnect<F, R>(mut self, handler: F) -> Self
+    where
+        F: Fn(Client) -> R + Send + Sync + 'static,
+        R: Future<Output = ()> + Send + 'static,
+    {
+        self.handlers.on_disconnect(handler);
+        self
+    }
+
     /// Routes beside the gateway's own; none may be the same.
     #[must_use]
     pub fn routes(mut self, routes: Router) -> Self {
@@ -162,13 +213,18 @@ impl Builder {
     /// # Errors
     /// [`StartError`], saying what to do.
     pub async fn start(self) -> Result<Gateway, StartError> {
-        let Self { config, authority, routes, progress } = self;
+        let Self { config, authority, handlers, routes, progress } = self;
         let decides = match authority {
             Some(authority) => Decides::Embedder(authority),
             None => Decides::Configured(identity(&config).await?),
         };
         let topics = topics(&config.topics)?;
-        let plan = Plan { config, decides, topics, routes, progress };
+        for warning in config::application_warnings(&config.application) {
+            tracing::warn!("{warning}");
+        }
+        let application = Backend::new(handlers, &config.application, Handle::current(), clock());
+        let application = Arc::new(application.map_err(StartError::Application)?);
+        let plan = Plan { config, decides, topics, application, routes, progress };
         let entities = plan.entities().await?;
         let mut house = House::open(&plan, entities).await?;
         let address = plan.config.listen;
@@ -190,7 +246,7 @@ impl Builder {
 
 /// Who is there, as configuration says; for as long as the gateway runs.
 async fn identity(config: &Config) -> Result<Arc<Identity>, IdentityError> {
-    for warning in config::warnings(&config.identity) {
+    for warning in config::warnings(&config.identity).into_iter().chain(config.centrifugo.warning()) {
         tracing::warn!("{warning}");
     }
     Identity::start(&config.identity, Handle::current(), clock()).await
@@ -203,7 +259,7 @@ fn topics(config: &config::Topics) -> Result<Topics, StartError> {
 }
 
 /// The system's.
-fn clock() -> Clock {
+pub(crate) fn clock() -> Clock {
     Arc::new(|| SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64))
 }
 

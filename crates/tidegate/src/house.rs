@@ -8,7 +8,7 @@ use axum::Router;
 use tidegate_edge::{Credentials, Edge, EdgeConfig, Rooms, Tls};
 use tidegate_feed::LocalFeed;
 use tidegate_feed::postgres::{Outlets, PostgresFeed, Prepared};
-use tidegate_identity::{Access, Authority, Identity, Permissions};
+use tidegate_identity::{Access, Authority, ClientTokens, Identity, Permissions};
 use tidegate_live::Live;
 use tidegate_mirror::{Mirror, MirrorError, Writer};
 use tidegate_model::{Catalog, EntityId, RowSource, Transaction};
@@ -20,9 +20,10 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::api::{self, Api, Asked};
+use crate::application::Backend;
 use crate::config::{Config, Source};
 use crate::feeds::Feed;
-use crate::gateway::StartError;
+use crate::gateway::{StartError, clock};
 use crate::health::Health;
 use crate::metrics;
 use crate::progress::{self, Progress};
@@ -38,6 +39,8 @@ pub(crate) struct Plan {
     pub(crate) decides: Decides,
     /// They outlive the runs, with all that is remembered about them.
     pub(crate) topics: Topics,
+    /// It outlives the runs.
+    pub(crate) application: Arc<Backend>,
     /// Beside the gateway's own.
     pub(crate) routes: Router,
     pub(crate) progress: Progress,
@@ -161,6 +164,13 @@ impl House {
                 places: feed.places(),
             },
         );
+        let mut edge = match plan.application.is_there() {
+            true => edge.application(plan.application.clone()),
+            false => edge,
+        };
+        if let Some(secret) = &plan.config.centrifugo.token_secret {
+            edge = edge.with_client_tokens(ClientTokens::new(secret, clock()));
+        }
         let exported = metrics::Sources {
             edge: edge.metrics().clone(),
             live: live.clone(),
@@ -169,6 +179,7 @@ impl House {
             applied: on_applied,
             identity: plan.decides.identity().cloned(),
             topics: plan.topics.metrics.clone(),
+            application: plan.application.metrics().clone(),
         };
         let identity = plan.decides.identity().cloned();
         let asked = Asked { authority, credentials, identity };

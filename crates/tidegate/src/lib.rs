@@ -33,6 +33,7 @@
 //! - **What was accepted is written.** Stopping ends clients first and the feed after them.
 
 mod api;
+mod application;
 mod bench;
 mod cli;
 mod config;
@@ -53,8 +54,12 @@ mod sessions;
 mod token;
 mod watch;
 
+pub use application::{Client, Failure};
 pub use cli::Cli;
-pub use config::{Api, Config, ConfigError, Flags, Log, Origin, Postgres, Rooms, Source, Tls, Topics};
+pub use config::{
+    Api, Application, ApplicationEndpoint, Config, ConfigError, Flags, Log, Origin, Postgres, Rooms, Source, Tls,
+    Topics,
+};
 pub use gateway::{Builder, Gateway, StartError};
 /// What an embedding program writes through ([`Gateway::feed`]).
 pub use tidegate_feed as feed;

@@ -1,5 +1,6 @@
 //! Every room's counters in the text form that Prometheus reads. Labels come from closed lists.
 
+mod application;
 mod identity;
 mod topics;
 
@@ -36,6 +37,7 @@ pub(crate) struct Sources {
     /// `None` where the embedding program decides.
     pub(crate) identity: Option<Arc<Identity>>,
     pub(crate) topics: Arc<tidegate_topics::Metrics>,
+    pub(crate) application: Arc<crate::application::Metrics>,
 }
 
 /// A registry whose every scrape reads the rooms.
@@ -62,6 +64,7 @@ impl Collector for Sources {
         }
         self.mirror(&mut out)?;
         topics::encode(&self.topics, &mut out)?;
+        application::encode(&self.application, &mut out)?;
         self.identity.as_deref().map_or(Ok(()), |identity| identity::encode(identity, &mut out))
     }
 }

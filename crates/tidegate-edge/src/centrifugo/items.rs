@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tidegate_model::SubscriptionId;
 use tidegate_session::{Item, Session};
-use tidegate_topics::{Data, Publication, Since};
+use tidegate_topics::{Data, Kind as RecordKind, Publication, Since};
 
 use super::channel::{Channel, Kind};
 use super::codes::{Disconnected, Unsubscribed};
@@ -22,6 +22,8 @@ impl Centrifugo {
         match item {
             Item::Reply(messages) => self.encoding.put(&messages, out),
             Item::Publication { subscription, publication } => self.publication(subscription, &publication, out),
+            // What is no channel is a room, or has yet to be answered: neither can be recovered by itself.
+            Item::Gapped(id) if self.channel_of(id).is_none() => self.fail(Disconnected::InsufficientState),
             Item::Gapped(id) => self.lose(id, Unsubscribed::Insufficient, out),
             Item::Dropped(id, _) => {
                 let told = self.channel_of(id).and_then(Channel::told);
@@ -42,8 +44,15 @@ impl Centrifugo {
     /// Something happened in a topic. Who needs nothing of its own shares the bytes with all others.
     fn publication(&mut self, id: SubscriptionId, publication: &Arc<Publication>, out: &mut Out) {
         let encoding = self.encoding;
-        let Some(Channel { kind: Kind::Topic(told), .. }) = self.channel_of(id) else { return };
         let record = &publication.record;
+        let Some(Channel { kind: Kind::Topic(told), .. }) = self.channel_of(id) else {
+            // Of a room that the application had the client join.
+            if record.kind == RecordKind::Event {
+                let message = Some(SendRequest { data: record.data.bytes().clone() });
+                self.put(&Reply { push: Some(Push { message, ..Push::default() }), ..Reply::default() }, out);
+            }
+            return;
+        };
         if told.filter.as_ref().is_some_and(|filter| !filter.takes(&record.tags)) {
             return;
         }
@@ -109,7 +118,11 @@ impl Centrifugo {
                 let (expires, ttl) = time_left(expires_at_ms);
                 self.tell(session, Push { refresh: Some(Refresh { expires, ttl }), ..Push::default() });
             }
-            Order::Dismiss { .. } | Order::Emit(_) => {}
+            // An event of the application's: `{"event","data"}`.
+            Order::Emit(data) => {
+                self.tell(session, Push { message: Some(SendRequest { data }), ..Push::default() });
+            }
+            Order::Dismiss { .. } => {}
         }
     }
 

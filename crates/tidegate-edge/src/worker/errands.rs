@@ -52,7 +52,9 @@ impl Worker {
                 principal.user == *user && !user.is_empty() && (tenant.is_none() || principal.tenant == *tenant)
             }),
             To::Everybody { tenant } => {
-                self.register.matching(|principal| tenant.is_none() || principal.tenant == *tenant)
+                let is_of =
+                    |principal: &Principal| tenant.as_ref().is_none_or(|tenant| principal.topic_tenant() == *tenant);
+                self.register.matching(is_of)
             }
         };
         entries.iter().filter_map(|entry| entry.client()).filter_map(|id| self.client(id)).collect()

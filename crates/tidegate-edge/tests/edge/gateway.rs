@@ -10,9 +10,7 @@ use axum::Router;
 use axum::routing::get;
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::Value as Json;
-use tidegate_edge::{
-    ApiError, Application, Edge, EdgeConfig, Finding, Out, Places, PositionsOnly, Protocol, Rooms, serve,
-};
+use tidegate_edge::{ApiError, Application, Edge, EdgeConfig, Finding, Out, Places, PositionsOnly, Protocol, Rooms, serve};
 use tidegate_live::{Config, Live};
 use tidegate_model::{
     Catalog, Change, Entity, EntityBuilder, Page, Position, Query, Row, RowSource, ScanError, ScanReply, ScanRequest,
@@ -121,24 +119,31 @@ impl Gateway {
     }
 
     pub(crate) async fn with(config: EdgeConfig, anonymous: bool) -> Self {
-        Self::open(config, anonymous, Arc::new(PositionsOnly), None).await
+        Self::open(config, anonymous, Arc::new(PositionsOnly)).await
     }
 
     /// With somebody who is asked about topics.
     pub(crate) async fn asking(application: Arc<dyn Application>) -> Self {
-        Self::open(EdgeConfig::default(), true, Arc::new(PositionsOnly), Some(application)).await
+        let config = EdgeConfig::default();
+        Self::furnished(config, true, Arc::new(PositionsOnly), namespaces(), |edge| edge.application(application)).await
     }
 
     /// Whose source calls position 11 `line 11`.
     pub(crate) async fn with_lines() -> Self {
-        Self::open(EdgeConfig::default(), true, Arc::new(Lines), None).await
+        Self::open(EdgeConfig::default(), true, Arc::new(Lines)).await
     }
 
-    async fn open(
+    async fn open(config: EdgeConfig, anonymous: bool, places: Arc<dyn Places>) -> Self {
+        Self::furnished(config, anonymous, places, namespaces(), |edge| edge).await
+    }
+
+    /// With these namespaces of topics, and an edge that `furnish` adds to.
+    pub(crate) async fn furnished(
         config: EdgeConfig,
         anonymous: bool,
         places: Arc<dyn Places>,
-        application: Option<Arc<dyn Application>>,
+        namespaces: Vec<Namespace>,
+        furnish: impl FnOnce(Edge) -> Edge,
     ) -> Self {
         let column = |name: &str, kind| (name.to_owned(), kind);
         let asset = EntityBuilder {
@@ -161,12 +166,8 @@ impl Gateway {
         let failing = catalog.clone();
         let door = Door::new(anonymous);
         let authority = door.clone();
-        let rooms = Rooms { catalog, live: live.clone(), topics: topics(), authority, applied, places };
-        let edge = match application {
-            Some(application) => Edge::new(config, rooms).application(application),
-            None => Edge::new(config, rooms),
-        };
-        let edge = edge
+        let rooms = Rooms { catalog, live: live.clone(), topics: topics(namespaces), authority, applied, places };
+        let edge = furnish(Edge::new(config, rooms))
             .socket("/replies", |_| Box::new(Replies))
             .socket("/failing", move |_| Box::new(Failing { catalog: failing.clone() }));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -341,9 +342,8 @@ impl List {
     }
 }
 
-/// What happens among people, with a clock that runs.
-fn topics() -> Topics {
-    let clock = Arc::new(|| SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64));
+/// Topics of each kind.
+fn namespaces() -> Vec<Namespace> {
     let plain = Options::default();
     let kept = Options { history_size: 100, presence: true, join_leave: true, ..plain.clone() };
     let namespaces = [
@@ -355,6 +355,11 @@ fn topics() -> Topics {
         ("asked:", Options { ask_subscribe: true, ask_publish: true, ..plain }),
     ];
     let namespace = |(prefix, options): (&str, _)| Namespace { prefix: prefix.into(), options: Arc::new(options) };
-    let namespaces = Namespaces::new(namespaces.map(namespace).into());
-    Topics::in_memory(namespaces, Limits::default(), "_orama", clock).unwrap()
+    namespaces.map(namespace).into()
+}
+
+/// What happens among people, with a clock that runs.
+fn topics(namespaces: Vec<Namespace>) -> Topics {
+    let clock = Arc::new(|| SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64));
+    Topics::in_memory(Namespaces::new(namespaces), Limits::default(), "_orama", clock).unwrap()
 }

@@ -3,6 +3,7 @@
 
 mod admission;
 mod carried;
+mod centrifugo;
 mod deflate;
 mod door;
 mod events;

@@ -102,7 +102,6 @@ async fn a_body_is_read_no_further_than_it_may_be_long() {
 async fn an_answer_that_is_none_fails() {
     let endless = |line: &'static [u8]| move || Reply::Endless(b"HTTP/1.1 200 OK\r\n".to_vec(), line.to_vec(), None);
     let replies: Vec<Box<dyn Fn() -> Reply + Send + Sync>> = vec![
-        Box::new(|| Reply::Cut(Vec::new())),
         Box::new(|| Reply::Cut(b"SSH-2.0-OpenSSH_9.7\r\n".to_vec())),
         Box::new(|| Reply::Cut(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nless".to_vec())),
         Box::new(|| Reply::Cut(b"HTTP/1.1 200 OK\r\ncontent-length: -1\r\n\r\n".to_vec())),
@@ -118,7 +117,10 @@ async fn an_answer_that_is_none_fails() {
         assert!(matches!(error, FetchError::Failed(_)), "{number}: {error}");
     }
     let error = fetch().get(&Endpoint::nowhere().await, BOUNDS).await.unwrap_err();
-    assert!(error.to_string().contains("refused"), "{error}");
+    assert!(matches!(error, FetchError::Unanswered(_)) && error.to_string().contains("refused"), "{error}");
+    let server = Endpoint::new(|_, _| Reply::Cut(Vec::new())).await;
+    let error = fetch().get(&server.url(), BOUNDS).await.unwrap_err();
+    assert!(matches!(error, FetchError::Unanswered(_)), "{error}");
 }
 
 #[tokio::test]
@@ -126,7 +128,7 @@ async fn https_is_never_spoken_in_the_clear() {
     let server = Endpoint::always(answer("200 OK", "hello")).await;
     let url = server.url().to_string().replace("http://", "https://").parse().unwrap();
     let error = fetch().get(&url, SHORT).await.unwrap_err();
-    assert!(matches!(error, FetchError::Failed(_) | FetchError::Late(_)), "{error}");
+    assert!(matches!(error, FetchError::Unanswered(_) | FetchError::Late(_)), "{error}");
     assert!(server.asked().is_empty());
 }
 

@@ -3,14 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use aws_lc_rs::{digest, hmac};
+use aws_lc_rs::digest;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderMap, HeaderName, header};
 
 /// Names what decides about the answer, and shows nothing of it.
 pub(super) type Key = [u8; 32];
-
-const SIGNATURE: HeaderName = HeaderName::from_static("tidegate-signature");
 
 pub(super) struct Question {
     pub(super) key: Key,
@@ -33,18 +31,6 @@ impl Question {
         }
         let body = serde_json::to_vec(&BTreeMap::from([("headers", shown)])).ok()?;
         Some(Self { key: key(&body, named), body: body.into(), named: named.clone() })
-    }
-
-    /// What goes with the body: its type, and the proof that it comes from here and now.
-    pub(super) fn headers(&self, secret: &hmac::Key, now_ms: u64) -> HeaderMap {
-        let time = now_ms / 1000;
-        let mut signed = hmac::Context::with_key(secret);
-        signed.update(format!("{time}.").as_bytes());
-        signed.update(&self.body);
-        let hex: String = signed.sign().as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
-        let mut headers = HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))]);
-        headers.extend(HeaderValue::from_str(&format!("t={time},v1={hex}")).ok().map(|value| (SIGNATURE, value)));
-        headers
     }
 }
 

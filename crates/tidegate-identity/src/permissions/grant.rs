@@ -126,7 +126,8 @@ impl Patterns {
     }
 
     /// Whether one of them is that of `name`.
-    pub(super) fn have(&self, name: &str) -> bool {
+    #[must_use]
+    pub fn have(&self, name: &str) -> bool {
         self.0.iter().any(|pattern| pattern.is_match(name))
     }
 }

@@ -42,7 +42,8 @@ pub(super) struct Channel {
 pub(super) fn record(publish: Publish, at: Published, now_ms: u64) -> Record {
     let Publish { topic, data, client, key, removed, tags, .. } = publish;
     let Published { epoch, offset } = at;
-    Record { topic, kind: Kind::Message, offset, epoch, key, removed, data, client, tags, time_ms: now_ms }
+    let kind = if topic.is_reserved() { Kind::Event } else { Kind::Message };
+    Record { topic, kind, offset, epoch, key, removed, data, client, tags, time_ms: now_ms }
 }
 
 fn coming_or_going(topic: &Arc<Topic>, kind: Kind, client: Arc<ClientInfo>, now_ms: u64) -> Arc<Record> {

@@ -27,7 +27,7 @@ const NAME_BYTES_MAX: usize = 256;
 const LEEWAY_MILLIS_MAX: u64 = 600_000;
 /// Shorter keys and secrets are warned about: they could be guessed.
 const API_KEY_BYTES_GOOD: usize = 16;
-const SECRET_BYTES_GOOD: usize = 32;
+pub(super) const SECRET_BYTES_GOOD: usize = 32;
 pub(super) fn read(layers: &Layers) -> Result<Settings, ConfigError> {
     let api_keys = layers.list("identity.api_keys");
     if let Some(empty) = api_keys.iter().position(String::is_empty) {
@@ -112,7 +112,7 @@ pub(crate) fn warnings(settings: &Settings) -> Vec<String> {
 }
 
 /// Without TLS and beyond this machine.
-fn is_open_to_others(url: &Uri) -> bool {
+pub(super) fn is_open_to_others(url: &Uri) -> bool {
     let host = url.host().unwrap_or_default().trim_matches(['[', ']']);
     let is_here = host == "localhost" || host.parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback());
     url.scheme_str() == Some("http") && !is_here
@@ -176,7 +176,7 @@ fn secret_of(path: &str, secret: &toml::Value) -> Result<Keys, ConfigError> {
 }
 
 /// Where something is asked for.
-fn endpoint(key: &str, text: &str) -> Result<Uri, ConfigError> {
+pub(super) fn endpoint(key: &str, text: &str) -> Result<Uri, ConfigError> {
     if text.contains('@') {
         // Not shown: there may be a password in it.
         return Err(ConfigError::rule(key, "must have no user or password"));
@@ -336,12 +336,12 @@ fn text(layers: &Layers, key: &str) -> Result<String, ConfigError> {
     Ok(text.to_owned())
 }
 
-fn count(layers: &Layers, key: &str) -> Result<usize, ConfigError> {
+pub(super) fn count(layers: &Layers, key: &str) -> Result<usize, ConfigError> {
     layers.int(key, 1..=1 << 28).map(|count| count as usize)
 }
 
 /// A time that must not be 0.
-fn some_millis(layers: &Layers, key: &str) -> Result<Duration, ConfigError> {
+pub(super) fn some_millis(layers: &Layers, key: &str) -> Result<Duration, ConfigError> {
     layers.int(key, 1..=MILLIS_MAX).map(Duration::from_millis)
 }
 

@@ -18,6 +18,8 @@ const LATER: &[(&str, &str)] = &[("agent", "agents")];
 const COMMAND_LINE: &[&str] = &["TIDEGATE_CONFIG", "TIDEGATE_TOKEN", "TIDEGATE_API_KEY"];
 /// Settings that are never shown.
 const SECRETS: &[&str] = &[
+    "application.secret",
+    "centrifugo.token_secret",
     "identity.api_keys",
     "identity.hook.secret",
     "identity.issuer.secret",

@@ -1,5 +1,7 @@
 //! Configuration: defaults < file < environment < flags, checked as a whole before a port is bound.
 
+mod application;
+mod centrifugo;
 mod entities;
 mod error;
 mod identity;
@@ -19,6 +21,10 @@ use tidegate_identity::{Grant, Settings};
 use tidegate_model::{Catalog, EntityBuilder};
 use toml::Table;
 
+pub use application::{Application, ApplicationEndpoint};
+
+pub(crate) use application::warnings as application_warnings;
+pub use centrifugo::Centrifugo;
 pub use error::{ConfigError, Origin};
 pub(crate) use identity::warnings;
 use layers::Layers;
@@ -44,6 +50,10 @@ pub struct Config {
     pub rooms: Rooms,
     /// What topics are, and their bounds.
     pub topics: Topics,
+    /// The application behind the gateway.
+    pub application: Application,
+    /// For those who come from Centrifugo.
+    pub centrifugo: Centrifugo,
     /// Certificate chain and key, where TLS is on.
     pub tls: Option<Tls>,
     /// Who may do what; see [`Config::grants`].
@@ -173,6 +183,8 @@ impl Config {
             log: log(&layers)?,
             rooms: rooms::read(&layers)?,
             topics: topics::read(&layers)?,
+            application: application::read(&layers)?,
+            centrifugo: centrifugo::read(&layers),
             tls: tls(&layers)?,
             layers,
             unknown_variables,

@@ -15,6 +15,7 @@ fn record(offset: u64, data: impl Into<Vec<u8>>) -> Record {
         topic: Arc::new(topic),
         kind: Kind::Message,
         offset,
+        epoch: Arc::default(),
         key: None,
         removed: false,
         data: Data::Json(data.into().into()),

@@ -176,6 +176,7 @@ mod tests {
             topic: Namespaces::new(Vec::new()).topic(Tenant::common(), "t").unwrap(),
             kind: Kind::Message,
             offset,
+            epoch: Arc::default(),
             key: None,
             removed: false,
             data,
