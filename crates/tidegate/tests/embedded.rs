@@ -73,6 +73,12 @@ async fn a_program_brings_its_own_authority_routes_and_writes() {
     assert_eq!(ask("/v1/entities/note/1", &[]).await.status, 401);
     let row = ask("/v1/entities/note/1", &[("authorization", "Bearer please")]).await.ok();
     assert_eq!(row["row"]["text"], "hello");
+    let publish = |path: &'static str| async move {
+        let headers = [("authorization", "Bearer please")];
+        within(path, request(at, "POST", path, &headers, b"{\"data\":1}")).await.unwrap().status
+    };
+    assert_eq!(publish("/v1/topics/notes/publish").await, 200);
+    assert_eq!(publish("/v1/topics/others/publish").await, 403);
     gateway.stop().await.unwrap();
     assert!(tokio::net::TcpStream::connect(at).await.is_err(), "nobody listens any more");
 }

@@ -10,7 +10,9 @@ use axum::Router;
 use axum::routing::get;
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::Value as Json;
-use tidegate_edge::{ApiError, Application, Edge, EdgeConfig, Finding, Out, Places, PositionsOnly, Protocol, Rooms, serve};
+use tidegate_edge::{
+    ApiError, Application, Edge, EdgeConfig, Finding, Out, Places, PositionsOnly, Protocol, Rooms, serve,
+};
 use tidegate_live::{Config, Live};
 use tidegate_model::{
     Catalog, Change, Entity, EntityBuilder, Page, Position, Query, Row, RowSource, ScanError, ScanReply, ScanRequest,

@@ -23,7 +23,7 @@ async fn narrow(gateway: &Gateway) -> TcpStream {
     socket.connect(gateway.address).await.unwrap()
 }
 
-async fn narrow_ws(gateway: &Gateway, path: &str) -> Client {
+pub(crate) async fn narrow_ws(gateway: &Gateway, path: &str) -> Client {
     let uri = format!("ws://{}{path}", gateway.address).parse::<axum::http::Uri>().unwrap();
     let socket = tokio_websockets::MaybeTlsStream::Plain(narrow(gateway).await);
     let (socket, _) = ClientBuilder::from_uri(uri).connect_on(socket).await.unwrap();

@@ -175,6 +175,7 @@ mod tests {
         Record {
             topic: Namespaces::new(Vec::new()).topic(Tenant::common(), "t").unwrap(),
             kind: Kind::Message,
+            epoch: Arc::default(),
             offset,
             epoch: Arc::default(),
             key: None,
