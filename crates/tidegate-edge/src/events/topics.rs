@@ -104,7 +104,7 @@ impl Events {
                 session.reply(told::sent(&data));
                 return Ok(());
             }
-            Order::Refresh(_) | Order::Message(_) => return Ok(()),
+            Order::Refresh(_) => return Ok(()),
         };
         let Some(principal) = &self.principal else { return Ok(()) };
         match self.edge.topics().namespaces.topic(principal.topic_tenant(), &name) {
