@@ -10,8 +10,9 @@
 //! ```text
 //! serve ── worker ── http ─┬ GET  /v1/live/ws ─┐
 //!  accept   a thread,      ├ GET  /ws ─────────┼─ upgrade ── socket: carrier ── live_ws, events: protocols ─┐
-//!           its sockets    ├ POST /v1/live ────┼─ stream: carrier and protocol ───────────────────────────┼─ Session ─ Live
+//!           its sockets    ├ POST /v1/live ────┼─ stream: carrier ── live_http, topic_stream: protocols ──┼─ Session ─ Live
 //!           and timers     ├ GET  /v1/live ────┘                                                          ┘
+//!                          ├ POST /emulation: to a stream's protocol, wherever the stream is
 //!                          ├ GET  /v1/position
 //!                          └ the HTTP API of the binary, on the process's runtime
 //! ```

@@ -121,30 +121,22 @@ impl Gateway {
     }
 
     pub(crate) async fn with(config: EdgeConfig, anonymous: bool) -> Self {
-        Self::open(config, anonymous, Arc::new(PositionsOnly), None).await
+        Self::open(config, anonymous, Arc::new(PositionsOnly)).await
     }
 
     /// With somebody who is asked about topics.
     pub(crate) async fn asking(application: Arc<dyn Application>) -> Self {
-        Self::open(EdgeConfig::default(), true, Arc::new(PositionsOnly), Some(application)).await
+        let config = EdgeConfig::default();
+        Self::furnished(config, true, Arc::new(PositionsOnly), namespaces(), |edge| edge.application(application)).await
     }
 
     /// Whose source calls position 11 `line 11`.
     pub(crate) async fn with_lines() -> Self {
-        Self::open(EdgeConfig::default(), true, Arc::new(Lines), None).await
+        Self::open(EdgeConfig::default(), true, Arc::new(Lines)).await
     }
 
-    async fn open(
-        config: EdgeConfig,
-        anonymous: bool,
-        places: Arc<dyn Places>,
-        application: Option<Arc<dyn Application>>,
-    ) -> Self {
-        Self::furnished(config, anonymous, places, namespaces(), |edge| match application {
-            Some(application) => edge.application(application),
-            None => edge,
-        })
-        .await
+    async fn open(config: EdgeConfig, anonymous: bool, places: Arc<dyn Places>) -> Self {
+        Self::furnished(config, anonymous, places, namespaces(), |edge| edge).await
     }
 
     /// With these namespaces of topics, and an edge that `furnish` adds to.
@@ -352,12 +344,7 @@ impl List {
     }
 }
 
-/// What happens among people, with a clock that runs.
-fn topics(namespaces: Vec<Namespace>) -> Topics {
-    let clock = Arc::new(|| SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64));
-    Topics::in_memory(Namespaces::new(namespaces), Limits::default(), "_orama", clock).unwrap()
-}
-
+/// Topics of each kind.
 fn namespaces() -> Vec<Namespace> {
     let plain = Options::default();
     let kept = Options { history_size: 100, presence: true, join_leave: true, ..plain.clone() };
@@ -369,5 +356,12 @@ fn namespaces() -> Vec<Namespace> {
         ("latest:", Options { slow: SlowPolicy::LatestOnly, ..plain.clone() }),
         ("asked:", Options { ask_subscribe: true, ask_publish: true, ..plain }),
     ];
-    namespaces.map(|(prefix, options)| Namespace { prefix: prefix.into(), options: Arc::new(options) }).into()
+    let namespace = |(prefix, options): (&str, _)| Namespace { prefix: prefix.into(), options: Arc::new(options) };
+    namespaces.map(namespace).into()
+}
+
+/// What happens among people, with a clock that runs.
+fn topics(namespaces: Vec<Namespace>) -> Topics {
+    let clock = Arc::new(|| SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64));
+    Topics::in_memory(Namespaces::new(namespaces), Limits::default(), "_orama", clock).unwrap()
 }

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails where it stands")]
 
 mod admission;
+mod carried;
 mod centrifugo;
 mod deflate;
 mod door;
@@ -12,4 +13,5 @@ mod live_ws;
 mod slow;
 mod sse;
 mod standing;
+mod topic_stream;
 mod topics;
