@@ -76,6 +76,10 @@ pub(crate) enum Protocol {
     LiveSse,
     /// The same as lines of JSON
     LiveNdjson,
+    /// Tidegate, a topic over the event protocol: /ws
+    Topic,
+    /// Tidegate, a topic over the Centrifugo client protocol: /connection/websocket
+    Centrifugo,
     /// Any WebSocket server
     Ws,
     /// Any server of Server-Sent Events

@@ -112,6 +112,18 @@ impl Target {
                 let hello = Some(format!(r#"{{"action":"subscribe","query":{query}}}"#));
                 Plan { path: self.or("/v1/live/ws"), hello, ready: plan.ready.or(ready), ..plan }
             }
+            Protocol::Topic => {
+                let subscribe = r#"{"event":"topic.subscribe","id":1,"data":{"topic":"bench:{group}"}}"#;
+                let hello = plan.hello.or(Some(subscribe.to_owned()));
+                let ready = plan.ready.or(Some(r#""event":"reply""#.to_owned()));
+                Plan { path: self.or("/ws"), hello, ready, ..plan }
+            }
+            Protocol::Centrifugo => {
+                let commands = "{\"id\":1,\"connect\":{}}\n{\"id\":2,\"subscribe\":{\"channel\":\"bench:{group}\"}}";
+                let hello = plan.hello.or(Some(commands.to_owned()));
+                let ready = plan.ready.or(Some(r#""id":2"#.to_owned()));
+                Plan { path: self.or("/connection/websocket"), hello, ready, ..plan }
+            }
             Protocol::LiveSse | Protocol::LiveNdjson => {
                 let (path, ready) = (self.or("/v1/live"), plan.ready.or(ready));
                 let as_lines = self.protocol == Protocol::LiveNdjson;
@@ -127,6 +139,11 @@ impl Target {
 
     pub(crate) fn is_tidegate(&self) -> bool {
         !matches!(self.protocol, Protocol::Ws | Protocol::Sse)
+    }
+
+    /// Whether what is published is a row, or else a publication in a topic.
+    pub(crate) fn has_rows(&self) -> bool {
+        self.is_tidegate() && !matches!(self.protocol, Protocol::Topic | Protocol::Centrifugo)
     }
 
     /// How one publishes there; `bytes` is the size of what is published.
@@ -156,6 +173,10 @@ impl Target {
             let rule = "say how to publish there: --publish-url with --publish-body, or --publish-message";
             return Err(BenchError::Usage(rule.to_owned()));
         }
+        if !self.has_rows() {
+            let body = r#"{"topics":["bench:{group}"],"data":"{mark}{pad}"}"#.to_owned();
+            return Ok(Publishing { path: "/v1/topics/broadcast".to_owned(), body, ..base });
+        }
         let path = format!("/v1/entities/{}/changes", common.entity);
         let body = r#"{"changes":[{"upsert":{"id":{row},"group":{group},"mark":"{mark}","pad":"{pad}"}}]}"#.to_owned();
         // A group that nobody asks for.
@@ -165,7 +186,7 @@ impl Target {
 
     /// Fills the bench's entity, so that every query has its rows.
     pub(crate) fn seed(&self, groups: u32) -> Result<(), BenchError> {
-        if !self.is_tidegate() {
+        if !self.has_rows() {
             return Ok(());
         }
         let rows: Vec<u32> = (0..groups * ROWS).collect();

@@ -25,9 +25,9 @@ pub(crate) fn run(options: &Echo) -> Result<Report, BenchError> {
     let target = Target::open(common, Bounds::Wide)?;
     let progress = Progress::new("echo");
     let default = match target.protocol {
-        Protocol::Events => EVENT,
+        Protocol::Events | Protocol::Topic => EVENT,
         Protocol::Ws => "{mark}",
-        Protocol::Live | Protocol::LiveSse | Protocol::LiveNdjson | Protocol::Sse => {
+        Protocol::Live | Protocol::LiveSse | Protocol::LiveNdjson | Protocol::Sse | Protocol::Centrifugo => {
             return Err(BenchError::Usage("nothing comes back there; use --via events or a ws:// server".to_owned()));
         }
     };

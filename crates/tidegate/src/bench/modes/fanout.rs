@@ -40,7 +40,12 @@ pub(crate) fn run(options: &Fanout) -> Result<Report, BenchError> {
         tell(&mut bare.0, "bare_", "bare send(): ", options, &bare.1, &mut report);
         ratio(&mut measured, &mut bare.0, &mut report);
     }
-    if target.is_tidegate() {
+    if target.is_tidegate() && !target.has_rows() {
+        report.caveat(
+            "a publication is a request of HTTP of its own: the server's CPU where it says all in has that in it",
+        );
+    }
+    if target.has_rows() {
         report.caveat("a publication is a row written through the API and committed to disk: the latencies have that in them, and the server's CPU where it says all in");
         if !options.backlog.is_empty() {
             report.caveat("before each burst one write is sent that nobody hears: the burst gathers behind its commit and is committed as one");

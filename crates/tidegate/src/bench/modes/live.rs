@@ -19,7 +19,7 @@ pub(crate) fn run(options: &Live) -> Result<Report, BenchError> {
     room_for(subscribers)?;
     let progress = Progress::new("live");
     let target = Target::open(common, Bounds::Wide)?;
-    if !target.is_tidegate() {
+    if !target.has_rows() {
         return Err(BenchError::Usage("live queries are Tidegate's".to_owned()));
     }
     progress.say(|| "the first rows".to_owned());
