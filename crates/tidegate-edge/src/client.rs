@@ -5,6 +5,7 @@ use std::rc::Weak;
 use std::task::Waker;
 
 use futures_util::task::noop_waker_ref;
+use tidegate_identity::Principal;
 use tidegate_live::ClientId;
 use tidegate_session::{CloseReason, Session};
 use tokio::time::Instant;
@@ -114,6 +115,15 @@ impl Carrier {
         match self {
             Carrier::Socket(socket) => Some(&mut socket.session),
             Carrier::Stream(stream) => Some(&mut stream.session),
+            Carrier::Gone => None,
+        }
+    }
+
+    /// The session of one who has said who that is.
+    pub(crate) fn known(&mut self) -> Option<(&mut Session, &Principal)> {
+        match self {
+            Carrier::Socket(socket) => socket.known(),
+            Carrier::Stream(stream) => stream.known(),
             Carrier::Gone => None,
         }
     }

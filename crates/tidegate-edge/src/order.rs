@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::http::StatusCode;
 use bytes::Bytes;
+use tidegate_identity::Principal;
 use tidegate_model::Tenant;
 use tidegate_session::Session;
 use tidegate_topics::{Data, Since};
@@ -68,7 +69,7 @@ pub enum Order {
     Message(Bytes),
 }
 
-type Visit = Box<dyn FnOnce(Option<&mut Session>) + Send>;
+type Visit = Box<dyn FnOnce(Option<(&mut Session, &Principal)>) + Send>;
 
 /// An order on its way to a worker.
 pub(crate) enum Errand {
@@ -116,19 +117,21 @@ impl Edge {
         }
     }
 
-    /// Calls `call` with the session of a client, on its worker's thread; `None` where nobody of that name is connected.
+    /// Calls `call` with the session of a client and who it is, on its worker's thread; `None` where nobody of that name is
+    /// connected.
     ///
     /// # Errors
     /// As [`Edge::dispatch`].
     pub async fn visit<T: Send + 'static>(
         &self,
         name: &str,
-        call: impl FnOnce(&mut Session) -> T + Send + 'static,
+        call: impl FnOnce(&mut Session, &Principal) -> T + Send + 'static,
     ) -> Result<Option<T>, ApiError> {
         let Some(number) = Name::parse(name) else { return Ok(None) };
         let Some(desk) = self.desks().get(worker_of(number)) else { return Ok(None) };
         let (tell, told) = oneshot::channel();
-        let visit: Visit = Box::new(move |session| drop(tell.send(session.map(call))));
+        let visit: Visit =
+            Box::new(move |client| drop(tell.send(client.map(|(session, principal)| call(session, principal)))));
         if is_full(desk.way_in.try_send(Errand::Visit(number, visit))) {
             return Err(overloaded());
         }

@@ -11,6 +11,7 @@ use std::time::Duration;
 use axum::body::Body as ApiBody;
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
+use tidegate_identity::Principal;
 use tidegate_session::{CloseReason, Item, Session};
 use tokio::time::Instant;
 
@@ -134,6 +135,11 @@ impl Stream {
             self.quiet_by = now + self.admitted.edge.config().sse_comment_interval;
         }
         (is_due, Life::Goes)
+    }
+
+    /// The session of one who has said who that is.
+    pub(crate) fn known(&mut self) -> Option<(&mut Session, &Principal)> {
+        Some((&mut self.session, &**self.admitted.pass()?.principal()))
     }
 
     /// Has revocations find the stream; why to end it, where one came before.

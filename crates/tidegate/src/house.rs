@@ -172,7 +172,7 @@ impl House {
         };
         let identity = plan.decides.identity().cloned();
         let asked = Asked { authority, credentials, identity };
-        let api = Api::new(&plan.config.rooms.api, catalog, asked, feed.clone(), mirror.clone(), plan.topics.clone());
+        let api = Api::new(&plan.config.rooms.api, catalog, asked, feed.clone(), mirror.clone(), edge.clone());
         let router = api::router(api, health.clone(), exported).merge(plan.routes.clone());
         let (shutdown, serving) = (CancellationToken::new(), JoinSet::new());
         let mut house = Self { feed, live, mirror, health, edge, router, shutdown, serving };

@@ -2,6 +2,7 @@
 
 use std::task::{Context, Poll};
 
+use tidegate_identity::Principal;
 use tidegate_session::{CloseReason, Session};
 use tokio::time::Instant;
 
@@ -10,6 +11,11 @@ use crate::passing::refusal;
 use crate::register::Pass;
 
 impl Socket {
+    /// The session of one who has said who that is.
+    pub(crate) fn known(&mut self) -> Option<(&mut Session, &Principal)> {
+        Some((&mut self.session, &**self.admitted.pass()?.principal()))
+    }
+
     /// Has revocations find the connection; why to close it, where one came before.
     pub(crate) fn attach(&mut self) -> Option<CloseReason> {
         let pass = self.admitted.pass()?;

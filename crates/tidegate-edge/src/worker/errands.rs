@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use tidegate_identity::Principal;
 use tidegate_session::Session;
 use tokio::sync::mpsc;
 use tokio::task::yield_now;
@@ -63,9 +64,9 @@ impl Worker {
         is_it.then_some(client)
     }
 
-    fn visit(&self, number: u128, visit: impl FnOnce(Option<&mut Session>)) {
+    fn visit(&self, number: u128, visit: impl FnOnce(Option<(&mut Session, &Principal)>)) {
         let Some(client) = self.numbered(number) else { return visit(None) };
-        self.run(&client, |carrier, _| visit(carrier.session()));
+        self.run(&client, |carrier, _| visit(carrier.known()));
         self.mark(&client);
     }
 

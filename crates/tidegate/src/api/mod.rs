@@ -2,6 +2,7 @@
 
 mod caller;
 mod changes;
+mod ephemeral;
 mod operations;
 mod rows;
 mod sessions;
@@ -15,7 +16,7 @@ use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use tidegate_edge::{ApiError, Credentials};
+use tidegate_edge::{ApiError, Credentials, Edge};
 use tidegate_identity::{Authority, Identity};
 use tidegate_mirror::Mirror;
 use tidegate_model::{Catalog, Entity, ScanError};
@@ -47,7 +48,7 @@ struct Inner {
     identity: Option<Arc<Identity>>,
     feed: Feed,
     mirror: Arc<Mirror>,
-    topics: Topics,
+    edge: Edge,
     /// One permit for each KiB of a body.
     bodies: Arc<Semaphore>,
 }
@@ -59,17 +60,21 @@ impl Api {
         asked: Asked,
         feed: Feed,
         mirror: Arc<Mirror>,
-        topics: Topics,
+        edge: Edge,
     ) -> Self {
         let Asked { authority, credentials, identity } = asked;
         let bounds = bounds.clone();
         let bodies = Arc::new(Semaphore::new((bounds.max_bodies_bytes >> 10).clamp(1, Semaphore::MAX_PERMITS)));
-        Self(Arc::new(Inner { bounds, catalog, authority, credentials, identity, feed, mirror, topics, bodies }))
+        Self(Arc::new(Inner { bounds, catalog, authority, credentials, identity, feed, mirror, edge, bodies }))
     }
 
     fn entity(&self, name: &str) -> Result<&Arc<Entity>, ApiError> {
         let unknown = || ApiError::new(StatusCode::NOT_FOUND, "unknown_entity", "there is no such entity");
         self.0.catalog.by_name(name).ok_or_else(unknown)
+    }
+
+    fn topics(&self) -> &Topics {
+        self.0.edge.topics()
     }
 
     /// Asks the store on a thread that may wait.
@@ -100,6 +105,7 @@ pub(crate) fn router(api: Api, health: Arc<Health>, sources: Sources) -> Router 
         .route("/v1/entities/{entity}/{key}", get(rows::one))
         .route("/v1/source", get(source::status))
         .merge(topics::routes())
+        .merge(ephemeral::routes())
         .merge(sessions)
         .with_state(api)
         .merge(operations.routes())

@@ -44,9 +44,13 @@ presence = true
 prefix = "plain:"
 ephemeral = false
 
+[[topic]]
+prefix = "asked:"
+ask = ["subscribe", "publish"]
+
 [[permission]]
 roles = ["talker"]
-topics = ["log:*", "board:*", "room:*", "plain:*"]
+topics = ["log:*", "board:*", "room:*", "plain:*", "asked:*"]
 may = ["subscribe", "publish", "presence", "history"]
 
 [[permission]]
@@ -133,6 +137,10 @@ pub(crate) async fn publish(at: SocketAddr, who: &Who, topic: &str, data: Value)
 pub(crate) async fn told(at: SocketAddr, who: &Who, topic: &str) -> Vec<Value> {
     let answer = get(at, who, &format!("/v1/topics/{topic}/history")).await.ok();
     answer["messages"].as_array().unwrap().iter().map(|message| message["data"].clone()).collect()
+}
+
+pub(crate) fn accepted(answer: &Response) {
+    assert_eq!(answer.status, 200, "{}", String::from_utf8_lossy(&answer.body));
 }
 
 /// The status and code of a refusal.

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
 mod demo;
+mod ephemeral;
 mod fixture;
 mod history;
 mod hostile;

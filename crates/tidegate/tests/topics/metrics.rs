@@ -3,7 +3,7 @@
 use serde_json::json;
 use tidegate_testkit::clients;
 
-use crate::fixture::{Who, gateway, post, publish};
+use crate::fixture::{Who, accepted, gateway, post, publish};
 
 #[tokio::test]
 async fn publications_are_counted() {
@@ -14,7 +14,7 @@ async fn publications_are_counted() {
     }
     for _ in 0..2 {
         let body = json!({"data": 2, "idempotency_key": "k"});
-        post(at, &Who::Server, "/v1/topics/log:a/publish", &body).await.ok();
+        accepted(&post(at, &Who::Server, "/v1/topics/log:a/publish", &body).await);
     }
     let text = String::from_utf8(clients::get(at, "/metrics").await.body).unwrap();
     for line in [

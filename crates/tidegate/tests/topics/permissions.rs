@@ -3,7 +3,7 @@
 use serde_json::json;
 use tidegate_testkit::gateway::Gateway;
 
-use crate::fixture::{Who, ask, gateway, get, post, publish, refusal, user};
+use crate::fixture::{Who, accepted, ask, gateway, get, post, publish, refusal, user};
 
 #[tokio::test]
 async fn every_route_asks_for_its_verb() {
@@ -13,7 +13,7 @@ async fn every_route_asks_for_its_verb() {
     let body = data.to_string().into_bytes();
     let reads = ["/v1/topics/log:open:a/history", "/v1/topics/room:a/presence", "/v1/topics/room:a/presence/counts"];
     let publisher = user("pub", None, "publisher");
-    post(at, &publisher, "/v1/topics/log:open:a/publish", &data).await.ok();
+    accepted(&post(at, &publisher, "/v1/topics/log:open:a/publish", &data).await);
     assert_eq!(refusal(&post(at, &publisher, "/v1/topics/log:a/publish", &data).await), (403, "forbidden".into()));
     for path in reads {
         assert_eq!(refusal(&get(at, &publisher, path).await), (403, "forbidden".into()), "{path}");
@@ -21,7 +21,7 @@ async fn every_route_asks_for_its_verb() {
     let reader = user("rea", None, "reader");
     assert_eq!(get(at, &reader, reads[0]).await.ok()["messages"][0]["user"], "pub");
     for path in reads {
-        get(at, &reader, path).await.ok();
+        accepted(&get(at, &reader, path).await);
     }
     assert_eq!(refusal(&post(at, &reader, "/v1/topics/log:open:a/publish", &data).await), (403, "forbidden".into()));
     for (method, path) in [
@@ -49,4 +49,16 @@ async fn strangers_may_do_everything_where_nothing_is_said() {
     let closed = Gateway::start(env!("CARGO_BIN_EXE_tidegate"), "");
     let refused = post(closed.address(), &Who::Stranger, "/v1/topics/a/publish", &json!({"data": 1})).await;
     assert_eq!(refusal(&refused).0, 401);
+}
+
+#[tokio::test]
+async fn where_the_application_decides_requests_of_users_do_not_pass_it_by() {
+    let gateway = gateway();
+    let at = gateway.address();
+    let ann = user("ann", None, "talker");
+    let data = json!({"data": 1});
+    assert_eq!(refusal(&post(at, &ann, "/v1/topics/asked:a/publish", &data).await), (403, "forbidden".into()));
+    assert_eq!(refusal(&get(at, &ann, "/v1/topics/asked:a/ephemeral").await), (403, "forbidden".into()));
+    accepted(&post(at, &Who::Server, "/v1/topics/asked:a/publish", &data).await);
+    accepted(&get(at, &Who::Server, "/v1/topics/asked:a/ephemeral").await);
 }

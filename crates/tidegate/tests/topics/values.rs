@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::fixture::{Who, gateway, get, post, refusal};
+use crate::fixture::{Who, accepted, gateway, get, post, refusal};
 
 #[tokio::test]
 async fn the_last_value_of_each_key_is_kept_until_it_is_removed() {
@@ -10,7 +10,7 @@ async fn the_last_value_of_each_key_is_kept_until_it_is_removed() {
     let at = gateway.address();
     let path = "/v1/topics/board:a/publish";
     for (key, data) in [("b", 1), ("a", 2), ("b", 3), ("c", 4)] {
-        post(at, &Who::Server, path, &json!({"key": key, "data": data})).await.ok();
+        accepted(&post(at, &Who::Server, path, &json!({"key": key, "data": data})).await);
     }
     let values = |query: &'static str| async move {
         let answer = get(at, &Who::Server, &format!("/v1/topics/board:a/values{query}")).await.ok();
@@ -22,7 +22,7 @@ async fn the_last_value_of_each_key_is_kept_until_it_is_removed() {
     assert_eq!(values("").await, (expected(&[("a", 2), ("b", 3), ("c", 4)]), Value::Null));
     assert_eq!(values("?limit=2").await, (expected(&[("a", 2), ("b", 3)]), json!("b")));
     assert_eq!(values("?limit=2&after=b").await, (expected(&[("c", 4)]), Value::Null));
-    post(at, &Who::Server, path, &json!({"key": "b", "removed": true})).await.ok();
+    accepted(&post(at, &Who::Server, path, &json!({"key": "b", "removed": true})).await);
     assert_eq!(values("").await.0, expected(&[("a", 2), ("c", 4)]));
     let keyless = post(at, &Who::Server, path, &json!({"removed": true})).await;
     assert_eq!(

@@ -90,12 +90,12 @@ impl Message<'_> {
     }
 }
 
-pub(super) fn decode<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, ApiError> {
+pub(in crate::api) fn decode<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, ApiError> {
     serde_json::from_slice(body).map_err(|e| ApiError::new(StatusCode::BAD_REQUEST, "invalid_body", e.to_string()))
 }
 
 /// What is wrong with a field of the body.
-pub(super) fn invalid(path: impl Into<String>, rule: impl Into<String>) -> ApiError {
+pub(in crate::api) fn invalid(path: impl Into<String>, rule: impl Into<String>) -> ApiError {
     let path = Some(path.into());
     ApiError { path, ..ApiError::new(StatusCode::BAD_REQUEST, "invalid_body", rule) }
 }

@@ -19,10 +19,11 @@ use serde::Deserialize;
 use serde_json::json as object;
 use tidegate_edge::ApiError;
 use tidegate_identity::{Principal, PrincipalKind, TopicVerb};
-use tidegate_topics::{PresenceAsk, Range, Since, Topic, TopicError};
+use tidegate_topics::{PresenceAsk, Range, Since, Topic};
 
 use super::caller::Caller;
 use super::{Api, from_url, json};
+pub(super) use messages::{decode, invalid};
 
 /// What one answer brings where the request does not say.
 const LIMIT: usize = 100;
@@ -88,8 +89,8 @@ async fn names(
     check_server(&principal)?;
     let tenant = principal.named_topic_tenant(url.tenant.as_deref())?;
     let limit = limited(url.limit)?;
-    let broker = &api.0.topics.broker;
-    let names = broker.topics(&tenant, url.after.as_deref(), limit).wait().await.map_err(refused)?;
+    let broker = &api.topics().broker;
+    let names = broker.topics(&tenant, url.after.as_deref(), limit).wait().await?;
     let next = names.last().filter(|_| names.len() == limit);
     let mut answer = object!({ "topics": names });
     if let Some(next) = next {
@@ -118,7 +119,7 @@ async fn history(
         limit => limited(limit)?,
     };
     let range = Range { since, limit, reverse: url.reverse, bytes_max: ANSWER_BYTES_MAX };
-    let history = api.0.topics.broker.history(&topic, range).wait().await.map_err(refused)?;
+    let history = api.topics().broker.history(&topic, range).wait().await?;
     Ok(json(answers::history(&history)))
 }
 
@@ -132,7 +133,7 @@ async fn forget(
     let (Path(name), UrlQuery(url)) = (from_url(topic)?, from_url(url)?);
     check_server(&principal)?;
     let topic = api.topic(&principal, TopicVerb::History, &name, url.tenant.as_deref())?;
-    api.0.topics.broker.forget(&topic).wait().await.map_err(refused)?;
+    api.topics().broker.forget(&topic).wait().await?;
     Ok(json(object!({ "forgotten": true }).to_string()))
 }
 
@@ -146,7 +147,7 @@ async fn values(
     let (Path(name), UrlQuery(url)) = (from_url(topic)?, from_url(url)?);
     let topic = api.topic(&principal, TopicVerb::History, &name, url.tenant.as_deref())?;
     let limit = limited(url.limit)?;
-    let page = api.0.topics.broker.values(&topic, url.after.as_deref(), limit).wait().await.map_err(refused)?;
+    let page = api.topics().broker.values(&topic, url.after.as_deref(), limit).wait().await?;
     Ok(json(answers::values(&page, ANSWER_BYTES_MAX)))
 }
 
@@ -160,7 +161,7 @@ async fn presence(
     let (Path(name), UrlQuery(url)) = (from_url(topic)?, from_url(url)?);
     let topic = api.topic(&principal, TopicVerb::Presence, &name, url.tenant.as_deref())?;
     let ask = PresenceAsk { since: url.since, after: url.after.map(Into::into), limit: limited(url.limit)? };
-    let presence = api.0.topics.broker.presence(&topic, ask).wait().await.map_err(refused)?;
+    let presence = api.topics().broker.presence(&topic, ask).wait().await?;
     Ok(json(answers::presence(&presence)))
 }
 
@@ -173,7 +174,7 @@ async fn counts(
 ) -> Result<Response, ApiError> {
     let (Path(name), UrlQuery(url)) = (from_url(topic)?, from_url(url)?);
     let topic = api.topic(&principal, TopicVerb::Presence, &name, url.tenant.as_deref())?;
-    let presence = api.0.topics.broker.presence(&topic, PresenceAsk::default()).wait().await.map_err(refused)?;
+    let presence = api.topics().broker.presence(&topic, PresenceAsk::default()).wait().await?;
     let (version, clients, users) = (presence.version, presence.clients, presence.users);
     Ok(json(object!({ "version": version, "clients": clients, "users": users }).to_string()))
 }
@@ -188,8 +189,17 @@ impl Api {
         tenant: Option<&str>,
     ) -> Result<Arc<Topic>, ApiError> {
         let tenant = principal.named_topic_tenant(tenant)?;
-        let topic = self.0.topics.namespaces.topic(tenant, name).map_err(refused)?;
+        let topic = self.topics().namespaces.topic(tenant, name)?;
         self.0.authority.topic(principal, verb, name)?;
+        let is_asked = match verb {
+            TopicVerb::Subscribe => topic.options.ask_subscribe,
+            TopicVerb::Publish => topic.options.ask_publish,
+            TopicVerb::Presence | TopicVerb::History => false,
+        };
+        if is_asked && principal.kind != PrincipalKind::ApiKey {
+            let message = "the application decides about this, and is asked about connections alone";
+            return Err(ApiError::new(StatusCode::FORBIDDEN, "forbidden", message));
+        }
         Ok(topic)
     }
 }
@@ -206,16 +216,4 @@ fn check_server(principal: &Principal) -> Result<(), ApiError> {
         PrincipalKind::ApiKey => Ok(()),
         _ => Err(ApiError::new(StatusCode::FORBIDDEN, "forbidden", "this takes an API key")),
     }
-}
-
-/// What the room refuses, with the status that fits.
-pub(super) fn refused(error: TopicError) -> ApiError {
-    let status = match error {
-        TopicError::Name(_) | TopicError::Key(_) => StatusCode::BAD_REQUEST,
-        TopicError::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
-        TopicError::TooManyKeys(_) | TopicError::NotAvailable(_) | TopicError::Unrecoverable => StatusCode::CONFLICT,
-        TopicError::UnknownClient => StatusCode::NOT_FOUND,
-        TopicError::Full(_) | TopicError::Overloaded | TopicError::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
-    };
-    ApiError::new(status, error.code(), error.to_string())
 }

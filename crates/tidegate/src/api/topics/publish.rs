@@ -15,7 +15,7 @@ use super::super::caller::Caller;
 use super::super::changes::idempotency_key;
 use super::super::{Api, from_url, json};
 use super::messages::{Batch, Message, decode, invalid};
-use super::{OfTenant, answers, refused};
+use super::{OfTenant, answers};
 
 /// `POST /v1/topics/{topic}/publish`
 pub(super) async fn one(
@@ -120,7 +120,7 @@ impl Api {
             skip_history: message.skip_history,
             ..Publish::new(topic, data)
         };
-        self.0.topics.broker.publish(publish).wait().await.map_err(refused)
+        Ok(self.topics().broker.publish(publish).wait().await?)
     }
 }
 
