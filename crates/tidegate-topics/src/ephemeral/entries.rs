@@ -3,8 +3,9 @@
 //! # Invariants
 //! - An entry is owned by one connection of its topic's tenant. What each connection owns is listed, so that clearing it
 //!   costs in proportion to that.
-//! - A topic lists its entries by key. Keys are ordered, not hashed: whoever chooses them cannot make them collide; names of
-//!   topics and connections are hashed with a secret.
+//! - One table finds an entry by topic and key, and a topic lists its entries in the order of their keys: setting a key again
+//!   needs only the former, listing only the latter. Whatever clients choose is hashed with a secret: none can make a
+//!   table slow.
 //! - Each entry waits in `timers` exactly once, at its deadline or before it: a longer life leaves it there, and it moves on
 //!   when its turn comes. So refreshing touches no timer, and there are never more timers than entries.
 //! - An entry at or past its deadline is gone for [`Entries::list`] and [`Entries::clear`]. Until [`Entries::expire`] comes to it
@@ -12,9 +13,11 @@
 //!   expired is told no more, since the key has a value again.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use hashbrown::HashTable;
 use slab::Slab;
 
 use crate::{Entry, Limits, Owner, Set, Topic, TopicError};
@@ -29,13 +32,18 @@ const KEY_BYTES_MAX: usize = 255;
 /// All entries of this process.
 pub(crate) struct Entries {
     held: Slab<Held>,
-    /// By topic, then by key.
-    topics: HashMap<Arc<Topic>, BTreeMap<Arc<str>, usize>>,
+    /// By topic and key, with the hash of both: growing reads no entry.
+    places: HashTable<(u64, usize)>,
+    secret: RandomState,
+    topics: HashMap<Arc<Topic>, BTreeMap<Sorted, usize>>,
     owned: HashMap<Owner, Vec<usize>>,
     /// When to look at which entry.
     timers: BTreeSet<(u64, usize)>,
     limits: Limits,
 }
+
+/// A key as it is sorted: its first bytes stand before it, so that few comparisons have to look further.
+type Sorted = (u128, Arc<str>);
 
 struct Held {
     topic: Arc<Topic>,
@@ -66,8 +74,8 @@ pub(crate) struct Gone {
 impl Entries {
     /// None yet.
     pub(crate) fn new(limits: Limits) -> Self {
-        let (topics, owned) = (HashMap::new(), HashMap::new());
-        Self { held: Slab::new(), topics, owned, timers: BTreeSet::new(), limits }
+        let (held, places, secret) = (Slab::new(), HashTable::new(), RandomState::new());
+        Self { held, places, secret, topics: HashMap::new(), owned: HashMap::new(), timers: BTreeSet::new(), limits }
     }
 
     /// Sets an entry, whoever of the tenant owned it before. The payload is kept as it is: it must be no part of something
@@ -124,15 +132,15 @@ impl Entries {
     pub(crate) fn list(&self, topic: &Topic, now_ms: u64) -> Result<Vec<Entry>, TopicError> {
         check_available(topic)?;
         let Some(keys) = self.topics.get(topic) else { return Ok(Vec::new()) };
-        let mut entries = Vec::with_capacity(keys.len());
-        for (key, at) in keys {
-            let held = &self.held[*at];
-            if let Some(expires_in_ms @ 1..) = held.deadline_ms.checked_sub(now_ms) {
-                let (payload, client) = (held.payload.clone(), held.client.clone());
-                entries.push(Entry { key: (**key).into(), payload, client, expires_in_ms });
-            }
-        }
-        Ok(entries)
+        // First what is only read, so that the processor can fetch it ahead: it waits for each count of references.
+        let live: Vec<_> = keys.values().map(|at| &self.held[*at]).filter(|held| held.deadline_ms > now_ms).collect();
+        let entry = |held: &Held| Entry {
+            key: (*held.key).into(),
+            payload: held.payload.clone(),
+            client: held.client.clone(),
+            expires_in_ms: held.deadline_ms - now_ms,
+        };
+        Ok(live.into_iter().map(entry).collect())
     }
 
     /// Removes all that somebody owns.
@@ -168,7 +176,12 @@ impl Entries {
     }
 
     fn find(&self, topic: &Topic, key: &str) -> Option<usize> {
-        self.topics.get(topic)?.get(key).copied()
+        let hash = self.secret.hash_one((topic, key));
+        self.places.find(hash, |place| self.is_at(*place, hash, topic, key)).map(|(_, at)| *at)
+    }
+
+    fn is_at(&self, (hashed, at): (u64, usize), hash: u64, topic: &Topic, key: &str) -> bool {
+        hashed == hash && *self.held[at].key == *key && *self.held[at].topic == *topic
     }
 
     fn insert(&mut self, set: &Set, deadline_ms: u64) -> Result<(), TopicError> {
@@ -180,7 +193,9 @@ impl Entries {
         let payload = set.payload.clone();
         let held = Held { topic, key: Arc::clone(&key), payload, client, nth: 0, deadline_ms, timer_ms: deadline_ms };
         let at = self.held.insert(held);
-        self.topics.entry(set.topic.clone()).or_default().insert(key, at);
+        let hash = self.secret.hash_one((&*set.topic, &*key));
+        self.places.insert_unique(hash, (hash, at), |(hash, _)| *hash);
+        self.topics.entry(set.topic.clone()).or_default().insert(sorted(key), at);
         self.timers.insert((deadline_ms, at));
         self.own(at, &set.owner);
         Ok(())
@@ -190,8 +205,12 @@ impl Entries {
     fn remove(&mut self, at: usize) -> Gone {
         let Held { topic, key, client, deadline_ms, timer_ms, .. } = self.held.remove(at);
         self.timers.remove(&(timer_ms, at));
+        let hash = self.secret.hash_one((&*topic, &*key));
+        if let Ok(place) = self.places.find_entry(hash, |place| place.1 == at) {
+            place.remove();
+        }
         if let Some(keys) = self.topics.get_mut(&topic) {
-            keys.remove(&key);
+            keys.remove(&sorted(key.clone()));
             if keys.is_empty() {
                 self.topics.remove(&topic);
             }
@@ -245,6 +264,14 @@ impl Entries {
     }
 }
 
+fn sorted(key: Arc<str>) -> Sorted {
+    let mut first = [0; 16];
+    let length = key.len().min(first.len());
+    first[..length].copy_from_slice(&key.as_bytes()[..length]);
+    // Big endian compares as the bytes do.
+    (u128::from_be_bytes(first), key)
+}
+
 fn ttl_ms(asked_ms: i64) -> u64 {
     match u64::try_from(asked_ms) {
         Ok(0) | Err(_) => TTL_MS,
@@ -283,6 +310,7 @@ impl Entries {
     /// Every list agrees with every other, and none is kept empty.
     pub(super) fn check_invariants(&self) {
         assert_eq!(self.timers.len(), self.held.len());
+        assert_eq!(self.places.len(), self.held.len());
         assert_eq!(self.topics.values().map(BTreeMap::len).sum::<usize>(), self.held.len());
         assert_eq!(self.owned.values().map(Vec::len).sum::<usize>(), self.held.len());
         assert!(
@@ -290,7 +318,8 @@ impl Entries {
         );
         for (at, held) in &self.held {
             assert!(held.timer_ms <= held.deadline_ms && self.timers.contains(&(held.timer_ms, at)));
-            assert_eq!(self.topics[&held.topic][&held.key], at);
+            assert_eq!(self.topics[&held.topic][&sorted(held.key.clone())], at);
+            assert_eq!(self.find(&held.topic, &held.key), Some(at));
             let owner = Owner { tenant: held.topic.tenant.clone(), client: held.client.clone() };
             assert_eq!(self.owned[&owner][held.nth], at);
         }
