@@ -6,13 +6,47 @@
 //! | `live.subscribe` | `{sub, query, resume_from?, synced?}` | `{sub, resumed, position}` once the feed is joined; `live.delta` |
 //! | `live.reanchor` | `{sub, cursor?, limit?}` | the same |
 //! | `live.unsubscribe` | `{sub}` | `{sub}` |
+//! | `topic.subscribe` | `{topic, since?: {epoch, offset}}` | `{epoch, offset, recovered?, messages, data?}`; `topic.message`, `topic.join`, `topic.leave` |
+//! | `topic.unsubscribe` | `{topic}` | `{}` |
+//! | `topic.publish` | `{topic, data, key?, removed?, tags?, idempotency_key?}` | `{epoch, offset}` |
+//! | `topic.history` | `{topic, since?: {epoch, offset}, limit?, reverse?}` | `{epoch, offset, messages}` |
+//! | `topic.values` | `{topic, after?, limit?}` | `{epoch, offset, messages, next?}` |
+//! | `topic.presence` | `{topic, since?, after?, limit?}` | `{version, clients, users}` and `{members, next?}` or, of a `since`, `{joined, left}` |
+//! | `ephemeral.set` | `{topic, key, payload, ttl_ms?}` | `{}` |
+//! | `ephemeral.clear` | `{topic, key}` | `{}` |
+//! | `ephemeral.list` | `{topic}` | `{entries: [{key, payload, client_id, expires_in_ms}]}` |
 //!
 //! `sub` is the client's own name for a subscription, a short string or number. A subscription that ends without the
 //! client's wish is told by `live.error` `{sub, code, message, retryable}`; with `synced` asked for, `live.synced`
 //! `{sub, position}` follows each transaction.
+//!
+//! # Topics
+//! Subscriptions to topics are named by these. What happens there comes as
+//!
+//! | event | data |
+//! |---|---|
+//! | `topic.message` | `{topic, data, encoding?, offset?, client_id?, key?, removed?, tags?}` |
+//! | `topic.join`, `topic.leave` | `{topic, client_id, user, conn_info?, chan_info?}`, to the one who joins as well |
+//! | `topic.dropped` | `{topic, count}`: so many messages before the next one were dropped, the client being slow |
+//! | `topic.error` | `{topic, code, message, retryable}`: the subscription is over; after `insufficient_state` subscribe again with the last position |
+//! | `topic.subscribed` | `{topic, …}`, the rest as the reply to `topic.subscribe`: somebody in the process has subscribed the client, or its own message had no `id` |
+//! | `topic.unsubscribed` | `{topic}`: the other way round |
+//!
+//! `messages` have the members of `topic.message` but for the topic, and `time_ms`. `data` is JSON, or with `"encoding":"base64"`
+//! bytes that are none; what happens to ephemeral entries is `data` too, without an offset. `recovered` answers a `since`:
+//! true only where `messages` are all that came after it. A page has 100 entries unless `limit` says otherwise, at most
+//! 1000, and fewer where they are too long for one answer; `limit` 0 asks for the position or the counts alone.
+//!
+//! Who needs the values of a topic and then every change of them subscribes first, and notes what comes; then reads
+//! `topic.values` page by page; and then applies, over the values, what came with an offset above that of the value of its key.
+//!
+//! Reading history and values needs the permission `history`, presence its own, ephemeral entries `publish` to set or clear
+//! and `subscribe` to list. A recovery is part of subscribing. Where the application is asked about subscribing, everything
+//! else in the topic is only for those who subscribe.
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Context;
 
 use axum::http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
@@ -26,6 +60,7 @@ use crate::admitted::Link;
 use crate::commands::Envelope;
 use crate::frames::{self, put};
 use crate::http::Site;
+use crate::order::Order;
 use crate::out::Out;
 use crate::passing::Ask;
 use crate::protocol::Protocol;
@@ -33,9 +68,15 @@ use crate::rate::Bucket;
 use crate::stream::Payload;
 use crate::{ApiError, Edge, upgrade};
 
-mod standing;
+use self::topics::{Held, Pending};
 
-/// Commands of one subscription that wait for their reply.
+mod standing;
+mod told;
+mod topics;
+
+/// The form of publications that this protocol sends.
+const SLOT: usize = 0;
+/// Commands of one live subscription, or about all topics, that wait for their reply.
 const PENDING_MAX: usize = 64;
 
 pub(crate) async fn open(
@@ -59,6 +100,11 @@ struct Events {
     asking: Option<Box<str>>,
     /// Few, so a list costs least.
     watched: Vec<Watched>,
+    /// Subscriptions to topics.
+    held: Vec<Held>,
+    pending: Option<Box<Pending>>,
+    /// Whether ephemeral entries were set.
+    is_owner: bool,
     errors: Bucket,
 }
 
@@ -89,7 +135,17 @@ impl Events {
     fn new(edge: Edge, principal: Option<Arc<Principal>>) -> Self {
         let rate = edge.config().errors_per_second;
         let errors = Bucket::new(rate, rate, Instant::now());
-        Self { edge, principal, ask: None, asking: None, watched: Vec::new(), errors }
+        Self {
+            edge,
+            principal,
+            ask: None,
+            asking: None,
+            watched: Vec::new(),
+            held: Vec::new(),
+            pending: None,
+            is_owner: false,
+            errors,
+        }
     }
 
     fn event(&mut self, session: &mut Session, message: &Envelope<'_>) -> Result<Answer, ApiError> {
@@ -127,8 +183,7 @@ impl Events {
         let (name, reanchor) = message.reanchor()?;
         let watched = self.named(name).ok_or_else(unknown)?;
         if watched.pending.len() >= PENDING_MAX {
-            let message = "too many commands of this subscription wait for their reply; send fewer at once";
-            return Err(ApiError::new(StatusCode::TOO_MANY_REQUESTS, "overloaded", message));
+            return Err(overloaded());
         }
         let move_it = |query: &Query| query.reanchored(reanchor.cursor, reanchor.limit).map(Arc::new);
         let (moved, asked) = (move_it(&watched.query)?, watched.asked.as_deref().map(move_it).transpose()?);
@@ -190,6 +245,11 @@ impl Events {
 impl Protocol for Events {
     fn text(&mut self, session: &mut Session, text: &str, now: Instant) -> Result<(), CloseReason> {
         let envelope = Envelope::parse(text);
+        if let Ok(message) = &envelope
+            && let Some(decoded) = message.topic()
+        {
+            return self.topical(session, message, decoded, now);
+        }
         let answer = envelope.as_ref().map_err(Clone::clone).and_then(|message| self.event(session, message));
         let id = envelope.as_ref().ok().and_then(Envelope::id);
         match (answer, id) {
@@ -241,9 +301,28 @@ impl Protocol for Events {
             Item::Ended(id, reason) => self.ended(id, &ApiError::from(&reason), out),
             Item::TooLarge(id, bytes) => self.ended(id, &ApiError::too_large(bytes), out),
             Item::Reply(bytes) => out.text(&bytes),
-            Item::Publication { .. } | Item::Dropped(..) | Item::Gapped(_) => {}
+            Item::Publication { publication, .. } => out.publication(&publication, SLOT, false, told::publication),
+            Item::Dropped(id, count) => {
+                if let Some(topic) = self.held(id) {
+                    let count = |out: &mut Vec<u8>| put(out, format_args!(",\"count\":{count}"));
+                    out.text(&told::event("dropped", &topic.name, count));
+                }
+            }
+            Item::Gapped(id) => {
+                if let Some(topic) = self.let_go(id) {
+                    out.text(&told::error(&topic.name, &insufficient_state()));
+                }
+            }
         }
         Ok(())
+    }
+
+    fn poll(&mut self, session: &mut Session, cx: &mut Context<'_>) -> Result<(), CloseReason> {
+        self.poll_pending(session, cx)
+    }
+
+    fn order(&mut self, session: &mut Session, order: Order, now: Instant) -> Result<(), CloseReason> {
+        self.ordered(session, order, now)
     }
 
     fn synced(&mut self, position: Position, out: &mut Out) {
@@ -268,6 +347,16 @@ impl Watched {
 
 fn unknown() -> ApiError {
     ApiError::new(StatusCode::NOT_FOUND, "unknown_subscription", "there is no subscription of that name")
+}
+
+fn overloaded() -> ApiError {
+    let message = "too many commands wait for their reply; send fewer at once";
+    ApiError::new(StatusCode::TOO_MANY_REQUESTS, "overloaded", message)
+}
+
+fn insufficient_state() -> ApiError {
+    let message = "something that happened here could not be told; subscribe again with the last position";
+    ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "insufficient_state", message)
 }
 
 fn unauthenticated() -> ApiError {
