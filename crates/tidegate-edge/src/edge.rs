@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::http::{HeaderMap, StatusCode, Uri};
-use tidegate_identity::{Authority, Principal, Refusal, TopicVerb, admit};
+use tidegate_identity::{Authority, ClientTokens, Principal, Refusal, TopicVerb, admit};
 use tidegate_live::Live;
 use tidegate_model::{Catalog, Position, Query};
 use tidegate_session::Want;
@@ -57,6 +57,7 @@ struct Inner {
     waits: Arc<Cap>,
     sockets: HashMap<Box<str>, Make>,
     application: Option<Arc<dyn Application>>,
+    client_tokens: Option<ClientTokens>,
     credentials: Credentials,
     ledger: Arc<Ledger>,
     links: AtomicU64,
@@ -85,6 +86,7 @@ impl Edge {
             waits: Cap::new(WAITS_MAX),
             sockets: HashMap::new(),
             application: None,
+            client_tokens: None,
             credentials,
             ledger,
             links: AtomicU64::new(0),
@@ -114,6 +116,20 @@ impl Edge {
             inner.application = Some(application);
         }
         self
+    }
+
+    /// Takes tokens of the Centrifugo client protocol that are signed with a shared secret, beside those of issuers. To be
+    /// called before the edge is served.
+    #[must_use]
+    pub fn with_client_tokens(mut self, tokens: ClientTokens) -> Self {
+        if let Some(inner) = Arc::get_mut(&mut self.0) {
+            inner.client_tokens = Some(tokens);
+        }
+        self
+    }
+
+    pub(crate) fn client_tokens(&self) -> Option<&ClientTokens> {
+        self.0.client_tokens.as_ref()
     }
 
     /// The application, where there is one.

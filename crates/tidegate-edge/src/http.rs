@@ -27,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use crate::admitted::{Link, Seat};
+use crate::centrifugo::endpoint;
 use crate::client::Stranger;
 use crate::config::unless_zero;
 use crate::io::Timed;
@@ -214,7 +215,7 @@ async fn route(site: &Rc<Site>, link: &Rc<Link>, request: Request<Incoming>) -> 
     let methods: &[Method] = match path {
         "/v1/live" => &[Method::GET, Method::POST],
         "/v1/position" => &[Method::GET, Method::HEAD],
-        "/ws" | "/v1/live/ws" => &SOCKET_METHODS,
+        "/ws" | "/v1/live/ws" | "/connection/websocket" => &SOCKET_METHODS,
         _ if embedded.is_some() => &SOCKET_METHODS,
         _ => return api(&site.outside, request).await,
     };
@@ -224,6 +225,7 @@ async fn route(site: &Rc<Site>, link: &Rc<Link>, request: Request<Incoming>) -> 
     let answered = match path {
         "/ws" => events::open(site, link, request).await,
         "/v1/live/ws" => live_ws::open(site, link, request).await,
+        "/connection/websocket" => endpoint::open(site, link, request).await,
         "/v1/position" => position::get(&worker.edge, &site.outside.drain, &request).await.map(whole),
         "/v1/live" if request.method() == Method::GET => subscribe::get(site, link, &request).await,
         "/v1/live" => subscribe::post(site, link, request).await,

@@ -23,23 +23,39 @@ pub(crate) type Passing = Pin<Box<dyn Future<Output = Result<Pass, Refusal>>>>;
 
 /// Credentials that came in a message. Never printed.
 pub struct Ask {
-    pub(crate) token: Box<str>,
-    pub(crate) proof: Option<Box<str>>,
+    says: Says,
+    proof: Option<Box<str>>,
+}
+
+enum Says {
+    /// What the authority is to find out about.
+    Token(Box<str>),
+    /// Who it is, where the protocol has found that out itself.
+    Known(Arc<Principal>),
 }
 
 impl Ask {
     /// What a client said of who it is.
     pub fn new(token: impl Into<Box<str>>, proof: Option<Box<str>>) -> Self {
-        Self { token: token.into(), proof }
+        Self { says: Says::Token(token.into()), proof }
+    }
+
+    /// Who it is, from a token that the authority does not know of: whether that one still stands is to be found out.
+    pub(crate) fn of(principal: Arc<Principal>) -> Self {
+        Self { says: Says::Known(principal), proof: None }
     }
 
     /// Begins to find out about it.
     pub(crate) fn begin(self, edge: Edge, register: Rc<Register>, held: Option<Arc<Grip>>) -> Passing {
         Box::pin(async move {
             let headers = HeaderMap::new();
-            let answer = edge
-                .authority()
-                .authenticate(&Shown { credential: Credential::Bearer(&self.token), headers: &headers });
+            let answer = match self.says {
+                Says::Known(principal) => Answer::Now(Ok(principal)),
+                Says::Token(token) => {
+                    let shown = Shown { credential: Credential::Bearer(&token), headers: &headers };
+                    edge.authority().authenticate(&shown)
+                }
+            };
             pass(&edge, &register, answer, Proof::Shown(self.proof.as_deref()), held.as_ref()).await
         })
     }

@@ -33,6 +33,15 @@ use crate::{ApiError, Edge, Refused};
 pub(crate) struct Entrance {
     handshake: Handshake,
     place: Place,
+    /// The subprotocol that was chosen.
+    subprotocol: Option<&'static str>,
+}
+
+impl Entrance {
+    /// To be answered as the subprotocol that was chosen among those that the client offers.
+    pub(crate) fn speaking(self, subprotocol: Option<&'static str>) -> Self {
+        Self { subprotocol, ..self }
+    }
 }
 
 /// A handshake that is in order.
@@ -47,7 +56,7 @@ pub(crate) fn enter(site: &Site, request: &Request<Incoming>) -> Result<Entrance
     let edge = &site.worker.edge;
     let handshake = check(edge, request)?;
     let resumes = request.uri().query().is_some_and(|query| query.split('&').any(|field| field == "resume=true"));
-    Ok(Entrance { handshake, place: edge.admit(&site.outside.drain, resumes)? })
+    Ok(Entrance { handshake, place: edge.admit(&site.outside.drain, resumes)?, subprotocol: None })
 }
 
 /// Checks the handshake before anything is opened for it.
@@ -108,7 +117,7 @@ pub(crate) fn switch(
     pass: Option<Pass>,
     kind: &'static str,
 ) -> Response<Payload> {
-    let Entrance { handshake, place } = entrance;
+    let Entrance { handshake, place, subprotocol } = entrance;
     let worker = site.worker.clone();
     let transport = if handshake.accept.is_some() { Transport::WebSocket } else { Transport::WebSocketH2 };
     let mut admitted = Admitted::new(&worker.edge, link, place, kind, transport);
@@ -135,7 +144,8 @@ pub(crate) fn switch(
     if let Some((_, answer)) = handshake.deflate {
         headers.insert(header::SEC_WEBSOCKET_EXTENSIONS, answer);
     }
-    if let Some(Ok(protocol)) = bearer_protocol(request.headers()).map(HeaderValue::from_str) {
+    let subprotocol = subprotocol.or_else(|| bearer_protocol(request.headers()));
+    if let Some(Ok(protocol)) = subprotocol.map(HeaderValue::from_str) {
         headers.insert(header::SEC_WEBSOCKET_PROTOCOL, protocol);
     }
     if let Some(accept) = handshake.accept {

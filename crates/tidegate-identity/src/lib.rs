@@ -55,7 +55,10 @@ pub use settings::{
     Algorithm, ClaimNames, HookSettings, Issuer, Keys, ProofSettings, RedisSettings, SessionStore, SessionsSettings,
     Settings,
 };
-pub use tokens::{JwksMetrics, TokenMetrics, Tokens, TokensError, UnknownAlgorithm};
+pub use tokens::{
+    ClientTokenError, ClientTokens, ConnectionToken, JwksMetrics, ServerSide, SubscriptionToken, TokenMetrics, Tokens,
+    TokensError, UnknownAlgorithm,
+};
 
 /// Milliseconds since 1970 in UTC, from wherever the process takes its time. Tests give one of their own.
 pub type Clock = std::sync::Arc<dyn Fn() -> u64 + Send + Sync>;

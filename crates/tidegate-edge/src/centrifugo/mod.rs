@@ -12,13 +12,25 @@
 //! - **No panic, no length believed**: what is read is a slice of what is there.
 //! - **A message is a line** in JSON: what is spliced into one is checked to be JSON and has no line feed.
 
+mod channel;
 pub(crate) mod codes;
+mod connect;
 pub(crate) mod delta;
+pub(crate) mod encoding;
+pub(crate) mod endpoint;
+mod fault;
 pub(crate) mod filter;
+mod items;
 pub(crate) mod json;
+mod live;
+mod map;
 pub(crate) mod protobuf;
+pub(crate) mod protocol;
 pub(crate) mod push;
 mod raw;
+mod subscribe;
+mod topics;
+mod waiting;
 pub(crate) mod wire;
 
 #[cfg(test)]

@@ -12,6 +12,7 @@
 
 mod algorithm;
 mod claims;
+mod client;
 mod fault;
 mod header;
 mod json;
@@ -25,6 +26,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::runtime::Handle;
 
 pub use algorithm::UnknownAlgorithm;
+pub use client::{ClientTokenError, ClientTokens, ConnectionToken, ServerSide, SubscriptionToken};
 pub use jwks::JwksMetrics;
 pub use table::TokensError;
 

@@ -1,0 +1,159 @@
+//! What a session hands over, as messages; and what others in the process want told.
+
+use std::sync::Arc;
+
+use tidegate_model::SubscriptionId;
+use tidegate_session::{Item, Session};
+use tidegate_topics::{Data, Publication, Since};
+
+use super::channel::{Channel, Kind};
+use super::codes::{Disconnected, Unsubscribed};
+use super::connect::{now_ms, time_left};
+use super::encoding::Encoding;
+use super::protocol::Centrifugo;
+use super::push;
+use super::subscribe::{Entered, Entering};
+use super::wire::{Publication as Told, Push, Refresh, Reply, SendRequest, Subscribe, SubscribeRequest};
+use crate::order::Order;
+use crate::out::Out;
+
+impl Centrifugo {
+    pub(super) fn hand_over(&mut self, item: Item, out: &mut Out) {
+        match item {
+            Item::Reply(messages) => self.encoding.put(&messages, out),
+            Item::Publication { subscription, publication } => self.publication(subscription, &publication, out),
+            Item::Gapped(id) => self.lose(id, Unsubscribed::Insufficient, out),
+            Item::Dropped(id, _) => {
+                let told = self.channel_of(id).and_then(Channel::told);
+                if told.is_some_and(|told| told.is_positioned) {
+                    self.lose(id, Unsubscribed::Insufficient, out);
+                }
+            }
+            Item::Started(id, started) => self.started(id, started, out),
+            Item::Frames { subscription, view, batch, from, .. } => {
+                self.frames(subscription, &view, &batch, from, out);
+            }
+            Item::Ended(id, reason) => self.ended(id, &reason, out),
+            Item::TooLarge(id, bytes) => self.too_large(id, bytes, out),
+            Item::Synced { .. } => {}
+        }
+    }
+
+    /// Something happened in a topic. Who needs nothing of its own shares the bytes with all others.
+    fn publication(&mut self, id: SubscriptionId, publication: &Arc<Publication>, out: &mut Out) {
+        let encoding = self.encoding;
+        let Some(Channel { kind: Kind::Topic(told), .. }) = self.channel_of(id) else { return };
+        let record = &publication.record;
+        if told.filter.as_ref().is_some_and(|filter| !filter.takes(&record.tags)) {
+            return;
+        }
+        let form = told.form;
+        let is_shared = !super::subscribe::is_delta(form) || told.base.has_previous(publication);
+        if !is_shared {
+            told.base.told(record);
+            let whole = push::push_whole(record, form);
+            return match whole.is_empty() {
+                true => self.fail(Disconnected::InappropriateProtocol),
+                false => encoding.put(&whole, out),
+            };
+        }
+        if super::subscribe::is_delta(form) {
+            told.base.told(record);
+        }
+        if publication.form(form.slot(), |publication| push::push(publication, form)).is_empty() {
+            return self.fail(Disconnected::InappropriateProtocol);
+        }
+        let is_binary = encoding == Encoding::Protobuf;
+        out.publication(publication, form.slot(), is_binary, |publication| push::push(publication, form));
+    }
+
+    /// A subscription is over because something is missing. The session learns of it when it can be told.
+    pub(super) fn lose(&mut self, id: SubscriptionId, why: Unsubscribed, out: &mut Out) {
+        if let Some(channel) = self.forget(id) {
+            self.gone.push(id);
+            self.put(&Reply { push: Some(why.push(&*channel.name)), ..Reply::default() }, out);
+        }
+    }
+
+    /// Sends a message at once, in the place of an item.
+    pub(super) fn put(&mut self, reply: &Reply, out: &mut Out) {
+        let mut message = Vec::new();
+        match self.encoding.append(reply, &mut message) {
+            Ok(()) => self.encoding.put(&message, out),
+            Err(_) => self.fail(Disconnected::InappropriateProtocol),
+        }
+    }
+
+    /// Does what somebody else in the process wants done.
+    pub(super) fn obey(&mut self, session: &mut Session, order: Order) {
+        if !self.is_connected() {
+            return;
+        }
+        match order {
+            Order::Subscribe { topic, since, data } => self.subscribe_by_order(session, &topic, since, data),
+            Order::Unsubscribe { topic } => {
+                if let Some(id) = self.channel(&topic).map(|channel| channel.id) {
+                    self.end_channel(session, id, Unsubscribed::Server);
+                }
+            }
+            Order::Send(data) => match (data, self.encoding) {
+                (Data::Binary(_), Encoding::Json) => self.fail(Disconnected::InappropriateProtocol),
+                (Data::Json(data) | Data::Binary(data), _) => {
+                    self.tell(session, Push { message: Some(SendRequest { data }), ..Push::default() });
+                }
+            },
+            Order::Refresh(expires_at_ms) => {
+                if expires_at_ms.is_some_and(|at| at <= now_ms()) {
+                    return self.fail(Disconnected::Expired);
+                }
+                let (expires, ttl) = time_left(expires_at_ms);
+                self.tell(session, Push { refresh: Some(Refresh { expires, ttl }), ..Push::default() });
+            }
+            Order::Dismiss { .. } | Order::Emit(_) | Order::Message(_) => {}
+        }
+    }
+
+    fn subscribe_by_order(
+        &mut self,
+        session: &mut Session,
+        name: &str,
+        since: Option<Since>,
+        data: Option<bytes::Bytes>,
+    ) {
+        if self.channel(name).is_some() || self.waiting.has(name) {
+            return;
+        }
+        let Some(tenant) = self.principal.as_ref().map(|principal| principal.topic_tenant()) else { return };
+        let Ok(topic) = self.edge.topics().namespaces.topic(tenant, name) else { return };
+        let request = SubscribeRequest { channel: name.into(), recover: since.is_some(), ..Default::default() };
+        let entering = Entering::by_server(request, None, data);
+        let joining = self.join(session, topic, entering, since, |this, session, sub, entering, joined| {
+            let entered =
+                joined.and_then(|joined| this.entered(session, sub, &entering, &joined).map(|it| (it, joined)));
+            let Ok((Entered { result, told }, joined)) = entered else {
+                session.unsubscribe(sub);
+                return;
+            };
+            let channel = entering.request.channel;
+            this.keep(&channel, sub, told);
+            let subscribe = Subscribe {
+                recoverable: result.recoverable,
+                positioned: result.positioned,
+                epoch: result.epoch,
+                offset: result.offset,
+                data: result.data,
+            };
+            this.tell(session, Push { channel: channel.clone(), subscribe: Some(subscribe), ..Push::default() });
+            result.publications.into_iter().for_each(|publication| this.repeat(session, &channel, publication));
+            this.flush(session);
+            session.begin(sub, &joined.at);
+        });
+        if let Err(fault) = joining {
+            tracing::debug!(?fault, "a client cannot be subscribed to a topic");
+        }
+    }
+
+    fn repeat(&mut self, session: &mut Session, channel: &str, publication: Told) {
+        self.tell(session, Push { channel: channel.into(), publication: Some(publication), ..Push::default() });
+    }
+}
