@@ -176,6 +176,7 @@ mod tests {
             topic: Namespaces::new(Vec::new()).topic(Tenant::common(), "t").unwrap(),
             kind: Kind::Message,
             offset,
+            epoch: "e".into(),
             key: None,
             removed: false,
             data,
