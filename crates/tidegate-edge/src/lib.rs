@@ -83,6 +83,8 @@ mod wire;
 mod worker;
 
 pub use application::{Application, Peer, Permit};
+/// What the Centrifugo client protocol and its server API say of an error.
+pub use centrifugo::Fault as CentrifugoFault;
 pub use config::EdgeConfig;
 pub use credentials::{Credentials, Presented};
 pub use edge::{Edge, Rooms};

@@ -22,7 +22,7 @@ const ORDERS_MAX: usize = 4_096;
 pub enum To {
     /// One, by its public name.
     Client(Arc<str>),
-    /// All of a user, in one tenant or in whichever (`None`).
+    /// All of a user, in one tenant (that of its topics, so the common one too) or in whichever (`None`).
     User {
         /// The user's name.
         user: Arc<str>,

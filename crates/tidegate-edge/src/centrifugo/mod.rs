@@ -34,5 +34,7 @@ mod topics;
 mod waiting;
 pub(crate) mod wire;
 
+pub use fault::Fault;
+
 #[cfg(test)]
 mod tests;

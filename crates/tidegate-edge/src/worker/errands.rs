@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use tidegate_identity::Principal;
+use tidegate_model::Tenant;
 use tidegate_session::Session;
 use tokio::sync::mpsc;
 use tokio::task::yield_now;
@@ -43,19 +44,18 @@ impl Worker {
     }
 
     fn meant_by(&self, to: &To) -> Vec<Rc<Client>> {
+        let is_there = |principal: &Principal, tenant: &Option<Tenant>| {
+            tenant.as_ref().is_none_or(|tenant| principal.topic_tenant() == *tenant)
+        };
         let entries = match to {
             To::Client(name) => {
                 let number = Name::parse(name);
                 return number.and_then(|number| self.numbered(number)).into_iter().collect();
             }
-            To::User { user, tenant } => self.register.matching(|principal| {
-                principal.user == *user && !user.is_empty() && (tenant.is_none() || principal.tenant == *tenant)
-            }),
-            To::Everybody { tenant } => {
-                let is_of =
-                    |principal: &Principal| tenant.as_ref().is_none_or(|tenant| principal.topic_tenant() == *tenant);
-                self.register.matching(is_of)
-            }
+            To::User { user, tenant } => self
+                .register
+                .matching(|principal| principal.user == *user && !user.is_empty() && is_there(principal, tenant)),
+            To::Everybody { tenant } => self.register.matching(|principal| is_there(principal, tenant)),
         };
         entries.iter().filter_map(|entry| entry.client()).filter_map(|id| self.client(id)).collect()
     }
