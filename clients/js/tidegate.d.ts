@@ -79,6 +79,69 @@ export interface LiveList<R = Row> extends Snapshot<R> {
   close(): void
 }
 
+export interface TopicPosition {
+  epoch: string
+  offset: number
+}
+export interface TopicMessage {
+  topic?: string
+  data: any
+  /** `data` is bytes that are no JSON. */
+  encoding?: 'base64'
+  offset?: number
+  client_id?: string
+  key?: string
+  removed?: true
+  tags?: { [name: string]: string }
+  /** Of one that was missed, or read. */
+  time_ms?: number
+}
+export interface Member {
+  client_id: string
+  user: string
+  conn_info?: any
+  chan_info?: any
+}
+export interface TopicOptions {
+  onMessage?: (message: TopicMessage) => void
+  onJoin?: (member: Member & { topic: string }) => void
+  onLeave?: (member: Member & { topic: string }) => void
+  /** So many messages were dropped before the next, because this client was too slow. */
+  onDropped?: (count: number) => void
+  /** `recovered` is null the first time, and false where messages may be missing. */
+  onSubscribed?: (answer: TopicPosition & { recovered: boolean | null; data?: any }) => void
+  onState?: (state: ListState, error: TidegateError | null) => void
+  since?: TopicPosition | null
+}
+export interface TopicPage extends TopicPosition {
+  messages: TopicMessage[]
+}
+export interface Presence {
+  version: number
+  clients: number
+  users: number
+  members?: Member[]
+  next?: string
+  joined?: Member[]
+  left?: string[]
+}
+export interface LiveTopic {
+  readonly name: string
+  readonly state: ListState
+  readonly error: TidegateError | null
+  readonly position: TopicPosition | null
+  publish(data: any, more?: { key?: string; removed?: boolean; tags?: { [name: string]: string }; idempotencyKey?: string }): Promise<TopicPosition>
+  presence(ask?: { since?: number; after?: string; limit?: number }): Promise<Presence>
+  history(ask?: { since?: TopicPosition; limit?: number; reverse?: boolean }): Promise<TopicPage>
+  values(ask?: { after?: string; limit?: number }): Promise<TopicPage & { next?: string }>
+  readonly ephemeral: {
+    set(key: string, payload: string | Uint8Array, more?: { ttlMs?: number }): Promise<unknown>
+    clear(key: string): Promise<unknown>
+    list(): Promise<{ key: string; payload: Uint8Array; client_id: string; expires_in_ms: number }[]>
+  }
+  close(): void
+}
+
 /** `fresh` asks for one that no cache gives: the last one has expired, was refused, or ends soon. Nothing means a stranger. */
 export type Token = string | ((asked: { fresh: boolean }) => string | null | undefined | Promise<string | null | undefined>)
 /** An Ed25519 private key of WebCrypto, or what signs these bytes with one. */
@@ -120,6 +183,7 @@ export class Tidegate {
   readonly retryInMs: number | null
   readonly stats: { connects: number; resumes: number; resets: number; gaps: number; frames: number }
   live<R = Row>(query: Query): LiveList<R>
+  topic(name: string, options?: TopicOptions): LiveTopic
   connect(): void
   disconnect(): void
   /** Forgets token, key and lists; closed lists keep no rows. */

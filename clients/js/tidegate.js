@@ -1,6 +1,7 @@
-// Tidegate's client: live queries over one WebSocket (`GET /ws`), without dependencies.
+// Tidegate's client: live queries and topics over one WebSocket (`GET /ws`), without dependencies.
 //
 //   socket ──message──► Tidegate ──live.delta──► LiveList ──whole batches only──► applyFrame ──► entries ──► listeners
+//                               └──topic.*─────► LiveTopic ──in order, each once──► onMessage, onJoin, onLeave
 //
 // - A batch (the frames of one transaction, or a snapshot from `reset` to `ready`) is gathered first and applied in
 //   one go, so nobody ever sees half a transaction.
@@ -275,11 +276,153 @@ export class LiveList {
   }
 }
 
+/** One topic. Made by `client.topic(name, options)`; it is subscribed to, across reconnects, until `close()`. */
+export class LiveTopic {
+  #client
+  #on
+  #since // where it has been seen up to: {epoch, offset}, or null where there is nothing to go on from
+  #early = null // what came behind the reply before that was looked at; null when it has been
+  #attempt = 0
+  #attempts = 0
+  #retryTimer = null
+
+  constructor(client, name, { since = null, ...on } = {}) {
+    this.#client = client
+    this.#since = since
+    this.#on = on
+    Object.assign(this, { name, state: 'loading', error: null })
+    const ask = (event, data) => client.request(event, { topic: name, ...data })
+    /** State that ends with this connection: `payload` is bytes or text, `list()` gives bytes. */
+    this.ephemeral = {
+      set: (key, payload, { ttlMs } = {}) => ask('ephemeral.set', { key, payload: base64Of(payload), ttl_ms: ttlMs }),
+      clear: (key) => ask('ephemeral.clear', { key }),
+      list: async () => {
+        const { entries } = await ask('ephemeral.list')
+        return entries.map((entry) => ({ ...entry, payload: bytesOf(atob(entry.payload)) }))
+      },
+    }
+  }
+
+  /** Up to where the topic has been seen, to be given as `since` by who comes back another day; null without history. */
+  get position() {
+    return this.#since
+  }
+  /** Resolves with `{epoch, offset}`. The same `idempotencyKey` is published once. */
+  publish(data, { key, removed, tags, idempotencyKey } = {}) {
+    const message = { topic: this.name, data, key, removed, tags, idempotency_key: idempotencyKey }
+    return this.#client.request('topic.publish', message)
+  }
+  /** Who is there: `{since, after, limit}`; a `limit` of 0 asks for the counts alone. */
+  presence(ask) {
+    return this.#client.request('topic.presence', { topic: this.name, ...ask })
+  }
+  /** What was published: `{since, limit, reverse}`. */
+  history(ask) {
+    return this.#client.request('topic.history', { topic: this.name, ...ask })
+  }
+  /** The last of each key: `{after, limit}`. */
+  values(ask) {
+    return this.#client.request('topic.values', { topic: this.name, ...ask })
+  }
+
+  /** Ends the subscription. */
+  close() {
+    if (this.state === 'closed') return
+    if (this.#client.online) this.#client.emit('topic.unsubscribe', { topic: this.name })
+    this.#end(null)
+  }
+
+  // ---- called by the client ----
+
+  get _resumable() {
+    return this.#since !== null
+  }
+
+  _start() {
+    this.#client._clearTimeout(this.#retryTimer)
+    const attempt = ++this.#attempt
+    const since = this.#since
+    this.#early = []
+    if (since) this.#client.stats.resumes++
+    this.#client.request('topic.subscribe', { topic: this.name, ...(since && { since }) }).then(
+      (reply) => attempt === this.#attempt && this.#joined(reply),
+      (error) => attempt === this.#attempt && this._fail(error),
+    )
+  }
+
+  _stale(error = null) {
+    this.#client._clearTimeout(this.#retryTimer)
+    this.#attempt++
+    this.#tell(this.state === 'live' ? 'stale' : this.state, error ?? this.error)
+  }
+
+  _empty() {
+    this.#since = null
+    this.#tell('loading', null)
+  }
+
+  _told(event, data) {
+    if (event === 'topic.error') return this._fail(new TidegateError(data))
+    if (this.#early) return void this.#early.push([event, data])
+    if (event === 'topic.message') this.#message(data)
+    else if (event === 'topic.join') this.#call('onJoin', data)
+    else if (event === 'topic.leave') this.#call('onLeave', data)
+    else if (event === 'topic.dropped') this.#call('onDropped', data.count)
+  }
+
+  /** The server refused, or ended the subscription. */
+  _fail(error) {
+    this.#attempt++
+    this.#early = null
+    if (!error.retryable) return this.#end(error)
+    this.#tell(this.state === 'live' ? 'stale' : this.state, error)
+    const delayMs = this.#client._backoffMs(this.#attempts++)
+    this.#retryTimer = this.#client._setTimeout(() => this.#client.online && this._start(), delayMs)
+  }
+
+  #joined({ epoch, offset, recovered, messages, data }) {
+    this.#attempts = 0
+    // What was missed and cannot be had any more is said before anything newer.
+    this.#call('onSubscribed', { recovered: recovered ?? null, epoch, offset, data })
+    for (const message of messages) this.#message(message)
+    if (this.state === 'closed') return
+    this.#since = epoch ? { epoch, offset } : null
+    const early = this.#early ?? []
+    this.#early = null
+    this.#tell('live', null)
+    for (const [event, told] of early) this._told(event, told)
+  }
+
+  #message(message) {
+    if (this.state === 'closed') return
+    if (message.offset && this.#since) this.#since = { ...this.#since, offset: message.offset }
+    this.#call('onMessage', message)
+  }
+
+  #end(error) {
+    this.#attempt++
+    this.#client._clearTimeout(this.#retryTimer)
+    this.#client._forgetTopic(this)
+    this.#tell('closed', error)
+  }
+
+  #tell(state, error) {
+    const isSame = state === this.state && error === this.error
+    Object.assign(this, { state, error })
+    if (!isSame) this.#call('onState', state, error)
+  }
+
+  #call(name, ...args) {
+    if (this.#on[name]) call([this.#on[name]], ...args)
+  }
+}
+
 /** One connection to a Tidegate, kept up until `disconnect()`, and the live queries on it. */
 export class Tidegate {
   #options
   #socket = null
-  #lists = new Set()
+  #lists = new Set() // and topics
+  #topics = new Map() // name -> topic
   #routes = new Map() // sub -> list
   #replies = new Map() // id -> {resolve, reject}
   #handlers = new Map() // event -> Set of fn
@@ -325,6 +468,20 @@ export class Tidegate {
     if (this.online) list._start()
     else if (this.stats.connects === 0) this.connect()
     return list
+  }
+
+  /**
+   * Subscribes to a topic: `{onMessage, onJoin, onLeave, onDropped, onSubscribed, onState, since}`. After a reconnect it goes
+   * on from the last message; `onSubscribed({recovered})` says false where that was not possible.
+   */
+  topic(name, options) {
+    if (this.#topics.has(name)) throw needed('already_subscribed', `the topic ${name} is open already; close it first`, false)
+    const topic = new LiveTopic(this, name, options)
+    this.#topics.set(name, topic)
+    this.#lists.add(topic)
+    if (this.online) topic._start()
+    else if (this.stats.connects === 0) this.connect()
+    return topic
   }
 
   /** Connects now, whatever the backoff says. */
@@ -543,6 +700,7 @@ export class Tidegate {
       if (event === 'live.error') this.#routes.get(data.sub)?._fail(failure)
       this._note('error', failure)
     } else {
+      this.#topics.get(data.topic)?._told(event, data)
       this._note(event, message.data)
     }
   }
@@ -625,6 +783,10 @@ export class Tidegate {
   _forget(list) {
     this.#lists.delete(list)
   }
+  _forgetTopic(topic) {
+    this.#lists.delete(topic)
+    this.#topics.delete(topic.name)
+  }
   _note(event, data) {
     call(this.#handlers.get(event) ?? [], data)
   }
@@ -701,6 +863,11 @@ async function proofOf(prove, session, url, fetch) {
   const signed = await (typeof prove === 'function' ? prove(bytes) : crypto.subtle.sign('Ed25519', prove, bytes))
   const text = btoa(String.fromCharCode(...new Uint8Array(signed)))
   return `${challenge}.${text.replaceAll('+', '-').replaceAll('/', '_').replaceAll('=', '')}`
+}
+
+function base64Of(payload) {
+  const bytes = typeof payload === 'string' ? new TextEncoder().encode(payload) : payload
+  return btoa(Array.from(bytes, (byte) => String.fromCharCode(byte)).join(''))
 }
 
 const bytesOf = (text) => Uint8Array.from(text, (character) => character.charCodeAt(0))

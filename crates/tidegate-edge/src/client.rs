@@ -149,7 +149,7 @@ impl Carrier {
     pub(crate) fn due(&self) -> Option<Instant> {
         match self {
             Carrier::Socket(socket) => socket.due(),
-            Carrier::Stream(stream) => Some(stream.due()),
+            Carrier::Stream(stream) => stream.due(),
             Carrier::Gone => None,
         }
     }

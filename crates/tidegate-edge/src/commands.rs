@@ -8,6 +8,10 @@ use tidegate_model::Object;
 
 use crate::{ApiError, Ask};
 
+mod topics;
+
+pub(crate) use self::topics::{Act, Post};
+
 /// Longest text of a message's `id` and of a subscription's name, in bytes of JSON.
 const NAME_BYTES_MAX: usize = 128;
 /// Longest resume token; ours are shorter.
@@ -231,6 +235,12 @@ mod tests {
             "\"subscribe\"",
             "\"event\"",
             "\"live.subscribe\"",
+            "\"topic.publish\"",
+            "\"topic.history\"",
+            "\"ephemeral.set\"",
+            "\"topic\"",
+            "\"since\"",
+            "\"payload\"",
             "\"data\"",
             "\"sub\"",
             "\"query\"",
@@ -252,7 +262,7 @@ mod tests {
         fn no_text_panics(text in anything()) {
             let _ = live(&text);
             if let Ok(envelope) = Envelope::parse(&text) {
-                let _ = (envelope.auth(), envelope.subscribe(), envelope.reanchor(), envelope.sub());
+                let _ = (envelope.auth(), envelope.subscribe(), envelope.reanchor(), envelope.sub(), envelope.topic());
             }
         }
     }

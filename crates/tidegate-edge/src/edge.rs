@@ -72,6 +72,7 @@ struct Inner {
     credentials: Credentials,
     ledger: Arc<Ledger>,
     links: AtomicU64,
+    node: Box<str>,
     /// Of the workers, in order.
     desks: Box<[Desk]>,
     /// The time over which closes are spread, in milliseconds.
@@ -101,6 +102,7 @@ impl Edge {
             credentials,
             ledger,
             links: AtomicU64::new(0),
+            node: format!("{:016x}", rand::random::<u64>()).into(),
             drain_window_ms,
         }))
     }
@@ -129,6 +131,10 @@ impl Edge {
         self
     }
 
+    pub(crate) fn downgrade(&self) -> WeakEdge {
+        WeakEdge(Arc::downgrade(&self.0))
+    }
+
     /// Takes tokens of the Centrifugo client protocol that are signed with a shared secret, beside those of issuers. To be
     /// called before the edge is served.
     #[must_use]
@@ -141,10 +147,6 @@ impl Edge {
 
     pub(crate) fn client_tokens(&self) -> Option<&ClientTokens> {
         self.0.client_tokens.as_ref()
-    }
-
-    pub(crate) fn downgrade(&self) -> WeakEdge {
-        WeakEdge(Arc::downgrade(&self.0))
     }
 
     /// The application, where there is one.
@@ -183,6 +185,11 @@ impl Edge {
     #[must_use]
     pub fn topics(&self) -> &Topics {
         &self.0.rooms.topics
+    }
+
+    /// What this process is called, for who has to come back to it.
+    pub(crate) fn node(&self) -> &str {
+        &self.0.node
     }
 
     pub(crate) fn desks(&self) -> &[Desk] {

@@ -6,11 +6,45 @@
 //! | `live.subscribe` | `{sub, query, resume_from?, synced?}` | `{sub, resumed, position}` once the feed is joined; `live.delta` |
 //! | `live.reanchor` | `{sub, cursor?, limit?}` | the same |
 //! | `live.unsubscribe` | `{sub}` | `{sub}` |
+//! | `topic.subscribe` | `{topic, since?: {epoch, offset}}` | `{epoch, offset, recovered?, messages, data?}`; `topic.message`, `topic.join`, `topic.leave` |
+//! | `topic.unsubscribe` | `{topic}` | `{}` |
+//! | `topic.publish` | `{topic, data, key?, removed?, tags?, idempotency_key?}` | `{epoch, offset}` |
+//! | `topic.history` | `{topic, since?: {epoch, offset}, limit?, reverse?}` | `{epoch, offset, messages}` |
+//! | `topic.values` | `{topic, after?, limit?}` | `{epoch, offset, messages, next?}` |
+//! | `topic.presence` | `{topic, since?, after?, limit?}` | `{version, clients, users}` and `{members, next?}` or, of a `since`, `{joined, left}` |
+//! | `ephemeral.set` | `{topic, key, payload, ttl_ms?}` | `{}` |
+//! | `ephemeral.clear` | `{topic, key}` | `{}` |
+//! | `ephemeral.list` | `{topic}` | `{entries: [{key, payload, client_id, expires_in_ms}]}` |
 //! | any other name | anything | what the application says |
 //!
 //! `sub` is the client's own name for a subscription, a short string or number. A subscription that ends without the
 //! client's wish is told by `live.error` `{sub, code, message, retryable}`; with `synced` asked for, `live.synced`
 //! `{sub, position}` follows each transaction.
+//!
+//! # Topics
+//! Subscriptions to topics are named by these. What happens there comes as
+//!
+//! | event | data |
+//! |---|---|
+//! | `topic.message` | `{topic, data, encoding?, offset?, client_id?, key?, removed?, tags?}` |
+//! | `topic.join`, `topic.leave` | `{topic, client_id, user, conn_info?, chan_info?}`, to the one who joins as well |
+//! | `topic.dropped` | `{topic, count}`: so many messages before the next one were dropped, the client being slow |
+//! | `topic.error` | `{topic, code, message, retryable}`: the subscription is over; after `insufficient_state` subscribe again with the last position |
+//! | `topic.subscribed` | `{topic, …}`, the rest as the reply to `topic.subscribe`: somebody in the process has subscribed the client, or its own message had no `id` |
+//! | `topic.unsubscribed` | `{topic}`: the other way round |
+//!
+//! `messages` have the members of `topic.message` but for the topic, and `time_ms`. `data` is JSON, or with `"encoding":"base64"`
+//! bytes that are none; what happens to ephemeral entries is `data` too, without an offset. `recovered` answers a `since`:
+//! true only where `messages` are all that came after it. A page has 100 entries unless `limit` says otherwise, at most
+//! 1000, and fewer where they are too long for one answer; `limit` 0 asks for the position or the counts alone.
+//!
+//! Who needs the values of a topic and then every change of them subscribes first, and notes what comes; then reads
+//! `topic.values` page by page; and then applies in order, over the values, what came. With a history, what has an offset up
+//! to that of the page is in the page already.
+//!
+//! Reading history and values needs the permission `history`, presence its own, ephemeral entries `publish` to set or clear
+//! and `subscribe` to list. A recovery is part of subscribing. Where the application is asked about subscribing, everything
+//! else in the topic is only for those who subscribe.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -35,13 +69,20 @@ use crate::rate::Bucket;
 use crate::stream::Payload;
 use crate::{ApiError, Edge, Order, upgrade};
 
-mod application;
-mod standing;
+use self::pending::Pending;
+use self::told::{error_event, error_message, error_reply, reply};
+use self::topics::Held;
 
-/// Commands of one subscription that wait for their reply.
-const PENDING_MAX: usize = 64;
-/// Where publications keep this protocol's form.
+mod application;
+mod pending;
+mod standing;
+mod told;
+mod topics;
+
+/// The form of publications that this protocol sends.
 const SLOT: usize = 0;
+/// Commands of one live subscription, or about all topics, that wait for their reply.
+const PENDING_MAX: usize = 64;
 
 pub(crate) async fn open(
     site: &Rc<Site>,
@@ -64,6 +105,11 @@ struct Events {
     asking: Option<Box<str>>,
     /// Few, so a list costs least.
     watched: Vec<Watched>,
+    /// Subscriptions to topics.
+    held: Vec<Held>,
+    pending: Option<Box<Pending>>,
+    /// Whether ephemeral entries were set.
+    is_owner: bool,
     /// What the application has been told and asked.
     called: application::Called,
     errors: Bucket,
@@ -104,6 +150,9 @@ impl Events {
             ask: None,
             asking: None,
             watched: Vec::new(),
+            held: Vec::new(),
+            pending: None,
+            is_owner: false,
             called: application::Called::default(),
             errors,
         }
@@ -144,8 +193,7 @@ impl Events {
         let (name, reanchor) = message.reanchor()?;
         let watched = self.named(name).ok_or_else(unknown)?;
         if watched.pending.len() >= PENDING_MAX {
-            let message = "too many commands of this subscription wait for their reply; send fewer at once";
-            return Err(ApiError::new(StatusCode::TOO_MANY_REQUESTS, "overloaded", message));
+            return Err(overloaded());
         }
         let move_it = |query: &Query| query.reanchored(reanchor.cursor, reanchor.limit).map(Arc::new);
         let (moved, asked) = (move_it(&watched.query)?, watched.asked.as_deref().map(move_it).transpose()?);
@@ -207,6 +255,11 @@ impl Events {
 impl Protocol for Events {
     fn text(&mut self, session: &mut Session, text: &str, now: Instant) -> Result<(), CloseReason> {
         let envelope = Envelope::parse(text);
+        if let Ok(message) = &envelope
+            && let Some(decoded) = message.topic()
+        {
+            return self.topical(session, message, decoded, now);
+        }
         let answer = envelope.as_ref().map_err(Clone::clone).and_then(|message| self.event(session, message));
         let id = envelope.as_ref().ok().and_then(Envelope::id);
         match (answer, id) {
@@ -258,33 +311,34 @@ impl Protocol for Events {
             Item::Ended(id, reason) => self.ended(id, &ApiError::from(&reason), out),
             Item::TooLarge(id, bytes) => self.ended(id, &ApiError::too_large(bytes), out),
             Item::Reply(bytes) => out.text(&bytes),
-            Item::Publication { publication, .. } => {
-                out.publication(&publication, SLOT, false, |publication| publication.record.data.bytes().to_vec());
+            Item::Publication { publication, .. } => out.publication(&publication, SLOT, false, told::publication),
+            Item::Dropped(id, count) => {
+                if let Some(topic) = self.held(id) {
+                    let count = |out: &mut Vec<u8>| put(out, format_args!(",\"count\":{count}"));
+                    out.text(&told::event("dropped", &topic.name, count));
+                }
             }
-            // Of a room, whose messages can't be recovered.
-            Item::Gapped(_) => return Err(CloseReason::Overloaded),
-            Item::Dropped(..) => {}
+            Item::Gapped(id) => {
+                // What happened in a room of the application can't be recovered.
+                let topic = self.let_go(id).ok_or(CloseReason::Overloaded)?;
+                out.text(&told::error(&topic.name, &insufficient_state()));
+            }
         }
         Ok(())
+    }
+
+    fn poll(&mut self, session: &mut Session, cx: &mut Context<'_>) -> Result<(), CloseReason> {
+        self.poll_application(session, cx);
+        self.poll_pending(session, cx)
+    }
+
+    fn order(&mut self, session: &mut Session, order: Order, now: Instant) -> Result<(), CloseReason> {
+        self.ordered(session, order, now)
     }
 
     fn synced(&mut self, position: Position, out: &mut Out) {
         put(out.head(), format_args!("{{\"event\":\"live.synced\",\"data\":{{\"position\":\"{position}\"}}}}"));
         out.send();
-    }
-
-    fn poll(&mut self, session: &mut Session, cx: &mut Context<'_>) -> Result<(), CloseReason> {
-        self.poll_application(session, cx);
-        Ok(())
-    }
-
-    fn order(&mut self, session: &mut Session, order: Order, _now: Instant) -> Result<(), CloseReason> {
-        match order {
-            Order::Dismiss { .. } => return Err(CloseReason::Dismissed),
-            Order::Emit(message) => session.reply(message),
-            _ => {}
-        }
-        Ok(())
     }
 
     fn missing(&self) -> Option<CloseReason> {
@@ -306,38 +360,16 @@ fn unknown() -> ApiError {
     ApiError::new(StatusCode::NOT_FOUND, "unknown_subscription", "there is no subscription of that name")
 }
 
+fn overloaded() -> ApiError {
+    let message = "too many commands wait for their reply; send fewer at once";
+    ApiError::new(StatusCode::TOO_MANY_REQUESTS, "overloaded", message)
+}
+
+fn insufficient_state() -> ApiError {
+    let message = "something that happened here could not be told; subscribe again with the last position";
+    ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "insufficient_state", message)
+}
+
 fn unauthenticated() -> ApiError {
     ApiError::new(StatusCode::UNAUTHORIZED, "unauthenticated", "send `auth` with a token first")
-}
-
-fn reply(id: &str, data: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(data.len() + id.len() + 40);
-    put(&mut out, format_args!("{{\"event\":\"reply\",\"id\":{id},\"data\":"));
-    out.extend_from_slice(data);
-    out.push(b'}');
-    out
-}
-
-fn error_reply(id: &str, error: &ApiError) -> Vec<u8> {
-    let mut out = Vec::new();
-    put(&mut out, format_args!("{{\"event\":\"reply\",\"id\":{id},\"error\":{{"));
-    error.write_parts_retryable(&mut out);
-    out.extend_from_slice(b"}}");
-    out
-}
-
-/// Tells that a subscription has ended.
-fn error_message(name: &str, error: &ApiError) -> Vec<u8> {
-    let mut message = Vec::new();
-    put(&mut message, format_args!("{{\"event\":\"live.error\",\"data\":{{\"sub\":{name},"));
-    error.write_parts_retryable(&mut message);
-    message.extend_from_slice(b"}}");
-    message
-}
-
-fn error_event(error: &ApiError) -> Vec<u8> {
-    let mut out = b"{\"event\":\"error\",\"data\":{".to_vec();
-    error.write_parts_retryable(&mut out);
-    out.extend_from_slice(b"}}");
-    out
 }

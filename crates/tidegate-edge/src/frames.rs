@@ -74,30 +74,6 @@ pub(crate) fn write_number(seq: u64, out: &mut Vec<u8>) {
     put(out, format_args!("{{\"seq\":{seq},"));
 }
 
-/// Appends an event of SSE for each of the frames `from ..`, numbered from `seq`; how many.
-pub(crate) fn write_events(view: &View, batch: &Batch, body: &Body, from: usize, seq: u64, out: &mut Vec<u8>) -> usize {
-    let deltas = batch.deltas.iter().enumerate().skip(from);
-    let mut written = 0;
-    for ((index, delta), seq) in deltas.zip(seq..) {
-        put(out, format_args!("event: {}\nid: {}\ndata: ", delta.op.name(), view.token(batch, index + 1)));
-        write_number(seq, out);
-        out.extend_from_slice(&body.bytes[frame(body, index)]);
-        out.extend_from_slice(b"\n\n");
-        written += 1;
-    }
-    written
-}
-
-/// Appends a line for each of the frames `from ..`, numbered from `seq`; how many.
-pub(crate) fn write_lines(body: &Body, from: usize, seq: u64, out: &mut Vec<u8>) -> usize {
-    for (index, seq) in (from..body.starts.len()).zip(seq..) {
-        write_number(seq, out);
-        out.extend_from_slice(&body.bytes[frame(body, index)]);
-        out.push(b'\n');
-    }
-    body.starts.len().saturating_sub(from)
-}
-
 /// Writing to a `Vec` can't fail.
 pub(crate) fn put(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
     let _ = out.write_fmt(text);

@@ -27,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use crate::admitted::{Link, Seat};
-use crate::centrifugo::endpoint;
+use crate::centrifugo::{endpoint, streams};
 use crate::client::Stranger;
 use crate::config::unless_zero;
 use crate::io::Timed;
@@ -35,7 +35,9 @@ use crate::serve::Outside;
 use crate::stream::Payload;
 use crate::wire::Wire;
 use crate::worker::Worker;
-use crate::{ApiError, Refused, drain, embedded, events, live_ws, origin, position, subscribe};
+use crate::{
+    ApiError, Refused, drain, embedded, emulation, events, live_ws, origin, position, subscribe, topic_stream,
+};
 
 /// How HTTP/2 begins, as far as is needed to tell it from any method of HTTP/1.
 const PREFACE: &[u8] = b"PRI";
@@ -215,6 +217,9 @@ async fn route(site: &Rc<Site>, link: &Rc<Link>, request: Request<Incoming>) -> 
     let methods: &[Method] = match path {
         "/v1/live" => &[Method::GET, Method::POST],
         "/v1/position" => &[Method::GET, Method::HEAD],
+        "/v1/topics/stream" => &[Method::GET],
+        "/connection/sse" => &[Method::GET, Method::POST],
+        "/connection/http_stream" | "/emulation" => &[Method::POST],
         "/ws" | "/v1/live/ws" | "/connection/websocket" => &SOCKET_METHODS,
         _ if embedded.is_some() => &SOCKET_METHODS,
         _ => return api(&site.outside, request).await,
@@ -226,7 +231,11 @@ async fn route(site: &Rc<Site>, link: &Rc<Link>, request: Request<Incoming>) -> 
         "/ws" => events::open(site, link, request).await,
         "/v1/live/ws" => live_ws::open(site, link, request).await,
         "/connection/websocket" => endpoint::open(site, link, request).await,
+        "/connection/sse" => streams::sse(site, link, request).await,
+        "/connection/http_stream" => streams::http_stream(site, link, request).await,
         "/v1/position" => position::get(&worker.edge, &site.outside.drain, &request).await.map(whole),
+        "/v1/topics/stream" => topic_stream::open(site, link, &request).await,
+        "/emulation" => emulation::post(&worker.edge, request).await.map(whole),
         "/v1/live" if request.method() == Method::GET => subscribe::get(site, link, &request).await,
         "/v1/live" => subscribe::post(site, link, request).await,
         _ => match embedded {

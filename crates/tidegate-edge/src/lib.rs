@@ -10,8 +10,9 @@
 //! ```text
 //! serve ── worker ── http ─┬ GET  /v1/live/ws ─┐
 //!  accept   a thread,      ├ GET  /ws ─────────┼─ upgrade ── socket: carrier ── live_ws, events: protocols ─┐
-//!           its sockets    ├ POST /v1/live ────┼─ stream: carrier and protocol ───────────────────────────┼─ Session ─ Live
+//!           its sockets    ├ POST /v1/live ────┼─ stream: carrier ── live_http, topic_stream: protocols ──┼─ Session ─ Live
 //!           and timers     ├ GET  /v1/live ────┘                                                          ┘
+//!                          ├ POST /emulation: to a stream's protocol, wherever the stream is
 //!                          ├ GET  /v1/position
 //!                          └ the HTTP API of the binary, on the process's runtime
 //! ```
@@ -46,11 +47,14 @@ mod credentials;
 mod drain;
 mod edge;
 mod embedded;
+mod emulation;
 mod error;
 mod events;
+mod format;
 mod frames;
 mod http;
 mod io;
+mod live_http;
 mod live_ws;
 mod memory;
 mod metrics;
@@ -64,18 +68,23 @@ mod protocol;
 mod quota;
 mod rate;
 mod register;
+mod request_body;
 mod serve;
+mod settling;
 mod socket;
 mod strangers;
 mod stream;
 mod subscribe;
 mod sync;
 mod tls;
+mod topic_stream;
 mod upgrade;
 mod wire;
 mod worker;
 
 pub use application::{Application, Peer, Permit};
+/// What the Centrifugo client protocol and its server API say of an error.
+pub use centrifugo::Fault as CentrifugoFault;
 pub use config::EdgeConfig;
 pub use credentials::{Credentials, Presented};
 pub use edge::{Edge, Rooms};

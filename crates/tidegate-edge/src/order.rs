@@ -11,6 +11,7 @@ use tidegate_topics::{Data, Since};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::client::{Name, worker_of};
+use crate::stream::{Letterbox, unknown};
 use crate::{ApiError, Edge};
 
 /// Orders that wait for one worker; past it they are refused.
@@ -21,7 +22,7 @@ const ORDERS_MAX: usize = 4_096;
 pub enum To {
     /// One, by its public name.
     Client(Arc<str>),
-    /// All of a user, in one tenant or in whichever (`None`).
+    /// All of a user, in one tenant (that of its topics, so the common one too) or in whichever (`None`).
     User {
         /// The user's name.
         user: Arc<str>,
@@ -65,8 +66,6 @@ pub enum Order {
     Send(Data),
     /// The identity ends at another time now: milliseconds since 1970, `None` for never.
     Refresh(Option<u64>),
-    /// A message of the client's that came on another way than its connection.
-    Message(Bytes),
 }
 
 type Visit = Box<dyn FnOnce(Option<(&mut Session, &Principal)>) + Send>;
@@ -76,6 +75,8 @@ pub(crate) enum Errand {
     Order(To, Order),
     /// For the client of that number.
     Visit(u128, Visit),
+    /// A message of a client's that came on another request than its stream, and where to say what became of it.
+    Letter(Letterbox, Bytes, oneshot::Sender<Result<(), ApiError>>),
 }
 
 /// A worker's way in for orders, and its other end until the worker has it.
@@ -137,6 +138,21 @@ impl Edge {
         }
         // A worker that has ended has no clients.
         Ok(told.await.unwrap_or(None))
+    }
+}
+
+impl Edge {
+    /// Hands a message to the stream that it is for.
+    ///
+    /// # Errors
+    /// `404 unknown_session`, `429` where messages come too fast, and as [`Edge::dispatch`].
+    pub(crate) async fn hand_in(&self, to: Letterbox, message: Bytes) -> Result<(), ApiError> {
+        let desk = self.desks().get(worker_of(to.number)).ok_or_else(unknown)?;
+        let (tell, told) = oneshot::channel();
+        if is_full(desk.way_in.try_send(Errand::Letter(to, message, tell))) {
+            return Err(overloaded());
+        }
+        told.await.unwrap_or_else(|_| Err(unknown()))
     }
 }
 

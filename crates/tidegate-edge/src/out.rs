@@ -1,25 +1,30 @@
-//! What a worker is about to write to one WebSocket, and what that did not take.
+//! What a worker is about to write to one client, and what its socket did not take.
 //!
 //! A worker has one [`Out`] and uses it for each connection in turn: small things are copied one behind the other, large
 //! shared bodies are only pointed at, and all of it goes out in one call. What the socket does not take becomes the
 //! connection's [`Unsent`], and only then has that connection memory of its own for it.
 //!
+//! In the body of an HTTP answer messages are set apart as its [`Format`] says; there nothing is only pointed at.
+//!
 //! Where a client agreed to compression, a message that is long enough is compressed; a shared body only by the first
 //! worker that sends it. What differs between clients precedes it as a stored block.
 
 use std::collections::VecDeque;
+use std::fmt::Display;
 use std::io::{self, IoSlice};
 use std::ops::Range;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
+use bytes::Bytes;
 use tidegate_model::{Batch, Part};
 use tidegate_topics::Publication;
 use tidegate_ws::OpCode;
 use tidegate_ws::deflate::{WINDOW_BITS_MAX, compress, write_compressed};
 use tokio::io::AsyncWrite;
 
+use crate::format::Format;
 use crate::frames;
 
 /// Shared bytes from here on are pointed at; fewer are cheaper to copy.
@@ -50,6 +55,8 @@ pub struct Out {
     /// A payload in its compressed form.
     packed: Vec<u8>,
     compression: Option<Compression>,
+    /// Of an HTTP answer; on a WebSocket there is none.
+    format: Option<Format>,
     messages: usize,
     compressed: usize,
 }
@@ -102,6 +109,14 @@ impl Out {
         &mut self.head
     }
 
+    /// What the next message is called, and its id, where the carrier has that: Server-Sent Events. Nothing of anybody's that
+    /// could end a line may be in either.
+    pub(crate) fn event(&mut self, name: Option<&str>, id: Option<&dyn Display>) {
+        if let Some(format) = self.format {
+            format.write_event(name, id, &mut self.bytes);
+        }
+    }
+
     /// A text message of the head alone.
     pub fn send(&mut self) {
         let head = std::mem::take(&mut self.head);
@@ -115,6 +130,10 @@ impl Out {
         let (lead, range) = frames::part(body, part);
         self.head.extend_from_slice(lead);
         let plain = body.bytes.get(range.clone()).unwrap_or_default();
+        if let Some(format) = self.format {
+            self.messages += 1;
+            return format.write([&self.head, plain], &mut self.bytes);
+        }
         let compression = self.compression.filter(|it| self.head.len() + plain.len() >= it.min_bytes);
         let Some(Compression { window_bits, .. }) = compression else { return self.send_piece(batch, None, range) };
         let shared = match window_bits {
@@ -169,6 +188,9 @@ impl Out {
     ) {
         let op = if is_binary { OpCode::Binary } else { OpCode::Text };
         let plain = publication.form(slot, encode);
+        if self.format.is_some() {
+            return self.message(op, plain);
+        }
         let compression = self.compression.filter(|it| plain.len() >= it.min_bytes);
         let packed = match compression {
             // A client that keeps less could not read what the others share.
@@ -202,6 +224,9 @@ impl Out {
 
     fn message(&mut self, op: OpCode, payload: &[u8]) {
         self.messages += 1;
+        if let Some(format) = self.format {
+            return format.write([payload, &[]], &mut self.bytes);
+        }
         if let Some(Compression { window_bits, .. }) = self.compression.filter(|it| payload.len() >= it.min_bytes) {
             self.packed.clear();
             compress(payload, window_bits, &mut self.packed);
@@ -214,7 +239,7 @@ impl Out {
         tidegate_ws::write_frame(op, payload, &mut self.bytes);
     }
 
-    /// Frames that are complete already: pings, pongs, a close.
+    /// What is set apart already: pings, pongs, a close; whatever is no message.
     pub(crate) fn frames(&mut self, frames: &[u8]) {
         self.bytes.extend_from_slice(frames);
     }
@@ -239,8 +264,20 @@ impl Out {
         self.packed.shrink_to(KEPT);
         self.shared.clear();
         self.compression = compression;
+        self.format = None;
         self.messages = 0;
         self.compressed = 0;
+    }
+
+    /// The same for the body of an HTTP answer.
+    pub(crate) fn begin_body(&mut self, format: Format) {
+        self.begin(None);
+        self.format = Some(format);
+    }
+
+    /// What a body has to send, in memory of its own.
+    pub(crate) fn body(&self) -> Bytes {
+        Bytes::copy_from_slice(&self.bytes)
     }
 
     /// Writes until the socket takes no more; the rest moves to `unsent`, which must be empty.

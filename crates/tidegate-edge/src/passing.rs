@@ -74,7 +74,11 @@ impl Worker {
 
     /// The same where it may still be said in a message who this is: `None` if it has to be.
     pub(crate) async fn pass_or_wait(&self, request: &Request<Incoming>) -> Result<Option<Pass>, ApiError> {
-        let (uri, headers) = (request.uri(), request.headers());
+        self.pass_or_wait_of(request.uri(), request.headers()).await
+    }
+
+    /// The same of a request's parts.
+    pub(crate) async fn pass_or_wait_of(&self, uri: &Uri, headers: &HeaderMap) -> Result<Option<Pass>, ApiError> {
         let shows_nothing = || {
             let presented = self.edge.credentials().find(uri, headers);
             presented.is_ok_and(|presented| presented.shown().credential == Credential::None)
@@ -110,6 +114,19 @@ async fn pass(
         None => Ok(pass),
         Some(reason) => Err(refusal(reason)),
     }
+}
+
+/// What whoever has to go is told where there is no close to say it; none where coming back is all that is to be done.
+pub(crate) fn farewell(reason: CloseReason) -> Option<ApiError> {
+    let is_out = matches!(
+        reason,
+        CloseReason::Revoked
+            | CloseReason::Expired
+            | CloseReason::Unverified
+            | CloseReason::Unauthenticated
+            | CloseReason::Dismissed
+    );
+    is_out.then(|| refusal(reason).into())
 }
 
 /// To whoever was on the way in when it ended.

@@ -13,7 +13,7 @@ use crate::order::Order;
 use crate::out::Out;
 use crate::passing::Ask;
 
-/// A protocol over WebSocket messages: messages to calls on the session, the session's items to messages. It knows no
+/// A protocol over whole messages, whatever carries them: messages to calls on the session, the session's items to messages. It knows no
 /// socket, belongs to one worker, and does not wait.
 pub trait Protocol {
     /// Takes a text message; answers go through the session.
@@ -100,6 +100,10 @@ pub trait Protocol {
     fn ping(&mut self, _out: &mut Out, _now: Instant) -> bool {
         false
     }
+
+    /// Writes what a client is told at the end where there is no close to say it: in the body of an HTTP answer. By default
+    /// nothing.
+    fn farewell(&mut self, _reason: CloseReason, _out: &mut Out) {}
 
     /// What a close says: the code, and at most 123 bytes. `reconnect_after_ms` is given where the process ends.
     fn goodbye(&mut self, reason: CloseReason, reconnect_after_ms: Option<u64>) -> (u16, Cow<'static, str>) {

@@ -11,6 +11,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use tidegate_identity::Principal;
 use tidegate_model::Position;
 use tidegate_session::{CloseReason, Item, Session};
 use tidegate_ws::{Decoder, Error, Event, OpCode};
@@ -28,10 +29,10 @@ use crate::passing::Passing;
 use crate::protocol::Protocol;
 use crate::rate::Bucket;
 use crate::register::Register;
+use crate::settling::{self, Party};
 use crate::wire::Wire;
 
 mod closing;
-mod settling;
 
 /// Bytes taken from a session for one write: enough to fill a socket's buffer.
 const TURN_BYTES: usize = 64 << 10;
@@ -138,7 +139,10 @@ impl Socket {
             if self.closing.is_some() {
                 return self.poll_close(cx, scratch);
             }
-            let mut result = self.settle(cx).and_then(|()| self.protocol.poll(&mut self.session, cx));
+            let party =
+                Party { session: &mut self.session, protocol: &mut *self.protocol, admitted: &mut self.admitted };
+            let settled = party.settle(&mut self.passing, cx);
+            let mut result = settled.and_then(|()| self.protocol.poll(&mut self.session, cx));
             result = result.and_then(|()| self.write(cx, scratch, true));
             if result.is_ok() && self.may_read() {
                 result = match self.read(cx, scratch) {
@@ -432,6 +436,16 @@ impl Socket {
             Ok(()) => Life::Goes,
             Err(reason) => self.close(reason, scratch),
         }
+    }
+
+    /// The session of one who has said who that is.
+    pub(crate) fn known(&mut self) -> Option<(&mut Session, &Principal)> {
+        Some((&mut self.session, &**self.admitted.pass()?.principal()))
+    }
+
+    /// Has revocations find the connection; why to close it, where one came before.
+    pub(crate) fn attach(&mut self) -> Option<CloseReason> {
+        settling::attach(&mut self.session, &self.admitted)
     }
 
     pub(crate) fn is_open(&self) -> bool {

@@ -1,30 +1,35 @@
-//! A subscription as the body of an HTTP answer: Server-Sent Events, or lines of JSON.
+//! The transport of those who have no WebSocket: the body of an HTTP answer, one session, one protocol.
 //!
 //! hyper pulls bytes from the session each time it has room, so there is no buffer in between that a slow reader could
-//! fill. One subscription a stream, for which the protocol is the query that opened it.
+//! fill. What the client has to say comes on requests of their own, see [`inlet`].
 
-use std::pin::Pin;
-use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::body::Body as ApiBody;
 use bytes::Bytes;
-use hyper::body::{Body, Frame, SizeHint};
 use tidegate_identity::Principal;
-use tidegate_session::{CloseReason, Item, Session};
+use tidegate_model::Position;
+use tidegate_session::{CloseReason, Session};
 use tokio::time::Instant;
 
-use crate::ApiError;
+use self::body::StreamBody;
+use self::inlet::Inlet;
 use crate::admitted::Admitted;
-use crate::client::{Carrier, Client};
 use crate::config::unless_zero;
-use crate::frames::{self, put};
-use crate::metrics::Transport;
+use crate::format::Format;
 use crate::order::Order;
-use crate::passing::refusal;
-use crate::socket::Life;
-use crate::worker::Worker;
+use crate::passing::Passing;
+use crate::protocol::Protocol;
+use crate::settling::{self, Party};
+use crate::socket::{Life, Scratch};
+
+mod body;
+mod inlet;
+mod opening;
+
+pub(crate) use body::{Cut, Payload};
+pub(crate) use inlet::{Letterbox, unknown};
+pub(crate) use opening::{Beginning, Opening};
 
 /// Bytes taken from a session each time the body is asked: what hyper writes at once.
 const TURN_BYTES: usize = 32 << 10;
@@ -33,43 +38,22 @@ const RETRY_MS: u64 = 1_000;
 /// For the last words to one who may not be here any more.
 const CUT_TIME: Duration = Duration::from_millis(500);
 
-/// How frames are set apart.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Format {
-    /// `text/event-stream`: an event a frame, a comment to keep alive.
-    Events,
-    /// `application/x-ndjson`: a line a frame, an empty one to keep alive.
-    Lines,
-}
-
-impl Format {
-    pub(crate) fn content_type(self) -> &'static str {
-        match self {
-            Format::Events => "text/event-stream",
-            Format::Lines => "application/x-ndjson",
-        }
-    }
-
-    pub(crate) fn transport(self) -> Transport {
-        match self {
-            Format::Events => Transport::Sse,
-            Format::Lines => Transport::Stream,
-        }
-    }
-}
-
-/// Why a body that was let go has no orderly end.
-#[derive(Debug, thiserror::Error)]
-#[error("the client took nothing for too long")]
-struct Cut;
-
 /// The client's side of a stream, as its worker holds it.
 pub(crate) struct Stream {
     pub(crate) session: Session,
+    protocol: Box<dyn Protocol>,
     admitted: Admitted,
     format: Format,
+    /// Where the client is heard on other requests, if it is.
+    inlet: Option<Box<Inlet>>,
+    /// Credentials that came in a message are being looked at.
+    passing: Option<Passing>,
+    admit_by: Option<Instant>,
+    ping_at: Option<Instant>,
+    /// A ping is due, and everything delivered so far reaches to there.
+    ping: Option<Position>,
     /// When something has to be sent to keep the connection alive.
-    quiet_by: Instant,
+    quiet_by: Option<Instant>,
     is_quiet: bool,
     /// Since when something waits for hyper to ask for it.
     waiting_since: Option<Instant>,
@@ -82,25 +66,47 @@ pub(crate) struct Stream {
 }
 
 impl Stream {
-    pub(crate) fn new(session: Session, admitted: Admitted, format: Format, now: Instant) -> Self {
-        let quiet_by = now + admitted.edge.config().sse_comment_interval;
+    pub(crate) fn new(
+        session: Session,
+        protocol: Box<dyn Protocol>,
+        admitted: Admitted,
+        format: Format,
+        now: Instant,
+    ) -> Self {
+        let config = admitted.edge.config();
         Self {
             session,
-            admitted,
+            protocol,
             format,
-            quiet_by,
+            inlet: None,
+            passing: None,
+            admit_by: Some(now + config.auth_timeout),
+            ping_at: unless_zero(config.ping_interval).map(|interval| now + interval),
+            ping: None,
+            quiet_by: (!format.keep_alive().is_empty()).then(|| now + config.sse_comment_interval),
             is_quiet: false,
             waiting_since: None,
             leaving: None,
             cut_at: None,
             has_begun: false,
             has_ended: false,
+            admitted,
         }
     }
 
-    pub(crate) fn due(&self) -> Instant {
-        let others = [self.stalls_at(), self.cut_at, self.admitted.expires_at()];
-        others.into_iter().flatten().fold(self.quiet_by, Instant::min)
+    pub(crate) fn due(&self) -> Option<Instant> {
+        if self.cut_at.is_some() {
+            return self.cut_at;
+        }
+        let times = [
+            self.quiet_by,
+            self.ping_at,
+            self.admit_by,
+            self.stalls_at(),
+            self.admitted.expires_at(),
+            self.protocol.due(),
+        ];
+        times.into_iter().flatten().min()
     }
 
     /// When the client has left unread what waits for too long. A socket that is full is seen below; this is about one
@@ -112,29 +118,52 @@ impl Stream {
 
     /// Something was delivered.
     pub(crate) fn note_waiting(&mut self, now: Instant) {
-        self.waiting_since.get_or_insert(now);
+        match self.waiting_since {
+            None => self.waiting_since = Some(now),
+            Some(_) => self.session.stall(),
+        }
     }
 
-    /// Whether the body has to be asked.
-    pub(crate) fn tick(&mut self, now: Instant) -> (bool, Life) {
-        if self.cut_at.is_some_and(|at| at <= now) {
-            self.admitted.cut();
-            return (true, Life::Over);
+    /// Does what is due, given the position that everything delivered so far reaches to. Whether the body has to be asked.
+    pub(crate) fn tick(&mut self, position: Position, now: Instant) -> (bool, Life) {
+        let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
+        if let Some(cut_at) = self.cut_at {
+            if cut_at <= now {
+                self.admitted.cut();
+                return (true, Life::Over);
+            }
+            return (false, Life::Goes);
         }
-        if self.cut_at.is_none() && self.admitted.expires_at().is_some_and(|at| at <= now) {
-            self.turn_out(CloseReason::Expired, now);
-            return (true, Life::Goes);
-        }
-        if self.stalls_at().is_some_and(|at| at <= now) {
+        if is_due(self.stalls_at()) {
             self.end(CloseReason::WriteTimeout);
             return (true, Life::Over);
         }
-        let is_due = self.quiet_by <= now;
-        if is_due {
-            self.is_quiet = true;
-            self.quiet_by = now + self.admitted.edge.config().sse_comment_interval;
+        let mut reason = is_due(self.admitted.expires_at()).then_some(CloseReason::Expired);
+        if is_due(self.admit_by) {
+            self.admit_by = None;
+            reason = reason.or(self.protocol.missing());
         }
-        (is_due, Life::Goes)
+        let mut wake = false;
+        if reason.is_none() && is_due(self.protocol.due()) {
+            wake = true;
+            reason = self.protocol.tick(&mut self.session, now).err();
+        }
+        if let Some(reason) = reason {
+            self.turn_out(reason, now);
+            return (true, Life::Goes);
+        }
+        let config = self.admitted.edge.config();
+        if is_due(self.ping_at) {
+            self.ping_at = Some(now + config.ping_interval);
+            self.ping = Some(position);
+            wake = true;
+        }
+        if is_due(self.quiet_by) {
+            self.quiet_by = Some(now + config.sse_comment_interval);
+            self.is_quiet = true;
+            wake = true;
+        }
+        (wake, Life::Goes)
     }
 
     /// The session of one who has said who that is.
@@ -143,14 +172,11 @@ impl Stream {
     }
 
     /// Has revocations find the stream; why to end it, where one came before.
-    pub(crate) fn attach(&self) -> Option<CloseReason> {
-        let pass = self.admitted.pass()?;
-        pass.attach(self.session.client());
-        pass.ended()
+    pub(crate) fn attach(&mut self) -> Option<CloseReason> {
+        settling::attach(&mut self.session, &self.admitted)
     }
 
-    /// Ends it for one who may not be here any more: nothing that waits is sent but the reason, and whoever does not take even
-    /// that is cut.
+    /// Ends it soon: of what waits only replies are sent, and the reason; whoever does not take even that is cut.
     pub(crate) fn turn_out(&mut self, reason: CloseReason, now: Instant) {
         self.session.close(reason);
         // Whoever is cut has not been told, and went for this all the same.
@@ -159,13 +185,20 @@ impl Stream {
     }
 
     pub(crate) fn is_staying(&self) -> bool {
-        self.leaving.is_none() && !self.has_ended
+        self.leaving.is_none() && self.cut_at.is_none() && !self.has_ended
     }
 
-    /// Does what somebody else wants done: it only lets itself be dismissed.
-    pub(crate) fn order(&mut self, order: &Order) {
-        if matches!(order, Order::Dismiss { .. }) {
-            self.turn_out(CloseReason::Dismissed, Instant::now());
+    pub(crate) fn is_stranger(&self) -> bool {
+        self.protocol.missing().is_some()
+    }
+
+    /// Does what somebody else wants done on the connection.
+    pub(crate) fn order(&mut self, order: Order, now: Instant) {
+        if self.cut_at.is_none()
+            && !self.has_ended
+            && let Err(reason) = self.protocol.order(&mut self.session, order, now)
+        {
+            self.turn_out(reason, now);
         }
     }
 
@@ -173,169 +206,100 @@ impl Stream {
         self.leaving = Some(reconnect_after_ms);
     }
 
-    /// What is to be sent now. Empty if nothing is; after the end there is nothing more.
-    fn take(&mut self) -> Vec<u8> {
-        let mut out = Vec::new();
+    /// What is to be sent now. Called by the task that moves the bytes.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> Poll<Option<Bytes>> {
+        if self.has_ended {
+            return Poll::Ready(None);
+        }
+        self.take(cx, scratch);
+        match scratch.out.is_empty() {
+            true if self.has_ended => Poll::Ready(None),
+            true => Poll::Pending,
+            false => Poll::Ready(Some(scratch.out.body())),
+        }
+    }
+
+    /// Puts what is to be sent now into `scratch.out`: nothing, if nothing is; after the end there is nothing more.
+    fn take(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) {
+        scratch.out.begin_body(self.format);
         self.waiting_since = None;
+        let mut aside = Vec::new();
         if !self.has_begun {
             self.has_begun = true;
-            self.write_retry(RETRY_MS, &mut out);
+            self.format.write_retry(RETRY_MS, &mut aside);
+            scratch.out.frames(&aside);
         }
-        self.write_waiting(&mut out);
-        if let Some(reconnect_after_ms) = self.leaving {
-            self.write_retry(reconnect_after_ms, &mut out);
-            self.end(CloseReason::GoingAway);
+        let result = self.advance(cx).and_then(|()| self.write_waiting(scratch));
+        let now = Instant::now();
+        if let Some(after_ms) = self.leaving {
+            aside.clear();
+            self.format.write_retry(after_ms, &mut aside);
+            scratch.out.frames(&aside);
         }
-        if !out.is_empty() {
-            self.quiet_by = Instant::now() + self.admitted.edge.config().sse_comment_interval;
-        } else if self.is_quiet {
-            out.extend_from_slice(match self.format {
-                Format::Events => b":\n\n",
-                Format::Lines => b"\n",
-            });
+        match (result, self.leaving) {
+            (Err(reason), _) => self.finish(reason, scratch),
+            (Ok(()), Some(_)) => self.finish(CloseReason::GoingAway, scratch),
+            (Ok(()), None) => self.keep_alive(scratch, now),
         }
-        self.is_quiet = false;
-        out
-    }
-
-    fn write_retry(&self, after_ms: u64, out: &mut Vec<u8>) {
-        if self.format == Format::Events {
-            put(out, format_args!("retry: {after_ms}\n\n"));
+        if !scratch.out.is_empty() && self.quiet_by.is_some() {
+            self.quiet_by = Some(now + self.admitted.edge.config().sse_comment_interval);
         }
-    }
-
-    fn write_waiting(&mut self, out: &mut Vec<u8>) {
-        let (start, mut frames) = (out.len(), 0);
-        let mut items = Vec::new();
-        let closed = self.session.drain(TURN_BYTES, &mut items);
-        for item in items {
-            frames += self.write_item(item, out);
-        }
-        if let Some(reason) = closed {
-            if self.cut_at.is_some() {
-                self.write_error(&refusal(reason).into(), out);
-                frames += 1;
-            }
-            self.end(reason);
-        }
-        if frames > 0 {
-            self.admitted.edge.metrics().sent(frames, out.len() - start);
+        let sent = scratch.out.size();
+        if sent.messages > 0 {
+            self.admitted.edge.metrics().sent(sent.messages, sent.bytes);
         }
     }
 
-    /// How many frames were written.
-    fn write_item(&mut self, item: Item, out: &mut Vec<u8>) -> usize {
-        match item {
-            Item::Frames { seq, view, batch, from, .. } => {
-                let body = batch.body(|batch| frames::encode(&view, batch));
-                match self.format {
-                    Format::Events => frames::write_events(&view, &batch, body, from, seq, out),
-                    Format::Lines => frames::write_lines(body, from, seq, out),
-                }
+    /// Goes on with what is under way, unless it is over.
+    fn advance(&mut self, cx: &mut Context<'_>) -> Result<(), CloseReason> {
+        if self.session.closed().is_some() {
+            return Ok(());
+        }
+        let party = Party { session: &mut self.session, protocol: &mut *self.protocol, admitted: &mut self.admitted };
+        party.settle(&mut self.passing, cx)?;
+        self.protocol.poll(&mut self.session, cx)
+    }
+
+    /// Takes a turn's worth from the session. `Err` ends the stream after what was written.
+    fn write_waiting(&mut self, scratch: &mut Scratch) -> Result<(), CloseReason> {
+        let Scratch { out, items, .. } = scratch;
+        loop {
+            items.clear();
+            let closed = self.session.drain(TURN_BYTES, items);
+            for item in items.drain(..) {
+                self.protocol.item(item, out)?;
             }
-            Item::Synced { position, .. } => {
-                let mut data = Vec::new();
-                put(&mut data, format_args!("{{\"op\":\"synced\",\"position\":\"{position}\"}}"));
-                self.write_aside("synced", &data, out);
-                1
+            closed.map_or(Ok(()), Err)?;
+            // Nobody asks again where a protocol had nothing to say about what there was.
+            if !out.is_empty() || !self.session.is_ready() {
+                return Ok(());
             }
-            Item::Ended(_, reason) => {
-                self.write_error(&ApiError::from(&reason), out);
-                self.end(CloseReason::Ended);
-                1
-            }
-            Item::TooLarge(_, bytes) => {
-                self.write_error(&ApiError::too_large(bytes), out);
-                self.end(CloseReason::Refused);
-                1
-            }
-            // One live query a stream.
-            Item::Started(..) | Item::Reply(_) | Item::Publication { .. } | Item::Dropped(..) | Item::Gapped(_) => 0,
         }
     }
 
-    /// An error in mid-stream.
-    fn write_error(&self, error: &ApiError, out: &mut Vec<u8>) {
-        let mut data = b"{\"op\":\"error\",".to_vec();
-        error.write_parts_retryable(&mut data);
-        data.push(b'}');
-        self.write_aside("error", &data, out);
+    fn keep_alive(&mut self, scratch: &mut Scratch, now: Instant) {
+        if let Some(position) = self.ping.take() {
+            self.protocol.ping(&mut scratch.out, now);
+            if self.session.is_caught_up() {
+                self.protocol.synced(position, &mut scratch.out);
+            }
+        }
+        if std::mem::take(&mut self.is_quiet) && scratch.out.is_empty() {
+            scratch.out.frames(self.format.keep_alive());
+        }
     }
 
-    /// What is no frame of the list.
-    fn write_aside(&self, name: &str, data: &[u8], out: &mut Vec<u8>) {
-        if self.format == Format::Events {
-            put(out, format_args!("event: {name}\ndata: "));
-        }
-        out.extend_from_slice(data);
-        out.extend_from_slice(if self.format == Format::Events { b"\n\n" } else { b"\n" });
+    /// The last replies, which may say why, and the protocol's last word.
+    fn finish(&mut self, reason: CloseReason, scratch: &mut Scratch) {
+        self.end(reason);
+        // Nothing but replies is left.
+        let _ = self.write_waiting(scratch);
+        self.protocol.farewell(reason, &mut scratch.out);
     }
 
     fn end(&mut self, reason: CloseReason) {
         self.has_ended = true;
         self.session.close(reason);
         self.admitted.close(reason);
-    }
-}
-
-/// A stream's bytes, as hyper asks for them. Dropping it ends the client.
-pub(crate) struct StreamBody {
-    worker: Rc<Worker>,
-    client: Rc<Client>,
-}
-
-impl StreamBody {
-    pub(crate) fn new(worker: Rc<Worker>, client: Rc<Client>) -> Self {
-        Self { worker, client }
-    }
-}
-
-impl Drop for StreamBody {
-    fn drop(&mut self) {
-        self.worker.leave(&self.client);
-    }
-}
-
-/// The body of any answer of the edge.
-pub(crate) enum Payload {
-    /// Of the API, or a whole one.
-    Api(ApiBody),
-    /// Of a stream.
-    Stream(StreamBody),
-}
-
-impl Body for Payload {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        let client = match self.get_mut() {
-            Payload::Api(body) => return Pin::new(body).poll_frame(cx),
-            Payload::Stream(body) => &body.client,
-        };
-        client.set_waker(cx.waker());
-        let Carrier::Stream(stream) = &mut *client.carrier.borrow_mut() else {
-            return Poll::Ready(Some(Err(axum::Error::new(Cut))));
-        };
-        if stream.has_ended {
-            return Poll::Ready(None);
-        }
-        let bytes = stream.take();
-        match bytes.is_empty() {
-            true if stream.has_ended => Poll::Ready(None),
-            true => Poll::Pending,
-            false => Poll::Ready(Some(Ok(Frame::data(bytes.into())))),
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        matches!(self, Payload::Api(body) if body.is_end_stream())
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match self {
-            Payload::Api(body) => body.size_hint(),
-            Payload::Stream(_) => SizeHint::default(),
-        }
     }
 }

@@ -37,6 +37,7 @@ use crate::protocol::Protocol;
 use crate::register::Register;
 use crate::socket::{Life, Scratch, Socket};
 use crate::strangers::Strangers;
+use crate::stream::Cut;
 use crate::wire::Wire;
 use crate::{Edge, EdgeMetrics};
 
@@ -185,6 +186,21 @@ impl Worker {
         }
         self.set_timer(client);
         Poll::Pending
+    }
+
+    /// What is to be sent to a stream now. Called by the task that moves its bytes.
+    pub(crate) fn poll_stream(&self, client: &Rc<Client>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Cut>>> {
+        client.set_waker(cx.waker());
+        let polled = self.run(client, |carrier, scratch| match carrier {
+            Carrier::Stream(stream) => Some((stream.poll(cx, scratch), stream.is_stranger())),
+            Carrier::Socket(_) | Carrier::Gone => None,
+        });
+        let Some((polled, is_stranger)) = polled.flatten() else { return Poll::Ready(Some(Err(Cut))) };
+        if !is_stranger && let Some(stranger) = client.stranger.take() {
+            self.know(stranger);
+        }
+        self.set_timer(client);
+        polled.map(|bytes| bytes.map(Ok))
     }
 
     /// Calls a client's own code. Where that panics the client ends, and nobody else: the turn and the timer are everybody's.

@@ -1,6 +1,7 @@
 //! Clients of the contracts on the wire, written from the contracts: they share nothing with the server's codecs.
 
 mod body;
+mod centrifugo;
 mod endpoint;
 pub mod h2;
 mod http;
@@ -14,6 +15,7 @@ use std::future::Future;
 use std::time::Duration;
 
 pub use body::SseEvent;
+pub use centrifugo::CentrifugoSocket;
 pub use endpoint::{Certificate, Endpoint, Io, Link};
 pub use http::{API_KEY, Response, get, page, post, request, urlencoded, write};
 pub use list::{Entry, Frame, ModelList};

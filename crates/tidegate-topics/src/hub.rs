@@ -121,14 +121,13 @@ impl Hub {
 
     fn vacate(&self, lists: &mut HashMap<Arc<Topic>, List>, topic: &Arc<Topic>, seat: Seat) {
         let Some(list) = lists.get_mut(topic) else { return };
-        if let Some(taken) = list.seats.get_mut(seat.0 as usize).filter(|taken| taken.after != NOBODY) {
-            taken.after = NOBODY;
-            list.empty.push(seat.0);
-        }
+        let Some(taken) = list.seats.get_mut(seat.0 as usize).filter(|taken| taken.after != NOBODY) else { return };
+        taken.after = NOBODY;
+        list.empty.push(seat.0);
         if list.taken() == 0 {
             lists.remove(topic);
-            self.relay.leave(topic, &self.port);
         }
+        self.relay.leave(topic, &self.port);
     }
 }
 

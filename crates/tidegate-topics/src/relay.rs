@@ -37,7 +37,8 @@ pub struct Relay {
     metrics: Arc<Metrics>,
 }
 
-type Interests = HashMap<Arc<Topic>, SmallVec<[Arc<Port>; 2]>, DefaultHashBuilder>;
+/// By topic: the workers with subscribers, and how many each has.
+type Interests = HashMap<Arc<Topic>, SmallVec<[(Arc<Port>, u32); 2]>, DefaultHashBuilder>;
 
 /// One worker's way in.
 pub struct Port {
@@ -78,12 +79,14 @@ impl Relay {
         self.full.load(Ordering::Relaxed) > 0
     }
 
-    /// From now on the port gets what is passed on in the topic; the last number that was passed on before.
+    /// Another subscriber: from now on its port gets what is passed on in the topic; the last number that was passed on
+    /// before.
     pub(crate) fn join(&self, topic: &Arc<Topic>, port: &Arc<Port>) -> u64 {
         let mut shard = self.shard(topic);
         let ports = shard.entry(topic.clone()).or_default();
-        if !ports.iter().any(|other| Arc::ptr_eq(other, port)) {
-            ports.push(port.clone());
+        match ports.iter_mut().find(|(other, _)| Arc::ptr_eq(other, port)) {
+            Some((_, subscribers)) => *subscribers += 1,
+            None => ports.push((port.clone(), 1)),
         }
         self.last.load(Ordering::Relaxed)
     }
@@ -92,9 +95,22 @@ impl Relay {
     pub(crate) fn leave(&self, topic: &Arc<Topic>, port: &Arc<Port>) {
         let mut shard = self.shard(topic);
         let Some(ports) = shard.get_mut(topic) else { return };
-        ports.retain(|other| !Arc::ptr_eq(other, port));
+        ports.retain(|(other, subscribers)| {
+            let is_it = Arc::ptr_eq(other, port);
+            *subscribers -= u32::from(is_it);
+            !is_it || *subscribers > 0
+        });
         if ports.is_empty() {
             shard.remove(topic);
+        }
+    }
+
+    /// Calls with every topic that has subscribers, and with how many. Under a lock: it must not call back.
+    pub fn subscribed(&self, mut call: impl FnMut(&Topic, usize)) {
+        for shard in &self.shards {
+            for (topic, ports) in lock(shard).iter() {
+                call(topic, ports.iter().map(|(_, subscribers)| *subscribers as usize).sum());
+            }
         }
     }
 
@@ -110,7 +126,7 @@ impl Outlet for Relay {
         let shard = self.shard(&publication.record.topic);
         let Some(ports) = shard.get(&publication.record.topic) else { return };
         let number = self.last.fetch_add(1, Ordering::Relaxed) + 1;
-        for port in ports {
+        for (port, _) in ports {
             port.put(Passed { number, publication: publication.clone() });
         }
     }
@@ -125,15 +141,13 @@ impl Outlet for Relay {
 
     fn gap(&self, topic: &Arc<Topic>) {
         let shard = self.shard(topic);
-        for port in shard.get(topic).into_iter().flatten() {
+        for (port, _) in shard.get(topic).into_iter().flatten() {
             port.gap(topic);
         }
     }
 
     fn each(&self, call: &mut dyn FnMut(&Topic)) {
-        for shard in &self.shards {
-            lock(shard).keys().for_each(|topic| call(topic));
-        }
+        self.subscribed(|topic, _| call(topic));
     }
 }
 

@@ -15,6 +15,7 @@ use super::fault::Fault;
 use super::protocol::Centrifugo;
 use super::subscribe::Entering;
 use super::wire::{ConnectRequest, ConnectResult, RefreshRequest, RefreshResult, Reply, Request, SubscribeRequest};
+use crate::application::{Attendance, Peer};
 use crate::config::unless_zero;
 use crate::passing::Ask;
 
@@ -78,7 +79,7 @@ impl Centrifugo {
         self.stage = Stage::Asking(Box::new(asking));
     }
 
-    pub(super) fn refresh(&mut self, session: &mut Session, id: u32, request: RefreshRequest) -> Result<(), Fault> {
+    pub(super) fn refresh(&mut self, id: u32, request: RefreshRequest) -> Result<(), Fault> {
         if self.refreshing.is_some() {
             return Err(ErrorCode::TooManyRequests.into());
         }
@@ -95,7 +96,6 @@ impl Centrifugo {
             Some(Err(ClientTokenError::Foreign)) | None => Some(Ask::new(request.token, None)),
         };
         self.refreshing = Some(id);
-        let _ = session;
         Ok(())
     }
 
@@ -131,7 +131,11 @@ impl Centrifugo {
         };
         let is_expired = fault.code == ErrorCode::TokenExpired;
         match std::mem::replace(&mut self.stage, Stage::Fresh) {
-            Stage::Asking(asking) if is_retryable || is_expired => self.refuse(session, asking.id, fault),
+            Stage::Asking(asking) if is_retryable || is_expired => {
+                // The client connects again, and asks again.
+                self.held.clear();
+                self.refuse(session, asking.id, fault);
+            }
             Stage::Asking(_) => self.fail(Disconnected::InvalidToken),
             stage => {
                 self.stage = stage;
@@ -149,8 +153,25 @@ impl Centrifugo {
             let refresh = RefreshResult { client: session.name().to_string(), version, expires, ttl };
             self.send(session, &Reply { id, refresh: Some(refresh), ..Reply::default() });
         }
+        self.attend(session);
         if before.is_some_and(|before| !before.has_the_same_rights(principal)) {
             self.decide_again(session, principal);
+        }
+    }
+
+    /// Tells the application who is there.
+    fn attend(&mut self, session: &mut Session) {
+        let (Some(application), Some(principal)) = (self.edge.asked(), &self.principal) else { return };
+        match &mut self.attendance {
+            Some(known) if !is_another(known.peer().principal(), principal) => known.renew(principal.clone()),
+            known => {
+                // Who was there before is gone, and what it joined goes with it.
+                if known.take().is_some() {
+                    leave_rooms(session);
+                }
+                let peer = Peer::new(self.edge.clone(), session.name().clone(), principal.clone());
+                self.attendance = Some(Box::new(Attendance::begin(application.clone(), peer)));
+            }
         }
     }
 
@@ -212,6 +233,7 @@ impl Centrifugo {
         for (id, at) in begins {
             session.begin(id, &at);
         }
+        self.attend(session);
         for (id, request) in std::mem::take(&mut self.held) {
             match *request {
                 // Its token would be looked at when the next message comes.
@@ -240,6 +262,13 @@ impl Centrifugo {
             time: i64::try_from(now_ms()).unwrap_or(i64::MAX),
             ..ConnectResult::default()
         }
+    }
+}
+
+fn leave_rooms(session: &mut Session) {
+    let rooms = session.topics().filter(|(_, topic)| topic.is_reserved()).map(|(id, _)| id);
+    for id in rooms.collect::<Vec<_>>() {
+        session.unsubscribe(id);
     }
 }
 

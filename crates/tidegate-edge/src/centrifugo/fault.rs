@@ -9,17 +9,48 @@ use super::codes::ErrorCode;
 use super::wire::Reply;
 use crate::ApiError;
 
-/// A no to one command.
+/// A no to one command, of a client or of a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Fault {
+pub struct Fault {
     pub(super) code: ErrorCode,
     /// For people, where there is more to say than the code does.
     message: Option<String>,
 }
 
 impl Fault {
-    pub(super) fn bad(message: impl Into<String>) -> Self {
+    /// 107: the request cannot be meant like this.
+    pub fn bad(message: impl Into<String>) -> Self {
         Self { code: ErrorCode::BadRequest, message: Some(message.into()) }
+    }
+
+    /// 106: more than may be.
+    pub fn limit(message: impl Into<String>) -> Self {
+        Self { code: ErrorCode::LimitExceeded, message: Some(message.into()) }
+    }
+
+    /// 108: what there is in that protocol, but not here.
+    #[must_use]
+    pub fn not_available(what: &str) -> Self {
+        let code = ErrorCode::NotAvailable;
+        Self { code, message: Some(format!("{}: {what}", code.text())) }
+    }
+
+    /// 104: no such command.
+    #[must_use]
+    pub fn unknown_method() -> Self {
+        ErrorCode::MethodNotFound.into()
+    }
+
+    /// What programs act on.
+    #[must_use]
+    pub fn number(&self) -> u16 {
+        self.code.code()
+    }
+
+    /// For people.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        self.message.as_deref().unwrap_or(self.code.text())
     }
 
     pub(super) fn reply(self, id: u32) -> Reply {

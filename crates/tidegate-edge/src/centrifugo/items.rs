@@ -12,7 +12,7 @@ use super::connect::{now_ms, time_left};
 use super::encoding::Encoding;
 use super::protocol::Centrifugo;
 use super::push;
-use super::subscribe::{Entered, Entering};
+use super::subscribe::{Entered, Entering, is_delta};
 use super::wire::{Publication as Told, Push, Refresh, Reply, SendRequest, Subscribe, SubscribeRequest};
 use crate::order::Order;
 use crate::out::Out;
@@ -57,17 +57,17 @@ impl Centrifugo {
             return;
         }
         let form = told.form;
-        let is_shared = !super::subscribe::is_delta(form) || told.base.has_previous(publication);
-        if !is_shared {
+        let is_base = is_delta(form) && !matches!(record.kind, RecordKind::Join | RecordKind::Leave);
+        let is_shared = !is_base || told.base.has_previous(publication);
+        if is_base {
             told.base.told(record);
+        }
+        if !is_shared {
             let whole = push::push_whole(record, form);
             return match whole.is_empty() {
                 true => self.fail(Disconnected::InappropriateProtocol),
                 false => encoding.put(&whole, out),
             };
-        }
-        if super::subscribe::is_delta(form) {
-            told.base.told(record);
         }
         if publication.form(form.slot(), |publication| push::push(publication, form)).is_empty() {
             return self.fail(Disconnected::InappropriateProtocol);
@@ -122,7 +122,7 @@ impl Centrifugo {
             Order::Emit(data) => {
                 self.tell(session, Push { message: Some(SendRequest { data }), ..Push::default() });
             }
-            Order::Dismiss { .. } | Order::Message(_) => {}
+            Order::Dismiss { .. } => {}
         }
     }
 

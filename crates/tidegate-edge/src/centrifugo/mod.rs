@@ -28,10 +28,13 @@ pub(crate) mod protobuf;
 pub(crate) mod protocol;
 pub(crate) mod push;
 mod raw;
+pub(crate) mod streams;
 mod subscribe;
 mod topics;
 mod waiting;
 pub(crate) mod wire;
+
+pub use fault::Fault;
 
 #[cfg(test)]
 mod tests;

@@ -17,7 +17,7 @@ use tidegate_topics::{ClientInfo, Data, Topic};
 use tokio::time::Instant;
 
 use super::channel::Channel;
-use super::codes::{Disconnected, ErrorCode, Unsubscribed};
+use super::codes::{Disconnected, ErrorCode, Unsubscribed, disconnect};
 use super::connect::{Connecting, Stage};
 use super::encoding::Encoding;
 use super::fault::Fault;
@@ -25,7 +25,7 @@ use super::waiting::{Ready, Then, Waiting};
 use super::wire::{COMMANDS_MAX, Malformed, PingResult, Push, Received, Reply, Request};
 use super::{json, protobuf};
 use crate::Edge;
-use crate::application::Peer;
+use crate::application::{Attendance, Peer};
 use crate::metrics::count;
 use crate::order::Order;
 use crate::out::Out;
@@ -70,6 +70,8 @@ pub(crate) struct Centrifugo {
     /// Lists whose next subscribe does not resume, because too much was missed.
     pub(super) anew: Vec<Box<str>>,
     pub(super) waiting: Waiting,
+    /// What the application was told.
+    pub(super) attendance: Option<Box<Attendance>>,
     /// Replies and pushes that are not queued yet.
     batch: Vec<u8>,
     pong_by: Option<Instant>,
@@ -96,6 +98,7 @@ impl Centrifugo {
             gone: Vec::new(),
             anew: Vec::new(),
             waiting: Waiting::default(),
+            attendance: None,
             batch: Vec::new(),
             pong_by: None,
             fatal: None,
@@ -141,11 +144,15 @@ impl Centrifugo {
 
     /// A command of a client that is connected; behind others about the same channel.
     pub(super) fn command(&mut self, session: &mut Session, id: u32, request: Box<Request>) {
+        if self.waiting.is_full() {
+            // A message without an id is not answered.
+            return match *request {
+                Request::Send(_) => {}
+                _ => self.refuse(session, id, ErrorCode::TooManyRequests),
+            };
+        }
         match request.channel() {
             Some(channel) if self.waiting.has(channel) => {
-                if self.waiting.is_full() {
-                    return self.refuse(session, id, ErrorCode::TooManyRequests);
-                }
                 let channel = channel.to_owned();
                 self.waiting.command(&channel, id, request);
             }
@@ -171,7 +178,7 @@ impl Centrifugo {
                 Ok(())
             }
             Request::Rpc(rpc) => self.rpc(session, id, rpc),
-            Request::Refresh(refresh) => self.refresh(session, id, refresh),
+            Request::Refresh(refresh) => self.refresh(id, refresh),
             Request::SubRefresh(refresh) => self.sub_refresh(session, id, &refresh),
         };
         if let Err(fault) = done {
@@ -376,13 +383,8 @@ impl Protocol for Centrifugo {
         self.over(session)
     }
 
-    fn order(&mut self, session: &mut Session, order: Order, now: Instant) -> Result<(), CloseReason> {
+    fn order(&mut self, session: &mut Session, order: Order, _: Instant) -> Result<(), CloseReason> {
         match order {
-            Order::Message(message) => match (self.encoding, str::from_utf8(&message)) {
-                (Encoding::Protobuf, _) => self.binary(session, &message, now),
-                (Encoding::Json, Ok(text)) => self.text(session, text, now),
-                (Encoding::Json, Err(_)) => Err(CloseReason::InvalidText),
-            },
             Order::Dismiss { code, reason } => {
                 let with = Disconnected::ForceDisconnect;
                 let text = reason.map_or(Cow::Borrowed(with.text()), |reason| Cow::Owned(reason.to_string()));
@@ -418,6 +420,16 @@ impl Protocol for Centrifugo {
             self.pong_by = self.pong_by.or(Some(now + PONG_TIME));
         }
         has_pings
+    }
+
+    fn farewell(&mut self, reason: CloseReason, out: &mut Out) {
+        let (code, text) = self.goodbye(reason, None);
+        let reply = Reply { push: Some(disconnect(code, &text)), ..Reply::default() };
+        let mut message = Vec::new();
+        // It is text and numbers.
+        if self.encoding.append(&reply, &mut message).is_ok() {
+            self.encoding.put(&message, out);
+        }
     }
 
     fn goodbye(&mut self, reason: CloseReason, _: Option<u64>) -> (u16, Cow<'static, str>) {

@@ -131,9 +131,6 @@ impl Centrifugo {
         if request.method == super::live::REANCHOR {
             return self.reanchor(session, id, &request.data);
         }
-        if self.waiting.is_full() {
-            return Err(ErrorCode::TooManyRequests.into());
-        }
         let application = self.edge.asked().cloned().ok_or(ErrorCode::NotAvailable)?;
         let data = text(&request.data)?;
         let answer = application.event(&self.peer(session)?, &request.method, data);
@@ -147,7 +144,7 @@ impl Centrifugo {
 
     /// A message that is answered nothing, for the application if it wants it.
     pub(super) fn sent(&mut self, session: &mut Session, request: &SendRequest) {
-        let (Some(application), false) = (self.edge.asked().cloned(), self.waiting.is_full()) else { return };
+        let Some(application) = self.edge.asked().cloned() else { return };
         if let (Ok(data), Ok(peer)) = (text(&request.data), self.peer(session))
             && let Some(answer) = application.event(&peer, MESSAGE, data)
         {

@@ -64,7 +64,7 @@ messages! {
         profile: String = "9" (string),
     }
 
-    /// Asks for a channel. `flag`: see [`FLAG_NUMERIC`] and [`FLAG_REJECT_UNRECOVERED`].
+    /// Asks for a channel. `flag`: see `FLAG_NUMERIC` and [`FLAG_REJECT_UNRECOVERED`].
     SubscribeRequest {
         channel: String = "1" (string),
         token: String = "2" (string),
@@ -342,7 +342,9 @@ pub(crate) struct HistoryResult {
     pub(crate) offset: u64,
 }
 
-/// Of [`SubscribeRequest::flag`]: pushes may name the channel by number.
+/// Of [`SubscribeRequest::flag`]: pushes may name the channel by number. Clients always offer it, and are never given one: pushes
+/// that name the channel are the same bytes for all subscribers.
+#[cfg(test)]
 pub(crate) const FLAG_NUMERIC: i64 = 1;
 /// Of [`SubscribeRequest::flag`]: what cannot be recovered is refused.
 pub(crate) const FLAG_REJECT_UNRECOVERED: i64 = 2;

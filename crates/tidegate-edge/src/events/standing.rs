@@ -41,7 +41,8 @@ impl Events {
     /// A connection that is somebody's never changes hands; a stranger's, or a server's, not under subscriptions that stand.
     fn unless_another<'p>(&self, principal: &'p Arc<Principal>) -> Result<&'p Arc<Principal>, ApiError> {
         let is_another = |known: &Principal| (&known.user, &known.tenant) != (&principal.user, &principal.tenant);
-        let is_bound = |known: &Principal| known.kind == PrincipalKind::User || !self.watched.is_empty();
+        let holds = !self.watched.is_empty() || !self.held.is_empty() || self.pending.is_some() || self.is_owner;
+        let is_bound = |known: &Principal| known.kind == PrincipalKind::User || holds;
         if !self.principal.as_deref().is_some_and(|known| is_bound(known) && is_another(known)) {
             return Ok(principal);
         }
@@ -71,6 +72,7 @@ impl Events {
                 ended.push((watched.id, error));
             }
         }
+        self.decide_topics_again(session, principal);
         for (id, error) in ended {
             session.unsubscribe(id);
             let Some(watched) = self.forget(id) else { continue };

@@ -50,7 +50,7 @@ impl Worker {
         let waker = client.waker.borrow().clone();
         let ticked = self.run(&client, |carrier, scratch| match carrier {
             Carrier::Socket(socket) => socket.tick(&mut Context::from_waker(&waker), scratch, position, now),
-            Carrier::Stream(stream) => stream.tick(now),
+            Carrier::Stream(stream) => stream.tick(position, now),
             Carrier::Gone => (false, Life::Over),
         });
         let (wake, life) = ticked.unwrap_or((true, Life::Over));

@@ -82,7 +82,7 @@ async fn errors_are_replies_where_there_is_an_id() {
         code_of(&SUBSCRIBE.replace("\"id\":1", "\"id\":9").replace("\"s\"", "2")).await,
         "too_many_subscriptions"
     );
-    assert_eq!(code_of(r#"{"event":"topic.subscribe","id":9}"#).await, "unknown_event");
+    assert_eq!(code_of(r#"{"event":"topic.dance","id":9}"#).await, "unknown_event");
     assert_eq!(code_of(r#"{"event":"live.subscribe","id":9}"#).await, "malformed");
     assert_eq!(code_of(r#"{"event":"live.unsubscribe","id":9,"data":{"sub":3}}"#).await, "unknown_subscription");
     assert_eq!(code_of(r#"{"event":"auth","id":9,"data":{"token":"bad"}}"#).await, "unauthenticated");

@@ -10,14 +10,16 @@ use axum::Router;
 use axum::routing::get;
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::Value as Json;
-use tidegate_edge::{ApiError, Edge, EdgeConfig, Finding, Out, Places, PositionsOnly, Protocol, Rooms, serve};
+use tidegate_edge::{
+    ApiError, Application, Edge, EdgeConfig, Finding, Out, Places, PositionsOnly, Protocol, Rooms, serve,
+};
 use tidegate_live::{Config, Live};
 use tidegate_model::{
     Catalog, Change, Entity, EntityBuilder, Page, Position, Query, Row, RowSource, ScanError, ScanReply, ScanRequest,
     Tenant, Transaction, Type, Value,
 };
 use tidegate_session::{CloseReason, Item, Session, Want};
-use tidegate_topics::{Limits, Namespace, Namespaces, Topics};
+use tidegate_topics::{Keep, Limits, Namespace, Namespaces, Options, SlowPolicy, Topics};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -122,13 +124,19 @@ impl Gateway {
         Self::open(config, anonymous, Arc::new(PositionsOnly)).await
     }
 
+    /// With somebody who is asked about topics.
+    pub(crate) async fn asking(application: Arc<dyn Application>) -> Self {
+        let config = EdgeConfig::default();
+        Self::furnished(config, true, Arc::new(PositionsOnly), namespaces(), |edge| edge.application(application)).await
+    }
+
     /// Whose source calls position 11 `line 11`.
     pub(crate) async fn with_lines() -> Self {
         Self::open(EdgeConfig::default(), true, Arc::new(Lines)).await
     }
 
     async fn open(config: EdgeConfig, anonymous: bool, places: Arc<dyn Places>) -> Self {
-        Self::furnished(config, anonymous, places, Vec::new(), |edge| edge).await
+        Self::furnished(config, anonymous, places, namespaces(), |edge| edge).await
     }
 
     /// With these namespaces of topics, and an edge that `furnish` adds to.
@@ -334,6 +342,22 @@ impl List {
             other => panic!("{other}"),
         }
     }
+}
+
+/// Topics of each kind.
+fn namespaces() -> Vec<Namespace> {
+    let plain = Options::default();
+    let kept = Options { history_size: 100, presence: true, join_leave: true, ..plain.clone() };
+    let namespaces = [
+        ("chat:", kept.clone()),
+        ("short:", Options { history_size: 2, ..plain.clone() }),
+        ("values:", Options { keep: Keep::LastOfKey, ..kept }),
+        ("oldest:", Options { slow: SlowPolicy::DropOldest, ..plain.clone() }),
+        ("latest:", Options { slow: SlowPolicy::LatestOnly, ..plain.clone() }),
+        ("asked:", Options { ask_subscribe: true, ask_publish: true, ..plain }),
+    ];
+    let namespace = |(prefix, options): (&str, _)| Namespace { prefix: prefix.into(), options: Arc::new(options) };
+    namespaces.map(namespace).into()
 }
 
 /// What happens among people, with a clock that runs.

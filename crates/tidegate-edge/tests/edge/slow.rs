@@ -23,7 +23,7 @@ async fn narrow(gateway: &Gateway) -> TcpStream {
     socket.connect(gateway.address).await.unwrap()
 }
 
-async fn narrow_ws(gateway: &Gateway, path: &str) -> Client {
+pub(crate) async fn narrow_ws(gateway: &Gateway, path: &str) -> Client {
     let uri = format!("ws://{}{path}", gateway.address).parse::<axum::http::Uri>().unwrap();
     let socket = tokio_websockets::MaybeTlsStream::Plain(narrow(gateway).await);
     let (socket, _) = ClientBuilder::from_uri(uri).connect_on(socket).await.unwrap();
@@ -131,7 +131,7 @@ async fn a_client_that_leaves_its_replies_unread_is_closed_without_waiting_for_i
     let mut slow = narrow_ws(&gateway, "/replies").await;
     let metrics = gateway.edge.metrics();
     // Almost all that may wait, each taken before the next; once the socket is full, a little more goes in front of it.
-    for (taken, bytes) in ["10", "10", "10", "1048000"].into_iter().cycle().take(400).enumerate() {
+    for (taken, bytes) in ["10", "10", "10", "1048400"].into_iter().cycle().take(400).enumerate() {
         slow.send(bytes).await;
         gateway
             .eventually("the message is taken", |_| metrics.messages_in.load(Ordering::Relaxed) > taken as u64)

@@ -14,14 +14,14 @@ use crate::gateway::{Gateway, List, PATIENCE};
 const QUERY: &str = r#"{"entity":"asset","sort":[{"column":"name"}],"limit":3}"#;
 
 /// An event stream, taken out of its chunks.
-struct Stream {
-    head: String,
+pub(crate) struct Stream {
+    pub(crate) head: String,
     socket: BufReader<TcpStream>,
     text: String,
 }
 
 impl Stream {
-    async fn open(gateway: &Gateway, request: &str) -> Self {
+    pub(crate) async fn open(gateway: &Gateway, request: &str) -> Self {
         let mut socket = TcpStream::connect(gateway.address).await.unwrap();
         socket.write_all(request.as_bytes()).await.unwrap();
         let mut socket = BufReader::new(socket);
@@ -39,23 +39,40 @@ impl Stream {
     }
 
     /// The next block of lines, as it came.
-    async fn block(&mut self) -> Option<String> {
+    pub(crate) async fn block(&mut self) -> Option<String> {
         loop {
             if let Some((block, rest)) = self.text.split_once("\n\n") {
                 let block = block.to_owned();
                 self.text = rest.to_owned();
                 return Some(block);
             }
-            let mut size = String::new();
-            timeout(PATIENCE, self.socket.read_line(&mut size)).await.expect("nothing came").unwrap();
-            let size = usize::from_str_radix(size.trim(), 16).unwrap();
-            let mut chunk = vec![0; size + 2];
-            timeout(PATIENCE, self.socket.read_exact(&mut chunk)).await.expect("nothing came").unwrap();
-            if size == 0 {
-                return None;
-            }
-            self.text.push_str(std::str::from_utf8(&chunk[..size]).unwrap());
+            let chunk = self.chunk().await?;
+            self.text.push_str(std::str::from_utf8(&chunk).unwrap());
         }
+    }
+
+    /// The next line, as it came.
+    pub(crate) async fn line(&mut self) -> String {
+        loop {
+            if let Some((line, rest)) = self.text.split_once('\n') {
+                let line = line.to_owned();
+                self.text = rest.to_owned();
+                return line;
+            }
+            let chunk = self.chunk().await.expect("the end");
+            self.text.push_str(std::str::from_utf8(&chunk).unwrap());
+        }
+    }
+
+    /// The next bytes, as they came.
+    pub(crate) async fn chunk(&mut self) -> Option<Vec<u8>> {
+        let mut size = String::new();
+        timeout(PATIENCE, self.socket.read_line(&mut size)).await.expect("nothing came").unwrap();
+        let size = usize::from_str_radix(size.trim(), 16).unwrap();
+        let mut chunk = vec![0; size + 2];
+        timeout(PATIENCE, self.socket.read_exact(&mut chunk)).await.expect("nothing came").unwrap();
+        chunk.truncate(size);
+        (size > 0).then_some(chunk)
     }
 
     /// Events up to one with `"last":true`.

@@ -49,6 +49,8 @@ impl From<Fault> for Refusal {
     fn from(fault: Fault) -> Self {
         match fault {
             Fault::Unavailable => Self::unavailable(fault.to_string()),
+            // Who has another token may come back with it.
+            Fault::Expired => Self { code: "expired", ..Self::unauthenticated(fault.to_string()) },
             _ => Self::unauthenticated(fault.to_string()),
         }
     }

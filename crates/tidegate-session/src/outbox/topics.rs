@@ -28,15 +28,15 @@ pub(crate) struct TopicLane {
 
 #[derive(Debug)]
 enum Start {
-    /// The subscribe is not answered yet: what came since.
-    Joining(Vec<Arc<Publication>>),
+    /// The subscribe is not answered yet: what came since, and its bytes.
+    Joining(Vec<Arc<Publication>>, usize),
     /// What comes with an offset up to this one is in the answer.
     Answered(Published),
 }
 
 impl TopicLane {
     pub(crate) fn new(id: SubscriptionId, topic: Arc<Topic>, seat: Seat, is_member: bool) -> Self {
-        let start = Some(Box::new(Start::Joining(Vec::new())));
+        let start = Some(Box::new(Start::Joining(Vec::new(), 0)));
         Self { id, topic, seat, is_member, is_stalled: false, dropped: 0, start }
     }
 }
@@ -59,7 +59,7 @@ impl Outbox {
         let Some(lane) = self.topic_lane(id) else { return Ok(()) };
         let answered = (at.offset > 0).then(|| Box::new(Start::Answered(at.clone())));
         let held = std::mem::replace(&mut lane.start, answered);
-        if let Some(Start::Joining(held)) = held.map(|start| *start) {
+        if let Some(Start::Joining(held, _)) = held.map(|start| *start) {
             held.iter().try_for_each(|publication| self.publish(id, publication))?;
         }
         Ok(())
@@ -67,16 +67,17 @@ impl Outbox {
 
     /// Takes one publication.
     pub(crate) fn publish(&mut self, id: SubscriptionId, publication: &Arc<Publication>) -> Result<(), CloseReason> {
-        let frames_max = self.limits.outbox_frames;
+        let (frames_max, bytes_max) = (self.limits.outbox_frames, self.limits.outbox_bytes);
         let Some(lane) = self.topic_lane(id) else { return Ok(()) };
         let record = &publication.record;
         match lane.start.as_deref_mut() {
-            Some(Start::Joining(held)) if held.len() < frames_max => {
+            Some(Start::Joining(held, bytes)) if held.len() < frames_max && *bytes <= bytes_max => {
                 held.push(publication.clone());
+                *bytes += record.size();
                 return Ok(());
             }
             // Nothing is told before the answer, and that is too long in coming.
-            Some(Start::Joining(_)) => return self.gap(id),
+            Some(Start::Joining(..)) => return self.gap(id),
             Some(Start::Answered(at)) if record.offset > 0 && record.epoch == at.epoch => {
                 if record.offset <= at.offset {
                     return Ok(());

@@ -33,7 +33,7 @@ pub(crate) async fn open(endpoint: &Endpoint, path: &str, over_h2: bool) -> io::
 }
 
 /// The next text message; `None` once the connection has ended, in whatever way: with the close code and reason, if any.
-async fn next_text(socket: &mut Socket, farewell: &mut Option<(u16, String)>) -> Option<String> {
+pub(crate) async fn next_text(socket: &mut Socket, farewell: &mut Option<(u16, String)>) -> Option<String> {
     loop {
         let message = socket.next().await?.ok()?;
         if let Some(text) = message.as_text() {

@@ -1,6 +1,7 @@
 //! The HTTP API: writes, rows, pages, the catalog; topics; and what operators ask.
 
 mod caller;
+mod centrifugo;
 mod changes;
 mod ephemeral;
 mod operations;
@@ -10,6 +11,7 @@ mod source;
 mod topics;
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::Router;
 use axum::http::StatusCode;
@@ -51,6 +53,9 @@ struct Inner {
     edge: Edge,
     /// One permit for each KiB of a body.
     bodies: Arc<Semaphore>,
+    started: Instant,
+    /// Of this run.
+    uid: Box<str>,
 }
 
 impl Api {
@@ -65,7 +70,20 @@ impl Api {
         let Asked { authority, credentials, identity } = asked;
         let bounds = bounds.clone();
         let bodies = Arc::new(Semaphore::new((bounds.max_bodies_bytes >> 10).clamp(1, Semaphore::MAX_PERMITS)));
-        Self(Arc::new(Inner { bounds, catalog, authority, credentials, identity, feed, mirror, edge, bodies }))
+        let (started, uid) = (Instant::now(), format!("{:032x}", rand::random::<u128>()).into());
+        Self(Arc::new(Inner {
+            bounds,
+            catalog,
+            authority,
+            credentials,
+            identity,
+            feed,
+            mirror,
+            edge,
+            bodies,
+            started,
+            uid,
+        }))
     }
 
     fn entity(&self, name: &str) -> Result<&Arc<Entity>, ApiError> {
@@ -106,6 +124,7 @@ pub(crate) fn router(api: Api, health: Arc<Health>, sources: Sources) -> Router 
         .route("/v1/source", get(source::status))
         .merge(topics::routes())
         .merge(ephemeral::routes())
+        .merge(centrifugo::routes())
         .merge(sessions)
         .with_state(api)
         .merge(operations.routes())

@@ -20,8 +20,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use tidegate_edge::{ApiError, Peer, Permit};
-use tidegate_identity::{Bounds, Claims, Clock, Fetch, FetchError, Signer};
+use tidegate_edge::{ApiError, Permit};
+use tidegate_identity::{Bounds, Claims, Clock, Fetch, FetchError, Principal, Signer};
 use tidegate_model::{Later, Object, Tenant};
 use tidegate_topics::{Data, Topic};
 use tokio::runtime::Handle;
@@ -49,6 +49,10 @@ struct Inner {
     places: Arc<Semaphore>,
     metrics: Arc<Metrics>,
 }
+
+/// A connection's public name, and who that is.
+#[derive(Clone, Copy)]
+pub(super) struct From<'a>(pub(super) &'a str, pub(super) &'a Principal);
 
 #[derive(Serialize)]
 struct Question<'a> {
@@ -113,12 +117,12 @@ impl Endpoint {
     }
 
     /// Asks for the answer to an event; `None` for one that is none of the endpoint's.
-    pub(super) fn event(&self, peer: &Peer, event: &str, data: &str) -> Option<Later<Bytes, ApiError>> {
+    pub(super) fn event(&self, who: From<'_>, event: &str, data: &str) -> Option<Later<Bytes, ApiError>> {
         if !self.0.settings.events.have(event) {
             return None;
         }
         let data = serde_json::from_str(data).ok();
-        let question = Question { event: Some(event), data, ..Question::of("event", peer) };
+        let question = Question { event: Some(event), data, ..Question::of("event", who) };
         let answer = self.ask(&question, self.0.settings.idempotent.have(event));
         let metrics = self.0.metrics.clone();
         Some(Box::pin(async move {
@@ -130,8 +134,8 @@ impl Endpoint {
         }))
     }
 
-    pub(super) fn may_subscribe(&self, peer: &Peer, topic: &Topic) -> Later<Permit, ApiError> {
-        let question = Question { topic: Some(&topic.name), ..Question::of("subscribe", peer) };
+    pub(super) fn may_subscribe(&self, who: From<'_>, topic: &Topic) -> Later<Permit, ApiError> {
+        let question = Question { topic: Some(&topic.name), ..Question::of("subscribe", who) };
         let allowed = self.allowed(&question);
         Box::pin(async move {
             let TopicAnswer { data, info, .. } = allowed.await?;
@@ -139,8 +143,8 @@ impl Endpoint {
         })
     }
 
-    pub(super) fn may_publish(&self, peer: &Peer, topic: &Topic, data: &Data) -> Later<(), ApiError> {
-        let mut question = Question { topic: Some(&topic.name), ..Question::of("publish", peer) };
+    pub(super) fn may_publish(&self, who: From<'_>, topic: &Topic, data: &Data) -> Later<(), ApiError> {
+        let mut question = Question { topic: Some(&topic.name), ..Question::of("publish", who) };
         match data {
             Data::Json(json) => question.data = serde_json::from_slice(json).ok(),
             Data::Binary(bytes) => question.b64data = Some(STANDARD.encode(bytes)),
@@ -211,10 +215,9 @@ impl Inner {
 }
 
 impl<'a> Question<'a> {
-    fn of(r#type: &'static str, peer: &'a Peer) -> Self {
-        let principal = peer.principal();
+    fn of(r#type: &'static str, From(name, principal): From<'a>) -> Self {
         let client = Who {
-            client_id: peer.name(),
+            client_id: name,
             user: Some(&*principal.user).filter(|user| !user.is_empty()),
             tenant: principal.tenant.as_ref().map(Tenant::name),
             claims: &principal.claims,

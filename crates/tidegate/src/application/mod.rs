@@ -26,7 +26,7 @@ use tidegate_model::{Answer, Later};
 use tidegate_topics::{Data, Topic};
 use tokio::runtime::Handle;
 
-use self::endpoint::Endpoint;
+use self::endpoint::{Endpoint, From};
 use self::handlers::Running;
 use crate::config;
 
@@ -72,19 +72,19 @@ impl Backend {
 
 impl Application for Backend {
     fn event(&self, peer: &Peer, event: &str, data: &str) -> Option<Later<Bytes, ApiError>> {
-        self.handlers.event(peer, event, data).or_else(|| self.endpoint.as_ref()?.event(peer, event, data))
+        self.handlers.event(peer, event, data).or_else(|| self.endpoint.as_ref()?.event(who(peer), event, data))
     }
 
     fn may_subscribe(&self, peer: &Peer, topic: &Arc<Topic>) -> Answer<Permit, ApiError> {
         match &self.endpoint {
-            Some(endpoint) => Answer::Later(endpoint.may_subscribe(peer, topic)),
+            Some(endpoint) => Answer::Later(endpoint.may_subscribe(who(peer), topic)),
             None => Answer::Now(Err(unavailable("there is no endpoint to ask"))),
         }
     }
 
     fn may_publish(&self, peer: &Peer, topic: &Arc<Topic>, data: &Data) -> Answer<(), ApiError> {
         match &self.endpoint {
-            Some(endpoint) => Answer::Later(endpoint.may_publish(peer, topic, data)),
+            Some(endpoint) => Answer::Later(endpoint.may_publish(who(peer), topic, data)),
             None => Answer::Now(Err(unavailable("there is no endpoint to ask"))),
         }
     }
@@ -96,6 +96,10 @@ impl Application for Backend {
     fn disconnected(&self, peer: &Peer) {
         self.handlers.disconnected(peer);
     }
+}
+
+fn who(peer: &Peer) -> From<'_> {
+    From(peer.name(), peer.principal())
 }
 
 /// The application has not answered, or not as agreed; it may when it is asked again.

@@ -10,5 +10,6 @@ mod metrics;
 mod permissions;
 mod presence;
 mod publish;
+mod server_api;
 mod tenants;
 mod values;

@@ -77,8 +77,6 @@ async fn servers_have_things_done() {
     assert_eq!(client.json().await["push"]["refresh"], json!({}));
     order(Order::Refresh(Some(u64::MAX)));
     assert_eq!(client.json().await["push"]["refresh"]["expires"], true);
-    order(Order::Message(r#"{"id":9,"ping":{}}"#.into()));
-    assert_eq!(client.json().await, json!({"id": 9, "ping": {}}));
     order(Order::Dismiss { code: Some(4501), reason: Some("enough".into()) });
     assert_eq!(client.close().await, (4501, "enough".into()));
     let (mut client, _) = connected_with(&gateway, json!({"token": "ann////"})).await;

@@ -175,9 +175,8 @@ mod tests {
         Record {
             topic: Namespaces::new(Vec::new()).topic(Tenant::common(), "t").unwrap(),
             kind: Kind::Message,
-            epoch: Arc::default(),
             offset,
-            epoch: Arc::default(),
+            epoch: "e".into(),
             key: None,
             removed: false,
             data,

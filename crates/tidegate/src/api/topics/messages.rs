@@ -12,7 +12,7 @@ use tidegate_edge::ApiError;
 use tidegate_topics::Data;
 
 /// Publications of one request: as many as leave a worker room for those of others.
-pub(super) const MESSAGES_MAX: usize = 1_000;
+pub(in crate::api) const MESSAGES_MAX: usize = 1_000;
 /// Longest idempotency key, in bytes.
 const IDEMPOTENCY_KEY_BYTES_MAX: usize = 128;
 /// Longest key of a value, in bytes.
@@ -24,20 +24,20 @@ const TAG_BYTES_MAX: usize = 255;
 /// One publication. Which of `topic` and `topics` it has depends on the route.
 #[derive(serde::Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Message<'a> {
-    pub(super) topic: Option<String>,
-    pub(super) topics: Option<AtMost<String>>,
+pub(in crate::api) struct Message<'a> {
+    pub(in crate::api) topic: Option<String>,
+    pub(in crate::api) topics: Option<AtMost<String>>,
     #[serde(borrow, default, deserialize_with = "given")]
-    data: Option<&'a RawValue>,
-    pub(super) key: Option<String>,
+    pub(in crate::api) data: Option<&'a RawValue>,
+    pub(in crate::api) key: Option<String>,
     #[serde(default)]
-    pub(super) removed: bool,
+    pub(in crate::api) removed: bool,
     #[serde(default)]
-    tags: BTreeMap<String, String>,
-    pub(super) idempotency_key: Option<String>,
+    pub(in crate::api) tags: BTreeMap<String, String>,
+    pub(in crate::api) idempotency_key: Option<String>,
     #[serde(default)]
-    pub(super) skip_history: bool,
-    pub(super) tenant: Option<String>,
+    pub(in crate::api) skip_history: bool,
+    pub(in crate::api) tenant: Option<String>,
 }
 
 /// Several.
@@ -51,7 +51,7 @@ pub(super) struct Batch<'a> {
 }
 
 /// A list of 1 to [`MESSAGES_MAX`] items; of a longer one no more are looked at.
-pub(super) struct AtMost<T>(pub(super) Vec<T>);
+pub(in crate::api) struct AtMost<T>(pub(in crate::api) Vec<T>);
 
 impl Message<'_> {
     /// What is to be published: `null` where a value is removed and nothing said about it.
@@ -69,7 +69,7 @@ impl Message<'_> {
     }
 
     /// Whether everything but the data has its size.
-    pub(super) fn check(&self) -> Result<(), ApiError> {
+    pub(in crate::api) fn check(&self) -> Result<(), ApiError> {
         if let Some(key) = &self.idempotency_key {
             check_length("idempotency_key", key, IDEMPOTENCY_KEY_BYTES_MAX)?;
         }
@@ -108,7 +108,9 @@ fn check_length(path: &str, text: &str, max: usize) -> Result<(), ApiError> {
 }
 
 /// A null that is given is data; `Option` alone would take it for none.
-fn given<'de: 'a, 'a, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'a RawValue>, D::Error> {
+pub(in crate::api) fn given<'de: 'a, 'a, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<&'a RawValue>, D::Error> {
     <&RawValue>::deserialize(deserializer).map(Some)
 }
 

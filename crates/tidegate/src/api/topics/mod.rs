@@ -23,7 +23,7 @@ use tidegate_topics::{PresenceAsk, Range, Since, Topic};
 
 use super::caller::Caller;
 use super::{Api, from_url, json};
-pub(super) use messages::{decode, invalid};
+pub(super) use messages::{AtMost, MESSAGES_MAX, Message, decode, given, invalid};
 
 /// What one answer brings where the request does not say.
 const LIMIT: usize = 100;

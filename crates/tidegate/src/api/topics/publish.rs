@@ -102,7 +102,7 @@ impl Api {
         self.publish(principal, name, message, message.data()?).await
     }
 
-    async fn publish(
+    pub(in crate::api) async fn publish(
         &self,
         principal: &Principal,
         name: &str,

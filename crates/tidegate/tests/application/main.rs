@@ -1,0 +1,7 @@
+//! The application behind the gateway, through real sockets: compiled-in handlers, rooms, the endpoint, the chat example.
+
+mod chat;
+mod endpoint;
+mod fixture;
+mod handlers;
+mod rooms;
