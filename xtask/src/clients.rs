@@ -42,7 +42,8 @@ fn python() -> Outcome {
     if let Err(why) = install_python() {
         return not_run(name, &why);
     }
-    let mut command = command(tools::own(PYTHON).join("bin/python"), ["-m", "unittest", "discover", "--start-directory"]);
+    let mut command =
+        command(tools::own(PYTHON).join("bin/python"), ["-m", "unittest", "discover", "--start-directory"]);
     command.arg(folder(PYTHON)).args(["--pattern", "test_*.py", "--verbose"]).env("PYTHONDONTWRITEBYTECODE", "1");
     run(name, with_binary(command)?)
 }

@@ -1,12 +1,9 @@
 // Who connects, with tokens of either kind, and for how long.
 import assert from 'node:assert/strict'
-import { before, test } from 'node:test'
+import { test } from 'node:test'
 import { connected, eventually, forgedToken, heard, issuerToken, next, secondsFromNow, start, subscribed, token } from './fixture.mjs'
 
-let gateway
-before(async () => {
-  gateway = await start()
-})
+const gateway = await start()
 
 test('a token of either kind says who connects', async () => {
   for (const [sub, signed] of [['ann', token({ sub: 'ann', info: { name: 'Ann' } })], ['bob', issuerToken({ sub: 'bob' })]]) {

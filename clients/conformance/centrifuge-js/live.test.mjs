@@ -1,14 +1,11 @@
 // Live queries, as channels: the list that a client builds is the list that the gateway has.
 import assert from 'node:assert/strict'
-import { before, test } from 'node:test'
+import { test } from 'node:test'
 import { applyFrame } from '../../js/tidegate.js'
 import { seeded } from '../../js/test/random.js'
 import { connected, encodings, eventually, fromData, heard, next, start, subscribed, toData } from './fixture.mjs'
 
-let gateway
-before(async () => {
-  gateway = await start()
-})
+const gateway = await start()
 
 const write = (changes) => gateway.post('/v1/entities/asset/changes', { changes })
 const read = async (query) => (await gateway.get(`/v1/entities/asset?query=${encodeURIComponent(JSON.stringify(query))}`)).rows

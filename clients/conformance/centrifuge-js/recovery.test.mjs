@@ -1,12 +1,9 @@
 // A socket that is killed, and what its client knows afterwards.
 import assert from 'node:assert/strict'
-import { before, test } from 'node:test'
+import { test } from 'node:test'
 import { connected, encodings, eventually, fromData, heard, next, start, subscribed } from './fixture.mjs'
 
-let gateway
-before(async () => {
-  gateway = await start()
-})
+const gateway = await start()
 
 /** A subscriber whose line can be cut. */
 async function subscriber(encoding, channel, options) {

@@ -1,12 +1,9 @@
 // Publications, who is there, what was said, and what is asked of the application: in both encodings.
 import assert from 'node:assert/strict'
-import { before, test } from 'node:test'
+import { test } from 'node:test'
 import { connected, encodings, eventually, fromData, heard, next, start, subscribed, toData, token } from './fixture.mjs'
 
-let gateway
-before(async () => {
-  gateway = await start()
-})
+const gateway = await start()
 
 for (const encoding of encodings) {
   const to = (value) => toData(encoding, value)

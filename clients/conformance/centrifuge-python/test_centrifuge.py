@@ -138,16 +138,17 @@ class Conformance(unittest.IsolatedAsyncioTestCase):
         line = await self.line()
         client, _ = await self.connected(line, is_protobuf)
         _, told = await self.subscribed(client, channel, **options)
-        numbers = range(1, 41)
-        for i in numbers:
-            if i % 10 == 0:
-                line.is_down = True
-                line.cut()
-                await told.count("subscribing", 1 + i // 10)
-            elif i % 10 == 6:
-                line.is_down = False
-            await self.gateway.publish(channel, {"i": i, "text": "a sentence that stays the same, nearly"})
-        line.is_down = False
+        for gap in range(4):
+            line.is_down = True
+            line.cut()
+            await told.count("subscribing", 2 + gap)
+            for i in range(10 * gap, 10 * gap + 7):
+                await self.gateway.publish(channel, {"i": i, "text": "a sentence that stays the same, nearly"})
+            line.is_down = False
+            await told.count("subscribed", 2 + gap)
+            for i in range(10 * gap + 7, 10 * gap + 10):
+                await self.gateway.publish(channel, {"i": i, "text": "a sentence that stays the same, nearly"})
+        numbers = range(40)
         publications = await told.count("publication", len(numbers))
         self.assertEqual([decoded(is_protobuf, context.pub.data)["i"] for context in publications], list(numbers))
         returns = (await told.count("subscribed", 5))[1:]
