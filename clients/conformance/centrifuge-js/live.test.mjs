@@ -35,7 +35,7 @@ function follow(client, encoding, name, query) {
 
 for (const encoding of encodings) {
   const here = (name, run) => test(`${encoding}: ${name}`, run)
-  const query = { entity: 'asset', where: { column: 'temp', op: 'gte', value: 20 }, sort: [{ column: 'temp' }], limit: 20 }
+  const query = { entity: 'asset', where: [{ column: 'temp', op: 'gte', value: 20 }], sort: [{ column: 'temp' }], limit: 20 }
 
   here('a list follows what is written, exactly, whatever becomes of the socket', async () => {
     const random = seeded(7)
