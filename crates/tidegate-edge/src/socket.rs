@@ -309,15 +309,13 @@ impl Socket {
                     count(&metrics.messages_in);
                     self.pace = None;
                     self.protocol.text(&mut self.session, text, now)?;
-                    let ask = self.protocol.ask();
-                    self.passing = ask.map(|ask| {
-                        ask.begin(self.admitted.edge.clone(), register.clone(), self.admitted.grip().cloned())
-                    });
+                    self.pass_asked(register);
                 }
                 Event::Binary(bytes) => {
                     count(&metrics.binary);
                     self.pace = None;
                     self.protocol.binary(&mut self.session, bytes, now)?;
+                    self.pass_asked(register);
                 }
                 Event::Ping(payload) => tidegate_ws::write_frame(OpCode::Pong, payload, &mut self.control),
                 Event::Pong(_) => {}
@@ -330,6 +328,13 @@ impl Socket {
         // Control frames between its fragments bring a message no further.
         self.keep_pace(self.decoder.unfinished().saturating_sub(before), now);
         Ok(())
+    }
+
+    /// Begins to find out about the credentials that the last message brought, if it did.
+    fn pass_asked(&mut self, register: &Rc<Register>) {
+        let ask = self.protocol.ask();
+        self.passing =
+            ask.map(|ask| ask.begin(self.admitted.edge.clone(), register.clone(), self.admitted.grip().cloned()));
     }
 
     /// A message that has begun has to go on, by so many bytes now; what is not read can't.

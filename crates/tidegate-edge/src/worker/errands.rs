@@ -101,7 +101,8 @@ impl Worker {
         });
         self.mark(client);
         // What is only to be said goes out with the turn; anything else may be waiting for an answer now.
-        let wake = !matches!(order, Order::Emit(_) | Order::Send(_));
+        let is_said = matches!(order, Order::Emit(_) | Order::Send(_)) && client.carrier.borrow().is_staying();
+        let wake = !is_said;
         self.after(client, &waker, wake, life.unwrap_or(Life::Over));
     }
 }

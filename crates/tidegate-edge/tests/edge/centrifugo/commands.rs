@@ -43,7 +43,6 @@ async fn errors_have_the_numbers_that_clients_know() {
         ("publish", json!({"channel": "closed:a", "data": 1}), 103),
         ("publish", json!({"channel": "chat:a"}), 107),
         ("publish", json!({"channel": "chat:a", "data": 1, "type": 1}), 107),
-        ("publish", json!({"channel": "chat:a", "data": "x".repeat(65 << 10)}), 0),
         ("presence", json!({"channel": "plain"}), 108),
         ("presence_stats", json!({"channel": "closed:a"}), 103),
         ("history", json!({"channel": "plain", "limit": 1}), 108),
@@ -56,9 +55,6 @@ async fn errors_have_the_numbers_that_clients_know() {
         ("subscribe", json!({"channel": "live:asset"}), 107),
         ("subscribe", json!({"channel": "live:asset:a", "data": {"entity": "other"}}), 107),
     ] {
-        if code == 0 {
-            continue;
-        }
         assert_eq!(refused(&mut client, method, request.clone()).await, code, "{method} {request}");
     }
     result(&mut client, "subscribe", json!({"channel": "chat:a"})).await;

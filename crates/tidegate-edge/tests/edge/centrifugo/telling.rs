@@ -53,7 +53,8 @@ async fn a_recovery_is_what_the_next_difference_is_to() {
         publish(&gateway, "delta:a", &text(n)).await;
     }
     let (mut client, _) = connected(&gateway).await;
-    let recover = json!({"channel": "delta:a", "delta": "fossil", "recover": true});
+    let position = result(&mut client, "history", json!({"channel": "delta:a"})).await;
+    let recover = json!({"channel": "delta:a", "delta": "fossil", "recover": true, "epoch": position["epoch"]});
     let subscribed = result(&mut client, "subscribe", recover).await;
     assert_eq!(subscribed["publications"][1]["data"], json!(text(2)));
     publish(&gateway, "delta:a", &text(3)).await;
