@@ -50,7 +50,7 @@ pub trait Application: Send + Sync {
 }
 
 impl Peer {
-    pub(crate) fn new(edge: Edge, name: Arc<str>, principal: Arc<Principal>) -> Self {
+    pub(crate) fn new(edge: &Edge, name: Arc<str>, principal: Arc<Principal>) -> Self {
         Self { edge: edge.downgrade(), name, principal }
     }
 

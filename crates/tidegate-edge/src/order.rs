@@ -91,6 +91,14 @@ impl Desk {
         Self { way_in, other_end: Mutex::new(Some(other_end)) }
     }
 
+    /// A worker that has ended has nobody whom it could concern.
+    fn put(&self, errand: Errand) -> Result<(), ApiError> {
+        match self.way_in.try_send(errand) {
+            Err(mpsc::error::TrySendError::Full(_)) => Err(overloaded()),
+            _ => Ok(()),
+        }
+    }
+
     /// Once, by its worker.
     pub(crate) fn take(&self) -> Option<mpsc::Receiver<Errand>> {
         self.other_end.lock().unwrap_or_else(PoisonError::into_inner).take()
@@ -111,11 +119,9 @@ impl Edge {
             },
             _ => desks,
         };
-        let put = |desk: &Desk| desk.way_in.try_send(Errand::Order(to.clone(), order.clone()));
-        match meant.iter().filter(|desk| is_full(put(desk))).count() {
-            0 => Ok(()),
-            _ => Err(overloaded()),
-        }
+        // Everywhere, whoever has no room.
+        let full = meant.iter().filter(|desk| desk.put(Errand::Order(to.clone(), order.clone())).is_err()).count();
+        if full == 0 { Ok(()) } else { Err(overloaded()) }
     }
 
     /// Calls `call` with the session of a client and who it is, on its worker's thread; `None` where nobody of that name is
@@ -133,9 +139,7 @@ impl Edge {
         let (tell, told) = oneshot::channel();
         let visit: Visit =
             Box::new(move |client| drop(tell.send(client.map(|(session, principal)| call(session, principal)))));
-        if is_full(desk.way_in.try_send(Errand::Visit(number, visit))) {
-            return Err(overloaded());
-        }
+        desk.put(Errand::Visit(number, visit))?;
         // A worker that has ended has no clients.
         Ok(told.await.unwrap_or(None))
     }
@@ -149,15 +153,9 @@ impl Edge {
     pub(crate) async fn hand_in(&self, to: Letterbox, message: Bytes) -> Result<(), ApiError> {
         let desk = self.desks().get(worker_of(to.number)).ok_or_else(unknown)?;
         let (tell, told) = oneshot::channel();
-        if is_full(desk.way_in.try_send(Errand::Letter(to, message, tell))) {
-            return Err(overloaded());
-        }
+        desk.put(Errand::Letter(to, message, tell))?;
         told.await.unwrap_or_else(|_| Err(unknown()))
     }
-}
-
-fn is_full(sent: Result<(), mpsc::error::TrySendError<Errand>>) -> bool {
-    matches!(sent, Err(mpsc::error::TrySendError::Full(_)))
 }
 
 fn overloaded() -> ApiError {

@@ -171,7 +171,7 @@ impl TopicStream {
             let message = "the application is to be asked here, and there is none";
             return Err(self.fail(ApiError::new(StatusCode::FORBIDDEN, "forbidden", message)));
         };
-        let peer = Peer::new(self.edge.clone(), session.name().clone(), self.principal.clone());
+        let peer = Peer::new(&self.edge, session.name().clone(), self.principal.clone());
         match application.may_subscribe(&peer, &topic) {
             Answer::Now(Ok(_)) => self.join(session, at),
             Answer::Now(Err(error)) => Err(self.fail(error)),
@@ -183,7 +183,7 @@ impl TopicStream {
     }
 
     fn join(&mut self, session: &mut Session, at: usize) -> Result<(), CloseReason> {
-        let peer = Peer::new(self.edge.clone(), session.name().clone(), self.principal.clone());
+        let peer = Peer::new(&self.edge, session.name().clone(), self.principal.clone());
         let lane = &self.lanes[at];
         let has_place = lane.resumes && !lane.at.epoch.is_empty();
         let since = has_place.then(|| Since { epoch: (*lane.at.epoch).into(), offset: lane.at.offset });

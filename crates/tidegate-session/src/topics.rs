@@ -74,7 +74,15 @@ impl Session {
         }
         self.outbox.topics.push(TopicLane::new(id, topic.clone(), seat, member.is_some()));
         let join = Join { topic, member, since, bytes_max: self.reply_room() };
-        Ok((id, self.room.broker.join(join)))
+        let answer = self.room.broker.join(join);
+        // It may have been passed on after the hub was joined.
+        if let Answered::Now(Ok(joined)) = &answer
+            && joined.at.offset == 0
+            && let Some(lane) = self.outbox.topic_lane(id)
+        {
+            lane.told = joined.records.last().cloned();
+        }
+        Ok((id, answer))
     }
 
     /// The answer to a subscribe is queued: what came since, and is newer, is handed over after it.

@@ -57,8 +57,8 @@ pub struct Published {
 /// Up to where somebody has seen a topic. What a client says of it is compared, never trusted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Since {
-    /// As it was given. With an empty one nothing is ever recovered: who saw no epoch may have missed what leaves no trace. A
-    /// history can be read with it from offset 0.
+    /// As it was given. An empty one, at offset 0, is the beginning of whatever epoch it is now: whoever says so has seen nothing
+    /// of the topic, or found it empty.
     pub epoch: Box<str>,
     /// The last offset seen.
     pub offset: u64,

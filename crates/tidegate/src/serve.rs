@@ -60,7 +60,7 @@ pub(crate) fn demo(options: demo::Options) -> Result<(), Failure> {
     begin(&prepared.config);
     runtime(0)?.block_on(async {
         let mut signals = Signals::new()?;
-        let demo = Demo::start(prepared).await?;
+        let demo = Box::pin(Demo::start(prepared)).await?;
         say(&format!("listening on {}", demo.gateway.url()))?;
         say(&format!("open {}/ in a browser to watch a week of earthquakes; Ctrl-C ends", demo.gateway.url()))?;
         let stop = CancellationToken::new();

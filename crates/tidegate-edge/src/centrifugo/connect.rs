@@ -169,7 +169,7 @@ impl Centrifugo {
                 if known.take().is_some() {
                     leave_rooms(session);
                 }
-                let peer = Peer::new(self.edge.clone(), session.name().clone(), principal.clone());
+                let peer = Peer::new(&self.edge, session.name().clone(), principal.clone());
                 self.attendance = Some(Box::new(Attendance::begin(application.clone(), peer)));
             }
         }

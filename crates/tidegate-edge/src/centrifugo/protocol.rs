@@ -177,7 +177,7 @@ impl Centrifugo {
                 self.sent(session, &send);
                 Ok(())
             }
-            Request::Rpc(rpc) => self.rpc(session, id, rpc),
+            Request::Rpc(rpc) => self.rpc(session, id, &rpc),
             Request::Refresh(refresh) => self.refresh(id, refresh),
             Request::SubRefresh(refresh) => self.sub_refresh(session, id, &refresh),
         };
@@ -289,7 +289,7 @@ impl Centrifugo {
     }
 
     pub(super) fn peer(&self, session: &Session) -> Result<Peer, Fault> {
-        Ok(Peer::new(self.edge.clone(), session.name().clone(), self.known()?.clone()))
+        Ok(Peer::new(&self.edge, session.name().clone(), self.known()?.clone()))
     }
 
     /// The connection as others see it in a channel.

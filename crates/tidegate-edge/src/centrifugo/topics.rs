@@ -127,7 +127,7 @@ impl Centrifugo {
         Ok(())
     }
 
-    pub(super) fn rpc(&mut self, session: &mut Session, id: u32, request: RpcRequest) -> Result<(), Fault> {
+    pub(super) fn rpc(&mut self, session: &mut Session, id: u32, request: &RpcRequest) -> Result<(), Fault> {
         if request.method == super::live::REANCHOR {
             return self.reanchor(session, id, &request.data);
         }

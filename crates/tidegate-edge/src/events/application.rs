@@ -43,7 +43,7 @@ impl Events {
             let message = "too many events of this connection wait for their reply; send fewer at once";
             return Err(ApiError::new(StatusCode::TOO_MANY_REQUESTS, "overloaded", message));
         }
-        let peer = Peer::new(self.edge.clone(), session.name().clone(), principal.clone());
+        let peer = Peer::new(&self.edge, session.name().clone(), principal.clone());
         let answer = application.event(&peer, &message.event, message.data()).ok_or_else(unknown_event)?;
         let id = message.id().map(Into::into);
         let under_way = self.called.under_way.get_or_insert_default();
@@ -79,7 +79,7 @@ impl Events {
             leave_rooms(session);
             self.called.known = None;
         }
-        let peer = Peer::new(self.edge.clone(), session.name().clone(), principal.clone());
+        let peer = Peer::new(&self.edge, session.name().clone(), principal.clone());
         self.called.known = Some(Box::new(Attendance::begin(application.clone(), peer)));
     }
 }

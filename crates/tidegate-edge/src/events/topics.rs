@@ -141,7 +141,7 @@ impl Events {
             let message = "the application is to be asked here, and there is none";
             return Answer::Now(Err(ApiError::new(StatusCode::FORBIDDEN, "forbidden", message)));
         };
-        let peer = Peer::new(self.edge.clone(), session.name().clone(), principal);
+        let peer = Peer::new(&self.edge, session.name().clone(), principal);
         match &command.act {
             Some(Act::Publish(post)) => {
                 found(application.may_publish(&peer, topic, &post.data), |()| Found::Permit(Permit::default()))

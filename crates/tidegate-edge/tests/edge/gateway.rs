@@ -347,7 +347,7 @@ impl List {
 /// Topics of each kind.
 fn namespaces() -> Vec<Namespace> {
     let plain = Options::default();
-    let kept = Options { history_size: 100, presence: true, join_leave: true, ..plain.clone() };
+    let kept = Options { history_size: 100, presence: true, join_leave: true, ..Options::default() };
     let namespaces = [
         ("chat:", kept.clone()),
         ("short:", Options { history_size: 2, ..plain.clone() }),

@@ -8,6 +8,7 @@ use tidegate_edge::{EdgeConfig, Order, To};
 use tidegate_model::Tenant;
 use tidegate_topics::{ClientInfo, Data, Join, Publish, Topic};
 use tokio::net::TcpStream;
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::gateway::{Gateway, PATIENCE};
@@ -202,7 +203,8 @@ async fn many_streams_of_one_http2_connection_are_clients_of_their_own() {
     let gateway = Gateway::start(EdgeConfig::default()).await;
     let socket = TcpStream::connect(gateway.address).await.unwrap();
     let (client, connection) = h2::client::handshake(socket).await.unwrap();
-    let moving = tokio::spawn(connection);
+    let mut moving = JoinSet::new();
+    moving.spawn(connection);
     let mut client = client.ready().await.unwrap();
     let mut bodies = Vec::new();
     for topic in ["chat:a", "chat:b"] {
@@ -225,5 +227,4 @@ async fn many_streams_of_one_http2_connection_are_clients_of_their_own() {
     }
     drop(bodies);
     gateway.eventually("both gone", |gateway| gateway.connections() == 0).await;
-    moving.abort();
 }

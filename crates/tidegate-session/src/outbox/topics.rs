@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use tidegate_model::SubscriptionId;
-use tidegate_topics::{Publication, Published, Seat, SlowPolicy, Topic};
+use tidegate_topics::{Publication, Published, Record, Seat, SlowPolicy, Topic};
 
 use super::Outbox;
 use crate::CloseReason;
@@ -24,6 +24,8 @@ pub(crate) struct TopicLane {
     dropped: u32,
     /// Until something newer than the answer to the subscribe has come.
     start: Option<Box<Start>>,
+    /// The last value that the answer has, where there are no offsets.
+    pub(crate) told: Option<Arc<Record>>,
 }
 
 #[derive(Debug)]
@@ -32,12 +34,14 @@ enum Start {
     Joining(Vec<Arc<Publication>>, usize),
     /// What comes with an offset up to this one is in the answer.
     Answered(Published),
+    /// This one is, in a topic without offsets.
+    Told(Arc<Record>),
 }
 
 impl TopicLane {
     pub(crate) fn new(id: SubscriptionId, topic: Arc<Topic>, seat: Seat, is_member: bool) -> Self {
         let start = Some(Box::new(Start::Joining(Vec::new(), 0)));
-        Self { id, topic, seat, is_member, is_stalled: false, dropped: 0, start }
+        Self { id, topic, seat, is_member, is_stalled: false, dropped: 0, start, told: None }
     }
 }
 
@@ -57,7 +61,10 @@ impl Outbox {
     /// The subscribe is answered, and the answer queued: what was held back and is newer follows.
     pub(crate) fn begin(&mut self, id: SubscriptionId, at: &Published) -> Result<(), CloseReason> {
         let Some(lane) = self.topic_lane(id) else { return Ok(()) };
-        let answered = (at.offset > 0).then(|| Box::new(Start::Answered(at.clone())));
+        let answered = match lane.told.take() {
+            Some(told) => Some(Box::new(Start::Told(told))),
+            None => (at.offset > 0).then(|| Box::new(Start::Answered(at.clone()))),
+        };
         let held = std::mem::replace(&mut lane.start, answered);
         if let Some(Start::Joining(held, _)) = held.map(|start| *start) {
             held.iter().try_for_each(|publication| self.publish(id, publication))?;
@@ -78,6 +85,13 @@ impl Outbox {
             }
             // Nothing is told before the answer, and that is too long in coming.
             Some(Start::Joining(..)) => return self.gap(id),
+            Some(Start::Told(told)) => {
+                let is_told = Arc::ptr_eq(told, record);
+                lane.start = None;
+                if is_told {
+                    return Ok(());
+                }
+            }
             Some(Start::Answered(at)) if record.offset > 0 && record.epoch == at.epoch => {
                 if record.offset <= at.offset {
                     return Ok(());

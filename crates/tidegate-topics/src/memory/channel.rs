@@ -276,10 +276,11 @@ impl Channel {
         joined
     }
 
-    /// All that came after a position, if that is certain. Who never saw an epoch may have missed what no longer leaves a
-    /// trace (an epoch before this one, another process), so without one nothing is certain, not even that nothing was missed.
+    /// All that came after a position, if that is certain. Without an epoch the offset 0 is the beginning of this one: all
+    /// that was ever published in it has to be there.
     fn missed(&self, since: &Since, bytes_max: usize) -> Option<Vec<Arc<Record>>> {
-        if self.epoch.is_empty() || *since.epoch != *self.epoch {
+        let is_beginning = since.epoch.is_empty() && since.offset == 0;
+        if self.epoch.is_empty() || (!is_beginning && *since.epoch != *self.epoch) {
             return None;
         }
         self.log.missed(since.offset, self.topic.options.recover_max, bytes_max)

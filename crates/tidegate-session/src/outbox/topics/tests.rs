@@ -115,6 +115,22 @@ fn a_late_one_of_the_answer_is_known_by_its_offset_but_not_in_another_epoch() {
 }
 
 #[test]
+fn the_last_value_of_the_answer_is_not_told_again() {
+    let mut world = World::new(Limits::default());
+    for again in [true, false] {
+        let id = if again { ONE } else { TWO };
+        world.join(id, SlowPolicy::Close);
+        let told = world.publication(id, 0, None);
+        world.outbox.topic_lane(id).unwrap().told = Some(told.record.clone());
+        world.outbox.begin(id, &Published::default()).unwrap();
+        let next = if again { told } else { world.publication(id, 0, None) };
+        world.outbox.publish(id, &next).unwrap();
+        world.publish(id, 0).unwrap();
+        assert_eq!(world.told(usize::MAX).len(), if again { 1 } else { 2 });
+    }
+}
+
+#[test]
 fn an_answer_that_is_too_long_in_coming_ends_the_subscription() {
     let mut world = World::new(three_frames());
     world.join(ONE, SlowPolicy::Close);

@@ -293,7 +293,9 @@ impl Test {
         let kept = naive.kept(options, now_ms);
         let bytes_max = bytes.map_or(usize::MAX, |records| records * (size_of::<crate::Record>() + 2));
         let missed = since.as_ref().and_then(|since| {
-            let is_here = naive.epoch.as_deref() == Some(&*since.epoch) && since.offset <= naive.log.len() as u64;
+            let is_beginning = since.epoch.is_empty() && since.offset == 0 && options.history_size > 0;
+            let is_of_epoch = naive.epoch.as_deref() == Some(&*since.epoch) || is_beginning;
+            let is_here = is_of_epoch && since.offset <= naive.log.len() as u64;
             let missed = &naive.log[..].get(usize::try_from(since.offset).unwrap()..).filter(|_| is_here)?;
             let size: usize = missed.iter().map(Said::size).sum();
             (kept.ends_with(missed) && missed.len() <= options.recover_max && size <= bytes_max)
