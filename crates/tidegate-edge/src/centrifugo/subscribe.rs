@@ -78,22 +78,20 @@ impl Centrifugo {
             return Err(ErrorCode::NotAvailable.into());
         }
         let (topic, entering) = self.let_in(request)?;
-        match self.edge.asked().cloned() {
-            Some(application) if topic.options.ask_subscribe && !entering.is_granted => {
-                let answer = application.may_subscribe(&self.peer(session)?, &topic);
-                self.when(session, Some(&*topic.name.clone()), answer, move |this, session, permit| {
-                    let entered = permit.map_err(Fault::from).and_then(|permit| {
-                        let entering = Entering { permit, ..entering };
-                        this.enter(session, id, topic, entering)
-                    });
-                    if let Err(fault) = entered {
-                        this.refuse(session, id, fault);
-                    }
-                });
-                Ok(())
-            }
-            _ => self.enter(session, id, topic, entering),
+        if !topic.options.ask_subscribe || entering.is_granted {
+            return self.enter(session, id, topic, entering);
         }
+        let answer = self.asked()?.may_subscribe(&self.peer(session)?, &topic);
+        self.when(session, Some(&*topic.name.clone()), answer, move |this, session, permit| {
+            let entered = permit.map_err(Fault::from).and_then(|permit| {
+                let entering = Entering { permit, ..entering };
+                this.enter(session, id, topic, entering)
+            });
+            if let Err(fault) = entered {
+                this.refuse(session, id, fault);
+            }
+        });
+        Ok(())
     }
 
     /// Whether the client may: by its token, else by its permissions.
