@@ -154,6 +154,8 @@ fn write_member(member: &ClientInfo, out: &mut Vec<u8>) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use bytes::Bytes;
     use serde_json::{Value, json};
     use tidegate_model::Tenant;
