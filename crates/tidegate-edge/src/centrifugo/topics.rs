@@ -1,10 +1,12 @@
 //! What is asked of a topic without subscribing to it; and what is asked of the application.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use tidegate_identity::TopicVerb;
 use tidegate_model::Answer;
 use tidegate_session::Session;
-use tidegate_topics::{Data, Members, Presence, PresenceAsk, Publish, Range, Since};
+use tidegate_topics::{Data, Members, Presence, PresenceAsk, Publish, Range, Since, Topic};
 
 use super::codes::{Disconnected, ErrorCode};
 use super::fault::Fault;
@@ -15,6 +17,7 @@ use super::wire::{
     HistoryRequest, HistoryResult, PresenceResult, PresenceStatsResult, PublishRequest, PublishResult, Reply,
     RpcRequest, RpcResult, SendRequest, StreamPosition,
 };
+use crate::application::Application;
 
 /// Members that one reply names. Who is in a larger topic is asked page by page, elsewhere.
 const MEMBERS_MAX: usize = 1_000;
@@ -25,7 +28,7 @@ const MESSAGE: &str = "message";
 
 impl Centrifugo {
     pub(super) fn publish(&mut self, session: &mut Session, id: u32, request: PublishRequest) -> Result<(), Fault> {
-        let topic = self.topic(TopicVerb::Publish, &request.channel)?;
+        let topic = self.seen(session, TopicVerb::Publish, &request.channel)?;
         let PublishRequest { data, r#type, key, removed, .. } = request;
         if !matches!(r#type, 0 | 1) {
             return Err(ErrorCode::NotAvailable.into());
@@ -41,17 +44,34 @@ impl Centrifugo {
         let client = Some(self.info(session, None)?);
         let key = (!key.is_empty()).then(|| key.into());
         let publish = Publish { client, key, removed, ..Publish::new(topic.clone(), data) };
-        match self.edge.asked().cloned() {
-            Some(application) if topic.options.ask_publish => {
-                let answer = application.may_publish(&self.peer(session)?, &topic, &publish.data);
-                self.when(session, Some(&topic.name), answer, move |this, session, allowed| match allowed {
-                    Ok(()) => this.publish_now(session, id, publish),
-                    Err(error) => this.refuse(session, id, error),
-                });
-            }
-            _ => self.publish_now(session, id, publish),
+        if !topic.options.ask_publish {
+            self.publish_now(session, id, publish);
+            return Ok(());
         }
+        let answer = self.to_ask()?.may_publish(&self.peer(session)?, &topic, &publish.data);
+        self.when(session, Some(&topic.name), answer, move |this, session, allowed| {
+            let allowed = allowed.map_err(Fault::from);
+            match allowed.and_then(|()| this.topic(TopicVerb::Publish, &publish.topic.name)) {
+                Ok(_) => this.publish_now(session, id, publish),
+                Err(fault) => this.refuse(session, id, fault),
+            }
+        });
         Ok(())
+    }
+
+    /// The application, where it has to be asked: without one nobody is let in.
+    pub(super) fn to_ask(&self) -> Result<Arc<dyn Application>, Fault> {
+        self.edge.asked().cloned().ok_or_else(|| ErrorCode::PermissionDenied.into())
+    }
+
+    /// The topic, if the client may do that there. Where the application is asked about subscribing, who does not subscribe
+    /// sees and touches nothing of the topic on another way either.
+    fn seen(&self, session: &Session, verb: TopicVerb, name: &str) -> Result<Arc<Topic>, Fault> {
+        let topic = self.topic(verb, name)?;
+        match topic.options.ask_subscribe && session.subscribed(name).is_none() {
+            true => Err(ErrorCode::PermissionDenied.into()),
+            false => Ok(topic),
+        }
     }
 
     fn publish_now(&mut self, session: &mut Session, id: u32, publish: Publish) {
@@ -89,7 +109,7 @@ impl Centrifugo {
         limit: usize,
         reply: impl FnOnce(Presence) -> Result<Reply, Fault> + 'static,
     ) -> Result<(), Fault> {
-        let topic = self.topic(TopicVerb::Presence, channel)?;
+        let topic = self.seen(session, TopicVerb::Presence, channel)?;
         let ask = PresenceAsk { limit, ..PresenceAsk::default() };
         let answer = self.edge.topics().broker.presence(&topic, ask);
         self.when(session, Some(channel), answer, move |this, session, presence| {
@@ -102,7 +122,7 @@ impl Centrifugo {
     }
 
     pub(super) fn history(&mut self, session: &mut Session, id: u32, request: &HistoryRequest) -> Result<(), Fault> {
-        let topic = self.topic(TopicVerb::History, &request.channel)?;
+        let topic = self.seen(session, TopicVerb::History, &request.channel)?;
         let since = request
             .since
             .as_ref()
