@@ -312,7 +312,7 @@ impl Centrifugo {
 
     /// What a client publishes. In JSON it was read as such.
     pub(super) fn data(&self, bytes: Bytes) -> Data {
-        if self.encoding == Encoding::Json || json::is_json(&bytes) { Data::Json(bytes) } else { Data::Binary(bytes) }
+        if self.encoding == Encoding::Json || json::is_json(&bytes) { Data::json(bytes) } else { Data::Binary(bytes) }
     }
 
     pub(super) fn is_connected(&self) -> bool {

@@ -83,7 +83,7 @@ impl Centrifugo {
         if !topic.options.ask_subscribe || entering.is_granted {
             return self.enter(session, id, topic, entering);
         }
-        let answer = self.to_ask()?.may_subscribe(&self.peer(session)?, &topic);
+        let answer = self.asked()?.may_subscribe(&self.peer(session)?, &topic);
         self.when(session, Some(&*topic.name.clone()), answer, move |this, session, permit| {
             // What the client may do can be another thing than when it asked.
             let entered = permit.map_err(Fault::from).and_then(|permit| {

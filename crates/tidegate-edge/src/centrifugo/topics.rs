@@ -17,7 +17,7 @@ use super::wire::{
     HistoryRequest, HistoryResult, PresenceResult, PresenceStatsResult, PublishRequest, PublishResult, Reply,
     RpcRequest, RpcResult, SendRequest, StreamPosition,
 };
-use crate::application::Application;
+use crate::Application;
 
 /// Members that one reply names. Who is in a larger topic is asked page by page, elsewhere.
 const MEMBERS_MAX: usize = 1_000;
@@ -28,7 +28,7 @@ const MESSAGE: &str = "message";
 
 impl Centrifugo {
     pub(super) fn publish(&mut self, session: &mut Session, id: u32, request: PublishRequest) -> Result<(), Fault> {
-        let topic = self.seen(session, TopicVerb::Publish, &request.channel)?;
+        let topic = self.topic(TopicVerb::Publish, &request.channel)?;
         let PublishRequest { data, r#type, key, removed, .. } = request;
         if !matches!(r#type, 0 | 1) {
             return Err(ErrorCode::NotAvailable.into());
@@ -45,10 +45,11 @@ impl Centrifugo {
         let key = (!key.is_empty()).then(|| key.into());
         let publish = Publish { client, key, removed, ..Publish::new(topic.clone(), data) };
         if !topic.options.ask_publish {
+            self.check_subscribed(session, &topic)?;
             self.publish_now(session, id, publish);
             return Ok(());
         }
-        let answer = self.to_ask()?.may_publish(&self.peer(session)?, &topic, &publish.data);
+        let answer = self.asked()?.may_publish(&self.peer(session)?, &topic, &publish.data);
         self.when(session, Some(&topic.name), answer, move |this, session, allowed| {
             let allowed = allowed.map_err(Fault::from);
             match allowed.and_then(|()| this.topic(TopicVerb::Publish, &publish.topic.name)) {
@@ -59,18 +60,16 @@ impl Centrifugo {
         Ok(())
     }
 
-    /// The application, where it has to be asked: without one nobody is let in.
-    pub(super) fn to_ask(&self) -> Result<Arc<dyn Application>, Fault> {
+    /// The application, where it has to be asked: without one the answer is no.
+    pub(super) fn asked(&self) -> Result<Arc<dyn Application>, Fault> {
         self.edge.asked().cloned().ok_or_else(|| ErrorCode::PermissionDenied.into())
     }
 
-    /// The topic, if the client may do that there. Where the application is asked about subscribing, who does not subscribe
-    /// sees and touches nothing of the topic on another way either.
-    fn seen(&self, session: &Session, verb: TopicVerb, name: &str) -> Result<Arc<Topic>, Fault> {
-        let topic = self.topic(verb, name)?;
-        match topic.options.ask_subscribe && session.subscribed(name).is_none() {
+    /// Where the application decides who subscribes, who does not sees and touches nothing on another way either.
+    fn check_subscribed(&self, session: &Session, topic: &Topic) -> Result<(), Fault> {
+        match topic.options.ask_subscribe && session.subscribed(&topic.name).is_none() {
             true => Err(ErrorCode::PermissionDenied.into()),
-            false => Ok(topic),
+            false => Ok(()),
         }
     }
 
@@ -109,7 +108,8 @@ impl Centrifugo {
         limit: usize,
         reply: impl FnOnce(Presence) -> Result<Reply, Fault> + 'static,
     ) -> Result<(), Fault> {
-        let topic = self.seen(session, TopicVerb::Presence, channel)?;
+        let topic = self.topic(TopicVerb::Presence, channel)?;
+        self.check_subscribed(session, &topic)?;
         let ask = PresenceAsk { limit, ..PresenceAsk::default() };
         let answer = self.edge.topics().broker.presence(&topic, ask);
         self.when(session, Some(channel), answer, move |this, session, presence| {
@@ -122,7 +122,8 @@ impl Centrifugo {
     }
 
     pub(super) fn history(&mut self, session: &mut Session, id: u32, request: &HistoryRequest) -> Result<(), Fault> {
-        let topic = self.seen(session, TopicVerb::History, &request.channel)?;
+        let topic = self.topic(TopicVerb::History, &request.channel)?;
+        self.check_subscribed(session, &topic)?;
         let since = request
             .since
             .as_ref()

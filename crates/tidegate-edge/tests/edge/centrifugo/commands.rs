@@ -146,14 +146,14 @@ async fn the_application_answers() {
 async fn what_concerns_one_channel_is_done_in_order() {
     let gateway = start().await;
     let (mut client, _) = connected(&gateway).await;
-    // The application is asked about all of them, and takes longer over the first to be published.
+    // The application takes longer over the first; a subscribe that it is asked about is behind both.
     client
         .send(concat!(
-            r#"{"id":2,"subscribe":{"channel":"asked:o"}}"#,
+            r#"{"id":2,"publish":{"channel":"asked:o","data":"slow"}}"#,
             "\n",
-            r#"{"id":3,"publish":{"channel":"asked:o","data":"slow"}}"#,
+            r#"{"id":3,"publish":{"channel":"asked:o","data":"fast"}}"#,
             "\n",
-            r#"{"id":4,"publish":{"channel":"asked:o","data":"fast"}}"#,
+            r#"{"id":4,"subscribe":{"channel":"asked:o"}}"#,
             "\n",
             r#"{"id":5,"subscribe":{"channel":"asked:o"}}"#,
             "\n",
@@ -163,42 +163,38 @@ async fn what_concerns_one_channel_is_done_in_order() {
         ))
         .await;
     let mut ids = Vec::new();
+    let mut offset = Json::Null;
     while ids.len() < 6 {
         for line in client.text().await.lines() {
             let reply: Json = serde_json::from_str(line).unwrap();
-            // What is published is told between them.
-            let Some(id) = reply["id"].as_u64() else { continue };
-            ids.push(id);
-            if id == 5 {
+            ids.push(reply["id"].as_u64().unwrap());
+            if reply["id"] == 4 {
+                offset = reply["subscribe"]["offset"].clone();
+            }
+            if reply["id"] == 5 {
                 assert_eq!(reply["error"]["code"], 105);
             }
         }
     }
-    assert_eq!(ids, [7, 2, 3, 4, 5, 6]);
+    assert_eq!((ids, offset), (vec![7, 2, 3, 4, 5, 6], json!(2)));
+    // Who does not subscribe where the application decides about that sees nothing.
+    let ask = json!({"channel": "asked:o", "limit": 10});
+    assert_eq!(refused(&mut client, "history", ask.clone()).await, 103);
     result(&mut client, "subscribe", json!({"channel": "asked:o"})).await;
-    let history = result(&mut client, "history", json!({"channel": "asked:o", "limit": 10})).await;
-    assert_eq!(history["publications"][0]["data"], "slow");
+    assert_eq!(result(&mut client, "history", ask).await["publications"][0]["data"], "slow");
 }
 
 #[tokio::test]
-async fn where_the_application_decides_there_is_no_way_around_it() {
-    let rest = [
+async fn where_the_application_has_to_be_asked_and_there_is_none_nobody_is_let_in() {
+    let gateway = plain().await;
+    let (mut client, _) = connected(&gateway).await;
+    for (method, request) in [
+        ("subscribe", json!({"channel": "asked:a"})),
         ("publish", json!({"channel": "asked:a", "data": 1})),
         ("history", json!({"channel": "asked:a", "limit": 1})),
         ("presence", json!({"channel": "asked:a"})),
         ("presence_stats", json!({"channel": "asked:a"})),
-    ];
-    let gateway = start().await;
-    let (mut client, _) = connected(&gateway).await;
-    for (method, request) in &rest {
-        assert_eq!(refused(&mut client, method, request.clone()).await, 103, "{method}");
-    }
-    result(&mut client, "subscribe", json!({"channel": "asked:a"})).await;
-    result(&mut client, "history", json!({"channel": "asked:a", "limit": 1})).await;
-    // Without one nobody is let in.
-    let gateway = plain().await;
-    let (mut client, _) = connected(&gateway).await;
-    for (method, request) in [("subscribe", json!({"channel": "asked:a"}))].iter().chain(&rest) {
-        assert_eq!(refused(&mut client, method, request.clone()).await, 103, "{method}");
+    ] {
+        assert_eq!(refused(&mut client, method, request).await, 103, "{method}");
     }
 }

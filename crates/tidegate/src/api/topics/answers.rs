@@ -1,7 +1,5 @@
 //! What is known about topics, as JSON. Payloads are copied as they were published.
 
-use std::sync::Arc;
-
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use tidegate_edge::ApiError;
@@ -43,22 +41,14 @@ pub(super) fn history(history: &History) -> Vec<u8> {
     out
 }
 
-/// `{"epoch":…,"offset":…,"values":[…],"next"?:…}`, of which the values have about `bytes_max` bytes at most, or are one.
-pub(super) fn values(page: &Page, bytes_max: usize) -> Vec<u8> {
+/// `{"epoch":…,"offset":…,"values":[…],"next"?:…}`
+pub(super) fn values(page: &Page) -> Vec<u8> {
     let mut out = b"{".to_vec();
     write_position(&page.at, &mut out);
     out.extend_from_slice(b",\"values\":[");
-    let mut bytes = 0;
-    let fits = |record: &&Arc<Record>| {
-        bytes += record.size();
-        bytes <= bytes_max
-    };
-    let fitting = page.records.iter().take_while(fits).count().max(1).min(page.records.len());
-    let (told, rest) = page.records.split_at(fitting);
-    write_list(told, &mut out, |record, out| write_record(record, out));
+    write_list(&page.records, &mut out, |record, out| write_record(record, out));
     out.push(b']');
-    let last = told.last().and_then(|record| record.key.as_deref());
-    write_next(if rest.is_empty() { page.next.as_deref() } else { last }, &mut out);
+    write_next(page.next.as_deref(), &mut out);
     out.push(b'}');
     out
 }

@@ -147,8 +147,8 @@ async fn values(
     let (Path(name), UrlQuery(url)) = (from_url(topic)?, from_url(url)?);
     let topic = api.topic(&principal, TopicVerb::History, &name, url.tenant.as_deref())?;
     let limit = limited(url.limit)?;
-    let page = api.topics().broker.values(&topic, url.after.as_deref(), limit).wait().await?;
-    Ok(json(answers::values(&page, ANSWER_BYTES_MAX)))
+    let page = api.topics().broker.values(&topic, url.after.as_deref(), limit, ANSWER_BYTES_MAX).wait().await?;
+    Ok(json(answers::values(&page)))
 }
 
 /// `GET /v1/topics/{topic}/presence?limit=…&after=…&since=…`
