@@ -50,9 +50,12 @@ impl Centrifugo {
             return Ok(());
         }
         let answer = self.asked()?.may_publish(&self.peer(session)?, &topic, &publish.data);
-        self.when(session, Some(&topic.name), answer, move |this, session, allowed| match allowed {
-            Ok(()) => this.publish_now(session, id, publish),
-            Err(error) => this.refuse(session, id, error),
+        self.when(session, Some(&topic.name), answer, move |this, session, allowed| {
+            let allowed = allowed.map_err(Fault::from);
+            match allowed.and_then(|()| this.topic(TopicVerb::Publish, &publish.topic.name)) {
+                Ok(_) => this.publish_now(session, id, publish),
+                Err(fault) => this.refuse(session, id, fault),
+            }
         });
         Ok(())
     }

@@ -228,7 +228,8 @@ impl Memory {
         let mut take = |topic: &Topic| {
             let is_asked = topic.tenant == *tenant && after.is_none_or(|after| *topic.name > *after);
             let is_late = names.len() >= limit && names.last().is_none_or(|last| topic.name >= *last);
-            if is_asked && !is_late {
+            // Rooms are the application's.
+            if is_asked && !is_late && !topic.is_reserved() {
                 names.insert(topic.name.clone());
                 if names.len() > limit {
                     names.pop_last();

@@ -8,7 +8,7 @@ use axum::body::Bytes;
 use serde::Serialize;
 use serde_json::value::to_raw_value;
 use tidegate_edge::{ApiError, Edge, Order, Peer, To};
-use tidegate_identity::Claims;
+use tidegate_identity::{Claims, Principal};
 use tidegate_model::{Answer, Tenant};
 use tidegate_session::{Session, Wish};
 use tidegate_topics::{Data, Entry, Options, Owner, Publish, Published, Set, Topic, TopicError};
@@ -207,8 +207,13 @@ impl Client {
         &self,
         call: impl FnOnce(&mut Session) -> T + Send + 'static,
     ) -> Result<T, Failure> {
-        let visited = self.edge()?.visit(self.name(), move |session, _| call(session)).await?;
-        visited.ok_or_else(|| refused(TopicError::UnknownClient))
+        let tenant = self.topic_tenant();
+        let call = move |session: &mut Session, principal: &Principal| {
+            // A stranger's connection may be somebody's by now: what was begun for the stranger is not for them.
+            (principal.topic_tenant() == tenant).then(|| call(session))
+        };
+        let visited = self.edge()?.visit(self.name(), call).await?;
+        visited.flatten().ok_or_else(|| refused(TopicError::UnknownClient))
     }
 }
 

@@ -183,3 +183,18 @@ async fn what_concerns_one_channel_is_done_in_order() {
     result(&mut client, "subscribe", json!({"channel": "asked:o"})).await;
     assert_eq!(result(&mut client, "history", ask).await["publications"][0]["data"], "slow");
 }
+
+#[tokio::test]
+async fn where_the_application_has_to_be_asked_and_there_is_none_nobody_is_let_in() {
+    let gateway = plain().await;
+    let (mut client, _) = connected(&gateway).await;
+    for (method, request) in [
+        ("subscribe", json!({"channel": "asked:a"})),
+        ("publish", json!({"channel": "asked:a", "data": 1})),
+        ("history", json!({"channel": "asked:a", "limit": 1})),
+        ("presence", json!({"channel": "asked:a"})),
+        ("presence_stats", json!({"channel": "asked:a"})),
+    ] {
+        assert_eq!(refused(&mut client, method, request).await, 103, "{method}");
+    }
+}

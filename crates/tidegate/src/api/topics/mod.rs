@@ -191,11 +191,8 @@ impl Api {
         let tenant = principal.named_topic_tenant(tenant)?;
         let topic = self.topics().namespaces.topic(tenant, name)?;
         self.0.authority.topic(principal, verb, name)?;
-        let is_asked = match verb {
-            TopicVerb::Subscribe => topic.options.ask_subscribe,
-            TopicVerb::Publish => topic.options.ask_publish,
-            TopicVerb::Presence | TopicVerb::History => false,
-        };
+        // Who may not subscribe sees and touches nothing of the topic on another way either.
+        let is_asked = topic.options.ask_subscribe || (topic.options.ask_publish && verb == TopicVerb::Publish);
         if is_asked && principal.kind != PrincipalKind::ApiKey {
             let message = "the application decides about this, and is asked about connections alone";
             return Err(ApiError::new(StatusCode::FORBIDDEN, "forbidden", message));
