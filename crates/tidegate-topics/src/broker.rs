@@ -231,7 +231,7 @@ pub trait Broker: Send + Sync {
     /// Who is present.
     fn presence(&self, topic: &Arc<Topic>, ask: PresenceAsk) -> Answered<Presence>;
 
-    /// Names of topics of a tenant that have subscribers, members or history, sorted, with the subscribers on all nodes as far
+    /// Names of topics of a tenant, but not the gateway's own, that have subscribers, members or history, sorted, with the subscribers on all nodes as far
     /// as they are counted; at most `limit` after a name.
     fn topics(&self, tenant: &Tenant, after: Option<&str>, limit: usize) -> Answered<Vec<Box<str>>>;
 

@@ -2,15 +2,15 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use serde_json::{Value as Json, json};
 use tidegate_edge::{ApiError, Application, EdgeConfig, Order, Peer, Permit, To};
 use tidegate_identity::Refusal;
 use tidegate_model::{Answer, Later, Tenant};
-use tidegate_session::CloseReason;
-use tidegate_topics::{Data, Publish, Topic};
+use tidegate_session::{CloseReason, Session, Wish};
+use tidegate_topics::{Data, Outlet as _, Publish, Topic};
 use tokio::sync::watch;
 
 use crate::gateway::{Client, Gateway};
@@ -587,4 +587,67 @@ async fn a_slow_subscriber_of_the_latest_only_gets_that() {
     }
     assert!(count < 700, "most was replaced: {count}");
     assert!(gateway.edge.metrics().sessions.publications_dropped.load(Ordering::Relaxed) > 0);
+}
+
+/// Fails at every event; counts who came and who went.
+#[derive(Default)]
+struct Clumsy {
+    came: AtomicUsize,
+    went: AtomicUsize,
+}
+
+impl Application for Clumsy {
+    fn event(&self, _: &Peer, _: &str, _: &str) -> Option<Later<Bytes, ApiError>> {
+        panic!("as the test wants it")
+    }
+
+    fn may_subscribe(&self, _: &Peer, _: &Arc<Topic>) -> Answer<Permit, ApiError> {
+        Answer::Now(Ok(Permit::default()))
+    }
+
+    fn may_publish(&self, _: &Peer, _: &Arc<Topic>, _: &Data) -> Answer<(), ApiError> {
+        Answer::Now(Ok(()))
+    }
+
+    fn connected(&self, _: &Peer) {
+        self.came.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn disconnected(&self, _: &Peer) {
+        self.went.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+#[tokio::test]
+async fn who_is_gone_after_a_panic_is_told_once() {
+    let clumsy = Arc::new(Clumsy::default());
+    let gateway = Gateway::asking(clumsy.clone()).await;
+    let (mut ann, mut bob) = (Person::of(&gateway, "ann////").await, Person::of(&gateway, "bob////").await);
+    ann.ask("topic.subscribe", json!({"topic": "a"})).await;
+    bob.ask("topic.subscribe", json!({"topic": "a"})).await;
+    ann.send("boom", &json!(1)).await;
+    gateway.eventually("ann is gone", |_| clumsy.went.load(Ordering::Relaxed) > 0).await;
+    bob.ask("topic.unsubscribe", json!({"topic": "a"})).await;
+    drop(bob);
+    gateway.eventually("bob is gone", |_| clumsy.went.load(Ordering::Relaxed) > 1).await;
+    let counts = [&clumsy.came, &clumsy.went].map(|count| count.load(Ordering::Relaxed));
+    assert_eq!(counts, [2, 2]);
+}
+
+#[tokio::test]
+async fn who_could_miss_something_in_a_room_is_closed() {
+    let gateway = Gateway::start(EdgeConfig::default()).await;
+    let mut ann = Person::of(&gateway, "ann////").await;
+    let name = ann.name("ann////").await;
+    let room = Arc::new(Topic::reserved(Tenant::common(), "room:lobby", Arc::default()));
+    let topic = room.clone();
+    let join = move |session: &mut Session, _: &_| {
+        let wish = Wish { topic, member: None, since: None, hears_joins: false };
+        let (id, Answer::Now(Ok(joined))) = session.join(wish).unwrap() else { panic!("at once") };
+        session.begin(id, &joined.at);
+    };
+    gateway.edge.visit(&name, join).await.unwrap().unwrap();
+    gateway.edge.topics().relay.gap(&room);
+    ann.client.close().await;
+    gateway.eventually("it is closed", |gateway| gateway.closed(CloseReason::Overloaded) == 1).await;
 }

@@ -226,7 +226,8 @@ impl Memory {
         // The first ones by name, so far.
         let mut names: BTreeSet<Box<str>> = BTreeSet::new();
         let mut take = |topic: &Topic| {
-            let is_asked = topic.tenant == *tenant && after.is_none_or(|after| *topic.name > *after);
+            let is_asked =
+                topic.tenant == *tenant && !topic.is_reserved() && after.is_none_or(|after| *topic.name > *after);
             let is_late = names.len() >= limit && names.last().is_none_or(|last| topic.name >= *last);
             // Rooms are the application's.
             if is_asked && !is_late && !topic.is_reserved() {

@@ -236,6 +236,58 @@ fn the_permissions_of_the_contract_are_read() {
 }
 
 #[test]
+fn the_application_is_read_and_what_breaks_a_rule_is_named() {
+    let full = r#"
+url = "https://app.example/events"
+secret = "what-the-application-shares-with-the-gateway"
+timeout_ms = 100
+max_concurrent = 3
+max_answer_bytes = 256
+events = ["order::*"]
+idempotent = ["order::get"]
+handler_timeout_ms = 200
+max_handlers = 4
+"#;
+    let config = load(&format!("[application]{full}")).unwrap();
+    let Application { endpoint, handler_timeout, handlers_max } = &config.application;
+    let endpoint = endpoint.as_ref().unwrap();
+    assert_eq!(endpoint.url, "https://app.example/events");
+    assert_eq!([endpoint.timeout, *handler_timeout].map(|time| time.as_millis()), [100, 200]);
+    assert_eq!((endpoint.asked_max, endpoint.answer_bytes_max, *handlers_max), (3, 256, 4));
+    let has = |event| (endpoint.events.have(event), endpoint.idempotent.have(event));
+    assert_eq!(["order::get", "order::place", "cart::get"].map(has), [(true, true), (true, false), (false, false)]);
+    assert!(application::warnings(&config.application).is_empty());
+    assert!(!config.show().contains("what-the-app") && !config.show_json().to_string().contains("what-the-app"));
+    assert!(!format!("{:?}", config.application).contains("what-the-app"));
+    let none = load("").unwrap().application;
+    assert_eq!((none.endpoint.is_none(), none.handler_timeout.as_secs(), none.handlers_max), (true, 30, 4_096));
+    let plain = load("[application]\nurl = \"http://app.example/\"\nsecret = \"hunter2\"").unwrap();
+    let defaults = plain.application.endpoint.as_ref().unwrap();
+    assert_eq!((defaults.timeout.as_secs(), defaults.asked_max, defaults.answer_bytes_max), (5, 256, 64 << 10));
+    assert!(defaults.events.have("any") && !defaults.idempotent.have("any"));
+    let warned = application::warnings(&plain.application);
+    assert!(
+        warned[0].starts_with("application.secret has fewer") && warned[1].starts_with("application.url is not https")
+    );
+    let with = |lines: &str| refusal(&format!("[application]\n{lines}"));
+    assert!(with("secret = \"hunter2\"").ends_with("is needed beside application.secret"));
+    assert!(with("url = \"https://app.example\"").starts_with("application.secret (from default): is needed beside"));
+    for (lines, key) in [
+        ("url = \"app.example\"\nsecret = \"s\"", "application.url"),
+        ("timeout_ms = 0", "application.timeout_ms"),
+        ("max_concurrent = 0", "application.max_concurrent"),
+        ("max_answer_bytes = 1", "application.max_answer_bytes"),
+        ("max_handlers = 0", "application.max_handlers"),
+        ("handler_timeout_ms = 0", "application.handler_timeout_ms"),
+        ("events = [\"\"]", "application.events[0]"),
+        ("idempotent = [\"a\", \"\"]", "application.idempotent[1]"),
+        ("uri = \"x\"", "application.uri"),
+    ] {
+        assert!(with(lines).starts_with(key), "{lines}: {}", with(lines));
+    }
+}
+
+#[test]
 fn what_is_shown_has_origins_and_no_secrets() {
     let text = format!("[identity]\napi_keys = [\"very-secret-key\"]\n{ENTITY}");
     let config = Config::layered(

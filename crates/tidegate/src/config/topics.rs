@@ -72,6 +72,11 @@ pub(super) fn read(layers: &Layers) -> Result<Topics, ConfigError> {
             return Err(prefix_error(&format!("topic[{i}]"), &namespace.prefix, "is used by another [[topic]]"));
         }
     }
+    let is_asked = |namespace: &Namespace| namespace.options.ask_subscribe || namespace.options.ask_publish;
+    if let Some(i) = namespaces.iter().position(is_asked).filter(|_| layers.text("application.url").is_empty()) {
+        let rule = "needs application.url: with nobody to ask, the answer would always be no";
+        return Err(ConfigError::rule(format!("topic[{i}].ask"), rule));
+    }
     Ok(Topics {
         namespaces: Namespaces::new(namespaces),
         limits: limits(layers)?,

@@ -19,7 +19,7 @@ use crate::fixture::{ask, refused, serve};
 const SECRET: &str = "what-the-application-shares-with-the-gateway";
 
 /// An application that checks who asks; events say what it is to answer.
-struct Application {
+pub(crate) struct Application {
     url: String,
     asked: Arc<Mutex<Vec<Value>>>,
     gate: Arc<Semaphore>,
@@ -28,7 +28,7 @@ struct Application {
 }
 
 impl Application {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/events", listener.local_addr().unwrap());
         let (asked, gate) = (Arc::<Mutex<Vec<Value>>>::default(), Arc::new(Semaphore::new(0)));
@@ -40,8 +40,13 @@ impl Application {
         Self { url, asked, gate, _task: task }
     }
 
-    fn section(&self, more: &str) -> String {
+    pub(crate) fn section(&self, more: &str) -> String {
         section(&self.url, more)
+    }
+
+    /// The questions so far.
+    pub(crate) fn asked(&self) -> Vec<Value> {
+        self.asked.lock().unwrap().clone()
     }
 }
 
@@ -54,10 +59,22 @@ async fn answer(asked: Arc<Mutex<Vec<Value>>>, gate: Arc<Semaphore>, headers: He
         return StatusCode::FORBIDDEN.into_response();
     }
     let question: Value = serde_json::from_str(&body).unwrap();
-    let event = question["event"].as_str().unwrap_or_default().to_owned();
-    let data = question["data"].clone();
+    let user = question["client"]["user"].clone();
+    let (kind, event, data) = (question["type"].clone(), question["event"].clone(), question["data"].clone());
+    let topic = question["topic"].as_str().and_then(|topic| topic.strip_prefix("asked:")).map(str::to_owned);
     asked.lock().unwrap().push(question);
-    match &*event {
+    let word = if kind == "subscribe" {
+        topic.unwrap_or_default()
+    } else {
+        event.as_str().or(data.as_str()).unwrap_or_default().to_owned()
+    };
+    match &*word {
+        "yes" => json!({ "allow": true, "data": { "welcome": user }, "info": ["guest"] }).to_string().into_response(),
+        "ok" => json!({ "allow": true }).to_string().into_response(),
+        "no" if kind != "event" => json!({ "allow": false }).to_string().into_response(),
+        "own" => {
+            json!({ "error": { "code": "full", "message": "later", "retryable": true } }).to_string().into_response()
+        }
         "echo" => json!({ "data": data }).to_string().into_response(),
         "nothing" => "{}".into_response(),
         "no" => json!({ "error": { "code": "sold_out", "message": "tomorrow" } }).to_string().into_response(),
@@ -98,7 +115,7 @@ async fn what_nobody_handles_is_asked_of_the_endpoint() {
     assert_eq!(ask(&mut ann, "mine", json!(1)).await, json!("compiled in"));
     assert_eq!(refused(&mut ann, "no", json!(1)).await, ("sold_out".to_owned(), false));
     assert_eq!(refused(&mut ann, "other", json!(1)).await.0, "unknown_event");
-    let asked = application.asked.lock().unwrap().clone();
+    let asked = application.asked();
     let events: Vec<&str> = asked.iter().map(|question| question["event"].as_str().unwrap()).collect();
     assert_eq!(events, ["echo", "nothing", "no"]);
     let name = asked[0]["client"]["client_id"].as_str().unwrap();
@@ -161,20 +178,26 @@ async fn only_what_may_come_twice_is_sent_twice() {
             let key = head.lines().find_map(|line| line.strip_prefix("idempotency-key: ")).unwrap().to_owned();
             tell.send(key).await.unwrap();
             if number % 2 == 1 {
-                let answer = "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 10\r\n\r\n{\"data\":7}";
+                let body = if head.contains("subscribe") { "{\"allow\":true}" } else { "{\"data\":7}" };
+                let length = body.len();
+                let answer = format!("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}");
                 socket.write_all(answer.as_bytes()).await.unwrap();
             }
         }
     });
-    let served = serve(&section(&url, "idempotent = [\"again\"]"), |gateway| gateway).await;
+    let more = "idempotent = [\"again\"]\n[[topic]]\nprefix = \"asked:\"\nask = [\"subscribe\"]";
+    let served = serve(&section(&url, more), |gateway| gateway).await;
     let mut ann = served.client("ann").await;
     assert_eq!(ask(&mut ann, "again", json!(1)).await, json!(7));
     let keys = (heard.recv().await.unwrap(), heard.recv().await.unwrap());
     assert!(keys.0 == keys.1 && keys.0.len() == 32, "{keys:?}");
+    ask(&mut ann, "topic.subscribe", json!({ "topic": "asked:a" })).await;
+    let again = (heard.recv().await.unwrap(), heard.recv().await.unwrap());
+    assert!(again.0 == again.1 && again.0 != keys.0, "{again:?}");
     assert_eq!(refused(&mut ann, "once", json!(1)).await, unavailable());
     let third = heard.recv().await.unwrap();
-    assert_ne!(third, keys.0);
+    assert!(third != keys.0 && third != again.0);
     assert!(heard.try_recv().is_err(), "it came once");
-    assert_eq!(served.metric("tidegate_application_repeated_total").await, 1);
+    assert_eq!(served.metric("tidegate_application_repeated_total").await, 2);
     served.gateway.stop().await.unwrap();
 }

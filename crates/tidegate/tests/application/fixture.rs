@@ -7,23 +7,30 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tidegate::identity::{
-    Answer, Authority, Credential, Principal, PrincipalKind, Refusal, Shown, TopicVerb, WriteScope,
+    Answer, Authority, Credential, Principal, PrincipalKind, Refusal, Revocation, Shown, TopicVerb, WriteScope,
 };
 use tidegate::model::{Entity, Query, Tenant};
 use tidegate::{Builder, Config, Flags, Gateway};
 use tidegate_testkit::clients::{Endpoint, EventSocket, Message, get, within};
+use tokio::sync::broadcast;
 
-/// Lets in whoever says `user@tenant`, or `user` for one of no tenant.
-struct Names;
+/// Lets in whoever says `user@tenant`, or `user` for one of no tenant; with any key a server.
+struct Names(broadcast::Sender<Revocation>);
 
 impl Authority for Names {
     fn authenticate(&self, shown: &Shown<'_>) -> Answer<Arc<Principal>> {
-        let Credential::Bearer(said) = shown.credential else {
-            return Answer::Now(Err(Refusal::unauthenticated("say who you are")));
+        let said = match shown.credential {
+            Credential::Bearer(said) => said,
+            Credential::ApiKey(_) => return Answer::Now(Ok(Arc::new(Principal::new(PrincipalKind::ApiKey)))),
+            Credential::None => return Answer::Now(Err(Refusal::unauthenticated("say who you are"))),
         };
         let (user, tenant) = said.split_once('@').map_or((said, None), |(user, tenant)| (user, Some(tenant)));
         let tenant = tenant.map(Tenant::new);
         Answer::Now(Ok(Arc::new(Principal { user: user.into(), tenant, ..Principal::new(PrincipalKind::User) })))
+    }
+
+    fn revocations(&self) -> Option<broadcast::Receiver<Revocation>> {
+        Some(self.0.subscribe())
     }
 
     fn read(&self, _: &Principal, query: Query) -> Result<(Tenant, Query), Refusal> {
@@ -41,6 +48,8 @@ impl Authority for Names {
 
 pub(crate) struct Served {
     pub(crate) gateway: Gateway,
+    /// Whose connections have to end.
+    pub(crate) revoked: broadcast::Sender<Revocation>,
     _directory: TempDir,
 }
 
@@ -48,10 +57,11 @@ pub(crate) struct Served {
 pub(crate) async fn serve(section: &str, build: impl FnOnce(Builder) -> Builder) -> Served {
     let directory = TempDir::new().unwrap();
     let flags = Flags { listen: Some("127.0.0.1:0".into()), data_dir: Some(directory.path().into()) };
-    let text = format!("[edge]\ndrain_window_ms = 1\n[application]\n{section}\n");
+    let text = format!("[edge]\ndrain_window_ms = 1\nping_interval_ms = 200\n[application]\n{section}\n");
     let config = Config::layered(Some((Path::new("c.toml"), &*text)), [], &flags).unwrap();
-    let gateway = build(Gateway::builder(config).authority(Arc::new(Names))).start().await.unwrap();
-    Served { gateway, _directory: directory }
+    let (revoked, _) = broadcast::channel(8);
+    let gateway = build(Gateway::builder(config).authority(Arc::new(Names(revoked.clone())))).start().await.unwrap();
+    Served { gateway, revoked, _directory: directory }
 }
 
 impl Served {

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use serde_json::{Value, json};
+use tidegate::identity::Revocation;
 use tidegate::{Builder, Failure};
+use tidegate_testkit::clients::raw::{PING, PONG, RawSocket, TEXT};
 use tidegate_testkit::clients::{EventSocket, within};
 use tokio::sync::{Semaphore, mpsc};
 
@@ -139,6 +141,51 @@ async fn who_comes_and_goes_is_told_once() {
     served.gateway.stop().await.unwrap();
     assert_eq!(next().await, "-eve");
     assert!(heard.recv().await.is_none(), "nothing else is told, and the gateway holds on to nothing");
+}
+
+#[tokio::test]
+async fn who_is_revoked_goes_once() {
+    let (tell, mut heard) = mpsc::channel(8);
+    let served = serve("", |gateway| {
+        echo(gateway).on_disconnect(move |client| {
+            let tell = tell.clone();
+            async move { tell.send(client.user().to_owned()).await.unwrap() }
+        })
+    })
+    .await;
+    let (mut ann, mut bob) = (served.client("ann").await, served.client("bob").await);
+    for socket in [&mut ann, &mut bob] {
+        ask(socket, "echo", json!(1)).await;
+    }
+    served.revoked.send(Revocation::User { user: "ann".into(), tenant: None }).unwrap();
+    while within("the end", ann.next()).await.is_some() {}
+    assert_eq!(within("the end", heard.recv()).await.unwrap(), "ann");
+    drop(ann);
+    assert_eq!(ask(&mut bob, "echo", json!(2)).await, json!(2));
+    served.gateway.stop().await.unwrap();
+    assert_eq!(heard.recv().await.unwrap(), "bob");
+    assert!(heard.recv().await.is_none(), "nothing else");
+}
+
+#[tokio::test]
+async fn pings_go_on_under_a_slow_handler() {
+    let gate = Arc::new(Semaphore::new(0));
+    let served = serve("", |gateway| gated(gateway, &gate)).await;
+    let mut ann = RawSocket::connect(served.address(), "/ws", false).await;
+    ann.frame(true, TEXT, br#"{"event":"auth","data":{"token":"ann"}}"#).await;
+    ann.frame(true, TEXT, br#"{"event":"gated","data":7,"id":"slow"}"#).await;
+    let mut pings = 0;
+    while pings < 2 {
+        let (opcode, payload) = within("a ping", ann.next()).await.unwrap();
+        assert!(!String::from_utf8_lossy(&payload).contains("slow"), "it waits");
+        if opcode == PING {
+            pings += 1;
+            ann.frame(true, PONG, &payload).await;
+        }
+    }
+    gate.add_permits(1);
+    while !within("the answer", ann.next()).await.unwrap().1.ends_with(br#""id":"slow","data":7}"#) {}
+    served.gateway.stop().await.unwrap();
 }
 
 #[tokio::test]

@@ -24,6 +24,11 @@ audience = "tidegate"
 algorithm = "HS256"
 secret = "a-secret-of-more-than-thirty-two-bytes"
 
+[application]
+# Nobody is there.
+url = "http://127.0.0.1:9"
+secret = "what-the-application-shares-with-the-gateway"
+
 [topics]
 max_payload_bytes = 1000
 

@@ -195,3 +195,15 @@ fn nothing_is_to_be_done_for_a_topic_that_is_forgotten() {
     world.publish(Publish::new(with_history("b"), data(1))).unwrap();
     assert!(world.memory.store.agenda().next_ms().is_none());
 }
+
+#[test]
+fn the_gateways_own_topics_are_not_named() {
+    let world = World::new(Limits::default());
+    let known = with_history("b");
+    let own = Arc::new(Topic::reserved(known.tenant.clone(), "room:a", known.options.clone()));
+    for topic in [&own, &known] {
+        world.publish(Publish::new(topic.clone(), data(1))).unwrap();
+    }
+    let names: Vec<Box<str>> = now(world.memory.topics(&known.tenant, None, 9)).unwrap();
+    assert_eq!(names, ["b".into()]);
+}

@@ -46,6 +46,9 @@ ask = ["subscribe", "publish"]
 prefix = "chat:quiet:"
 slow_client = "latest_only"
 ask = ["publish"]
+[application]
+url = "https://app.example"
+secret = "what-the-application-shares-with-the-gateway"
 [topics]
 max_payload_bytes = 100
 idempotency_max = 0
@@ -104,6 +107,7 @@ fn namespaces_that_break_a_rule_are_named() {
     assert_snapshot!(with("slow_client = \"wait\""), @r#"topic[0].slow_client = "wait": must be one of "close", "drop_oldest", "latest_only""#);
     assert_snapshot!(with("delta = true"), @"topic[0].delta: needs history_size or keep: there would be nothing to tell a difference to");
     assert_snapshot!(with("ask = [\"subscribe\", \"read\"]"), @r#"topic[0].ask[1] = "read": must be one of "subscribe", "publish""#);
+    assert_snapshot!(with("ask = [\"publish\"]"), @"topic[0].ask: needs application.url: with nobody to ask, the answer would always be no");
     load("[[topic]]\nprefix = \"\"\nkeep = \"last\"\ndelta = true").unwrap();
 }
 
