@@ -78,22 +78,33 @@ impl Centrifugo {
             return Err(ErrorCode::NotAvailable.into());
         }
         let (topic, entering) = self.let_in(request)?;
+        self.ask_for(session, &topic.clone(), entering, move |this, session, entering| {
+            let entered = entering.and_then(|entering| this.enter(session, id, topic, entering));
+            if let Err(fault) = entered {
+                this.refuse(session, id, fault);
+            }
+        })
+    }
+
+    /// Has the application agree too, where the namespace says so, and goes on with `then`.
+    fn ask_for(
+        &mut self,
+        session: &mut Session,
+        topic: &Arc<Topic>,
+        entering: Entering,
+        then: impl FnOnce(&mut Self, &mut Session, Result<Entering, Fault>) + 'static,
+    ) -> Result<(), Fault> {
         match self.edge.asked().cloned() {
             Some(application) if topic.options.ask_subscribe && !entering.is_granted => {
-                let answer = application.may_subscribe(&self.peer(session)?, &topic);
-                self.when(session, Some(&*topic.name.clone()), answer, move |this, session, permit| {
-                    let entered = permit.map_err(Fault::from).and_then(|permit| {
-                        let entering = Entering { permit, ..entering };
-                        this.enter(session, id, topic, entering)
-                    });
-                    if let Err(fault) = entered {
-                        this.refuse(session, id, fault);
-                    }
+                let answer = application.may_subscribe(&self.peer(session)?, topic);
+                self.when(session, Some(&topic.name), answer, move |this, session, permit| {
+                    let permitted = permit.map(|permit| Entering { permit, ..entering });
+                    then(this, session, permitted.map_err(Fault::from));
                 });
-                Ok(())
             }
-            _ => self.enter(session, id, topic, entering),
+            _ => then(self, session, Ok(entering)),
         }
+        Ok(())
     }
 
     /// Whether the client may: by its token, else by its permissions.
@@ -141,6 +152,21 @@ impl Centrifugo {
                     session.begin(sub, &joined.at);
                 }
             }
+        })
+    }
+
+    /// A channel that a client wishes with its connect, if it may have it.
+    pub(super) fn wish_at_start(&mut self, session: &mut Session, request: SubscribeRequest) -> Result<(), Fault> {
+        if request.r#type != 0 || request.channel.starts_with(LIVE) {
+            return Err(ErrorCode::NotAvailable.into());
+        }
+        if self.waiting.is_full() {
+            return Err(ErrorCode::TooManyRequests.into());
+        }
+        let (topic, entering) = self.let_in(request)?;
+        self.ask_for(session, &topic, entering, |this, session, entering| {
+            let entered = entering.and_then(|entering| this.enter_at_start(session, entering));
+            this.settle_unless(session, entered);
         })
     }
 
