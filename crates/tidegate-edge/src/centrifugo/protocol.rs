@@ -463,23 +463,19 @@ fn reason(with: Disconnected) -> CloseReason {
     match with {
         Disconnected::Closed => CloseReason::Normal,
         Disconnected::Shutdown => CloseReason::GoingAway,
-        Disconnected::Expired | Disconnected::SubscriptionExpired => CloseReason::Expired,
+        Disconnected::Expired => CloseReason::Expired,
         Disconnected::Slow => CloseReason::SlowClient,
         Disconnected::WriteError => CloseReason::WriteTimeout,
-        Disconnected::InsufficientState | Disconnected::StateInvalidated => CloseReason::Ended,
+        Disconnected::InsufficientState => CloseReason::Ended,
         Disconnected::NoPong => CloseReason::IdleTimeout,
         Disconnected::ServerError | Disconnected::ForceReconnect => CloseReason::Overloaded,
         Disconnected::InvalidToken => CloseReason::Unauthenticated,
         Disconnected::BadRequest => CloseReason::Protocol,
         Disconnected::Stale => CloseReason::FirstMessage,
         Disconnected::ForceDisconnect => CloseReason::Dismissed,
-        Disconnected::TooManyRequests
-        | Disconnected::ConnectionLimit
-        | Disconnected::ChannelLimit
-        | Disconnected::InappropriateProtocol
-        | Disconnected::PermissionDenied
-        | Disconnected::NotAvailable
-        | Disconnected::TooManyErrors => CloseReason::Refused,
+        Disconnected::TooManyRequests | Disconnected::InappropriateProtocol | Disconnected::PermissionDenied => {
+            CloseReason::Refused
+        }
     }
 }
 
