@@ -2,6 +2,7 @@
 
 use std::process::Command;
 
+use crate::clients;
 use crate::logs;
 use crate::packaging;
 use crate::step::{Outcome, cargo, command, run};
@@ -19,12 +20,13 @@ pub(crate) fn all() -> Outcome {
     run("docs", docs)?;
     let packaging = packaging::check();
     let js = js();
+    let clients = clients::run_all();
     let browser = browser();
     let directory = logs::directory()?;
     let mut tests = cargo(&["test", "--workspace", "--locked", "--no-fail-fast"]);
     tests.env("GATEWAY_LOGS", &directory);
     let tests = run("tests", tests);
-    packaging.and(js).and(browser).and(tests).and(logs::tell_no_secret(&directory))
+    packaging.and(js).and(clients).and(browser).and(tests).and(logs::tell_no_secret(&directory))
 }
 
 pub(crate) fn js() -> Outcome {

@@ -2,6 +2,7 @@
 
 mod autobahn;
 mod checks;
+mod clients;
 mod logs;
 mod packaging;
 mod rivals;
@@ -25,16 +26,19 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Task {
     /// Installs what the tests need and this machine lacks: PostgreSQL, pgbouncer, openssl, shellcheck,
-    /// systemd-analyze, Node, Chromium (by apt-get, as root only), and Python's `websockets` and npm's
-    /// `playwright-core` (below target/).
+    /// systemd-analyze, Node, Chromium (by apt-get, as root only), and Python's `websockets`, npm's
+    /// `playwright-core` and the client libraries of others (below target/).
     Setup,
-    /// All that CI checks: format, lints, docs, packaging, the JavaScript client, the pages in a browser, every test, and
-    /// that no gateway of the tests has logged a secret.
+    /// All that CI checks: format, lints, docs, packaging, the JavaScript client, client libraries of others, the pages in a
+    /// browser, every test, and that no gateway of the tests has logged a secret.
     Ci,
     /// The release script, the systemd unit and the example configuration: whether they are well formed.
     Packaging,
     /// The JavaScript client's tests, also against the real binary.
     Js,
+    /// npm's `centrifuge` and PyPI's `centrifuge-python`, in the versions that clients/conformance says (below target/),
+    /// against the real binary.
+    Clients,
     /// The demo page, and that of examples/postgres, in headless Chromium.
     Browser,
     /// The engine's random histories, as many as asked for.
@@ -81,6 +85,7 @@ fn main() -> ExitCode {
         Task::Ci => checks::all(),
         Task::Packaging => packaging::check(),
         Task::Js => checks::js(),
+        Task::Clients => clients::run_all(),
         Task::Browser => checks::browser(),
         Task::Histories { count } => checks::histories(count),
         Task::Semantics { cases } => checks::semantics(cases),

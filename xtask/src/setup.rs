@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use crate::clients;
 use crate::step::{Outcome, command, output, run, succeeds};
 use crate::tools;
 
@@ -23,6 +24,7 @@ pub(crate) fn all() -> Outcome {
         ("Chromium", chromium()),
         ("playwright-core", playwright()),
         ("Python's websockets", websockets()),
+        ("client libraries of others", clients::install()),
     ];
     let mut missing = Vec::new();
     for (name, result) in results {
@@ -70,13 +72,18 @@ fn websockets() -> Outcome {
     if tools::has_websockets() {
         return Ok(());
     }
+    let venv = tools::venv();
+    python_environment(&venv)?;
+    run("pip install websockets", command(venv.join("bin/python"), ["-m", "pip", "install", "--quiet", WEBSOCKETS]))
+}
+
+/// Makes an environment of Python's in a folder.
+pub(crate) fn python_environment(folder: &Path) -> Outcome {
     if tools::python().is_none_or(|python| !succeeds(command(python, ["-c", "import venv, ensurepip"]))) {
         apt(&["python3-venv"])?;
     }
     let python = tools::python().ok_or("no python3")?;
-    let venv = tools::venv();
-    run("python3 -m venv", command(python, [Path::new("-m"), Path::new("venv"), &venv]))?;
-    run("pip install websockets", command(venv.join("bin/python"), ["-m", "pip", "install", "--quiet", WEBSOCKETS]))
+    run("python3 -m venv", command(python, [Path::new("-m"), Path::new("venv"), folder]))
 }
 
 fn npm(package: &str) -> Outcome {

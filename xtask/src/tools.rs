@@ -16,7 +16,7 @@ pub(crate) fn target() -> PathBuf {
 }
 
 /// Where setup puts what it need not put into the system.
-fn own(name: &str) -> PathBuf {
+pub(crate) fn own(name: &str) -> PathBuf {
     target().join("xtask").join(name)
 }
 

@@ -41,17 +41,22 @@ export async function startServer(binary, { command = 'serve', toml, startMs = 2
   }
 }
 
-/** A line to `target` that is cut for everyone once `cutAfter(bytes)` more bytes came from the server. */
+/**
+ * A line to `target` that is cut for everyone: by `cut()`, or once `cutAfter(bytes)` more bytes came from the server. While it is
+ * `isDown`, nobody gets through.
+ */
 export async function startLine(target) {
   const { hostname, port } = new URL(target)
   const sockets = new Set()
   let left = Infinity
   let cuts = 0
+  let isDown = false
   const cut = () => {
     cuts++
     for (const socket of sockets) socket.destroy()
   }
   const server = net.createServer((near) => {
+    if (isDown) return near.destroy()
     const far = net.connect(Number(port), hostname)
     for (const [socket, other] of [[near, far], [far, near]]) {
       sockets.add(socket)
@@ -77,7 +82,11 @@ export async function startLine(target) {
   await new Promise((done) => server.listen(0, '127.0.0.1', done))
   return {
     url: `http://127.0.0.1:${server.address().port}`,
+    cut,
     cutAfter: (bytes) => (left = bytes),
+    set isDown(is) {
+      isDown = is
+    },
     get cuts() {
       return cuts
     },

@@ -153,7 +153,7 @@ impl From<TopicError> for ApiError {
     fn from(error: TopicError) -> Self {
         let status = match error {
             TopicError::Name(_) | TopicError::Key(_) | TopicError::TooManyKeys(_) => StatusCode::BAD_REQUEST,
-            TopicError::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+            TopicError::TooLarge(_) | TopicError::TooMuch(_) => StatusCode::PAYLOAD_TOO_LARGE,
             TopicError::NotAvailable(_) | TopicError::Unrecoverable => StatusCode::CONFLICT,
             TopicError::UnknownClient => StatusCode::NOT_FOUND,
             TopicError::Full(_) | TopicError::Overloaded | TopicError::Unavailable => StatusCode::SERVICE_UNAVAILABLE,

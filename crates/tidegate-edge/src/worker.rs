@@ -289,9 +289,10 @@ impl Worker {
             });
         }
         for topic in gapped {
+            // More was published than a worker takes, or its history was forgotten.
             tracing::warn!(
                 topic = &*topic.name,
-                "more was published than a worker takes; its subscribers have to recover"
+                "subscribers of a topic cannot be told everything; they have to recover"
             );
             self.hub.subscribers(&topic, |address| {
                 hand_to(&clients, &mut dirty, address.client, |session| session.gap(address.subscription));

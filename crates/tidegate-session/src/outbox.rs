@@ -37,6 +37,8 @@ pub(crate) struct Outbox {
     lanes: Lanes,
     /// In order of their numbers.
     pub(crate) topics: Vec<TopicLane>,
+    /// Of what all of these hold back.
+    held_bytes: usize,
     /// Lagging lanes in the order in which they will be caught up; may name lanes that are not lagging any more.
     lagging: VecDeque<SubscriptionId>,
     /// The lane whose catch-up is under way.
@@ -55,6 +57,7 @@ impl Outbox {
             reply_bytes: 0,
             lanes: Lanes::default(),
             topics: Vec::new(),
+            held_bytes: 0,
             lagging: VecDeque::new(),
             rescuing: None,
             requests: 0,

@@ -51,9 +51,13 @@ impl Session {
         self.name.number
     }
 
-    /// From now on ephemeral entries can be its own, in this tenant; they end with it.
+    /// From now on ephemeral entries can be its own, in this tenant; they end with it, or when it is somebody's of another
+    /// tenant.
     pub fn own(&mut self, tenant: Tenant) -> &Owner {
         let client = self.name().clone();
+        if let Some(before) = self.owner.take_if(|owner| owner.tenant != tenant) {
+            self.room.broker.disown(&before, Cleared::Disconnect);
+        }
         self.owner.get_or_insert_with(|| Box::new(Owner { tenant, client }))
     }
 

@@ -136,7 +136,7 @@ fn list_1000(bencher: Bencher<'_, '_>, total: u64) {
     let world = World::new(total, total / 1_000);
     let next = scattered(total);
     bencher.with_inputs(|| world.topic(next()).clone()).bench_local_refs(|topic| {
-        let listed = world.entries.list(black_box(topic), 20_000).expect("available");
+        let listed = world.entries.list(black_box(topic), 20_000, usize::MAX).expect("available");
         assert_eq!(listed.len(), 1_000);
         listed
     });

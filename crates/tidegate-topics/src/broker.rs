@@ -64,6 +64,12 @@ pub struct Since {
     pub offset: u64,
 }
 
+impl Since {
+    pub(crate) fn is_beginning(&self) -> bool {
+        self.epoch.is_empty() && self.offset == 0
+    }
+}
+
 /// A subscribe, once the relay is joined.
 #[derive(Debug, Clone)]
 pub struct Join {
@@ -212,14 +218,15 @@ pub trait Broker: Send + Sync {
     /// The other way round; cannot be refused.
     fn leave(&self, leave: Leave);
 
-    /// A part of the history.
+    /// A part of the history. Of a topic of which nothing is known it is empty, and so is its epoch: reading leaves nothing
+    /// behind, so names that somebody makes up cost nothing.
     fn history(&self, topic: &Arc<Topic>, range: Range) -> Answered<History>;
 
     /// Forgets the history, and kept values with it: offsets begin anew, in another epoch.
     fn forget(&self, topic: &Arc<Topic>) -> Answered<()>;
 
-    /// Kept values after a key, at most `limit`.
-    fn values(&self, topic: &Arc<Topic>, after: Option<&str>, limit: usize) -> Answered<Page>;
+    /// Kept values after a key: at most `limit`, of `bytes_max` bytes together, or one. It leaves nothing behind either.
+    fn values(&self, topic: &Arc<Topic>, after: Option<&str>, limit: usize, bytes_max: usize) -> Answered<Page>;
 
     /// Who is present.
     fn presence(&self, topic: &Arc<Topic>, ask: PresenceAsk) -> Answered<Presence>;
@@ -234,8 +241,9 @@ pub trait Broker: Send + Sync {
     /// Clears one. Of one that is not there, or another's, nothing happens, and that is a success.
     fn clear(&self, topic: &Arc<Topic>, key: &str, owner: &Owner) -> Answered<()>;
 
-    /// The live entries of a topic, sorted by key.
-    fn list(&self, topic: &Arc<Topic>) -> Answered<Vec<Entry>>;
+    /// The live entries of a topic, sorted by key; none of them where keys and payloads have more than `bytes_max` bytes
+    /// together: [`TopicError::TooMuch`].
+    fn list(&self, topic: &Arc<Topic>, bytes_max: usize) -> Answered<Vec<Entry>>;
 
     /// Clears all that somebody owns, in work proportional to that; cannot be refused.
     fn disown(&self, owner: &Owner, reason: Cleared);

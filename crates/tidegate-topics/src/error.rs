@@ -12,6 +12,9 @@ pub enum TopicError {
     /// Longer than so many bytes.
     #[error("the payload has more than {0} bytes")]
     TooLarge(usize),
+    /// The answer would be longer than so many bytes.
+    #[error("the answer has more than {0} bytes; subscribe instead")]
+    TooMuch(usize),
     /// The client owns as many entries as it may.
     #[error("a client may own at most {0} keys; clear one first")]
     TooManyKeys(usize),
@@ -42,7 +45,7 @@ impl TopicError {
         match self {
             Self::Name(_) => "invalid_topic",
             Self::Key(_) => "invalid_key",
-            Self::TooLarge(_) => "too_large",
+            Self::TooLarge(_) | Self::TooMuch(_) => "too_large",
             Self::TooManyKeys(_) => "too_many_keys",
             Self::Full(_) => "topic_full",
             Self::Overloaded => "overloaded",

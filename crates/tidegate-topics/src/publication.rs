@@ -56,13 +56,24 @@ impl Cleared {
 /// What is published: bytes, and whether they are a JSON value. Whoever makes one has checked that.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Data {
-    /// A JSON value in UTF-8.
+    /// A JSON value in UTF-8, on one line: [`Data::json`] makes it so.
     Json(Bytes),
     /// Anything.
     Binary(Bytes),
 }
 
 impl Data {
+    /// A JSON value, without the line breaks between its tokens: some protocols put them between messages. Within a string
+    /// there are none, for there they are escaped.
+    #[must_use]
+    pub fn json(value: Bytes) -> Self {
+        let is_break = |byte: &u8| matches!(byte, b'\r' | b'\n');
+        match value.iter().any(is_break) {
+            true => Self::Json(value.iter().filter(|byte| !is_break(byte)).copied().collect()),
+            false => Self::Json(value),
+        }
+    }
+
     /// As they were published.
     #[must_use]
     pub fn bytes(&self) -> &Bytes {
@@ -139,5 +150,21 @@ impl Publication {
     /// A form's compressed form, made by `compress` the first time.
     pub fn packed(&self, slot: usize, compress: impl FnOnce() -> Vec<u8>) -> &[u8] {
         self.packed[slot].get_or_init(|| compress().into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_is_kept_as_it_is_on_one_line() {
+        for (given, kept) in [
+            (r#"{"b": 1.50,"a":"\n"}"#, r#"{"b": 1.50,"a":"\n"}"#),
+            ("[1,\r\n 2,\n\n3]\n", "[1, 2,3]"),
+            ("\"é\"", "\"é\""),
+        ] {
+            assert_eq!(Data::json(given.into()), Data::Json(kept.into()));
+        }
     }
 }

@@ -110,6 +110,9 @@ impl Centrifugo {
                 return false;
             }
         };
+        // A connection that is somebody's never changes hands; a stranger's, or a server's, not under subscriptions that stand.
+        let holds = !self.channels.is_empty() || !self.waiting.is_empty();
+        let is_bound = |known: &Principal| known.kind == PrincipalKind::User || holds;
         if self.principal.as_deref().is_some_and(|known| is_bound(known) && is_another(known, principal)) {
             self.fail(Disconnected::InvalidToken);
             return false;
@@ -287,11 +290,6 @@ fn leave_rooms(session: &mut Session) {
     for id in rooms.collect::<Vec<_>>() {
         session.unsubscribe(id);
     }
-}
-
-/// A connection that is somebody's never changes hands.
-fn is_bound(known: &Principal) -> bool {
-    known.kind == PrincipalKind::User
 }
 
 fn is_another(known: &Principal, other: &Principal) -> bool {

@@ -147,7 +147,7 @@ impl Centrifugo {
 
     fn page(&mut self, session: &mut Session, topic: &Arc<Topic>, asked: Asked, after: Option<&str>, limit: i32) {
         let limit = usize::try_from(limit).ok().filter(|limit| *limit > 0).unwrap_or(PAGE).min(PAGE_MAX);
-        let answer = self.edge.topics().broker.values(topic, after, limit);
+        let answer = self.edge.topics().broker.values(topic, after, limit, self.room(session) / 4);
         let name = asked.name.clone();
         self.when(session, Some(&name), answer, move |this, session, page| this.paged(session, asked, page));
     }
@@ -155,7 +155,7 @@ impl Centrifugo {
     fn paged(&mut self, session: &mut Session, asked: Asked, page: Result<Page, TopicError>) {
         let Asked { id, sub, is_first, data, .. } = asked;
         let page = match page.map_err(Fault::from) {
-            Ok(page) if session.topic(sub).is_some() => fitting(page, self.room(session) / 4),
+            Ok(page) if session.topic(sub).is_some() => page,
             faulty => {
                 session.unsubscribe(sub);
                 self.forget(sub);
@@ -193,18 +193,4 @@ impl Centrifugo {
             session.begin(sub, &at);
         }
     }
-}
-
-/// As many values as so many bytes hold, at least one.
-fn fitting(mut page: Page, bytes_max: usize) -> Page {
-    let fits = page.records.iter().scan(0, |bytes, record| {
-        *bytes += record.size();
-        (*bytes <= bytes_max).then_some(())
-    });
-    let count = fits.count().max(1);
-    if count < page.records.len() {
-        page.records.truncate(count);
-        page.next = page.records.last().and_then(|record| record.key.clone());
-    }
-    page
 }

@@ -22,6 +22,7 @@ use super::codes::{Disconnected, ErrorCode, Unsubscribed, disconnect};
 use super::connect::{Connecting, Stage};
 use super::encoding::Encoding;
 use super::fault::Fault;
+use super::subscribe::answer_bytes;
 use super::waiting::{Ready, Then, Waiting};
 use super::wire::{COMMANDS_MAX, Malformed, PingResult, Push, Received, Reply, Request};
 use super::{json, protobuf};
@@ -257,9 +258,15 @@ impl Centrifugo {
         }
     }
 
-    /// Bytes of replies that still fit.
+    /// Bytes of replies that still fit, beside what a connect has to bring.
     pub(super) fn room(&self, session: &Session) -> usize {
-        session.reply_room().saturating_sub(self.batch.len())
+        let of_connect = match &self.stage {
+            Stage::Connecting(connecting) => {
+                connecting.result.subs.values().map(|sub| answer_bytes(&sub.publications)).sum()
+            }
+            _ => 0,
+        };
+        session.reply_room().saturating_sub(self.batch.len() + of_connect)
     }
 
     pub(super) fn channel(&mut self, name: &str) -> Option<&mut Channel> {
@@ -313,7 +320,7 @@ impl Centrifugo {
     /// What a client publishes. In JSON it was read as such.
     pub(super) fn data(&self, bytes: Bytes) -> Data {
         if self.encoding != Encoding::Protobuf || json::is_json(&bytes) {
-            Data::Json(bytes)
+            Data::json(bytes)
         } else {
             Data::Binary(bytes)
         }

@@ -27,6 +27,8 @@ use crate::application::Permit;
 pub(super) const LIVE: &str = "live:";
 /// A subscription ends so long after its token, so that another may come.
 const GRACE: Duration = Duration::from_secs(25);
+/// What a publication has around its data in an answer, and that around all of them.
+const AROUND_BYTES: usize = 256;
 
 /// A subscribe on its way.
 pub(super) struct Entering {
@@ -94,16 +96,20 @@ impl Centrifugo {
         entering: Entering,
         then: impl FnOnce(&mut Self, &mut Session, Result<Entering, Fault>) + 'static,
     ) -> Result<(), Fault> {
-        match self.edge.asked().cloned() {
-            Some(application) if topic.options.ask_subscribe && !entering.is_granted => {
-                let answer = application.may_subscribe(&self.peer(session)?, topic);
-                self.when(session, Some(&topic.name), answer, move |this, session, permit| {
-                    let permitted = permit.map(|permit| Entering { permit, ..entering });
-                    then(this, session, permitted.map_err(Fault::from));
-                });
-            }
-            _ => then(self, session, Ok(entering)),
+        if !topic.options.ask_subscribe || entering.is_granted {
+            then(self, session, Ok(entering));
+            return Ok(());
         }
+        let answer = self.asked()?.may_subscribe(&self.peer(session)?, topic);
+        let name = topic.name.clone();
+        self.when(session, Some(&topic.name), answer, move |this, session, permit| {
+            // What the client may do can be another thing than when it asked.
+            let entering = permit.map_err(Fault::from).and_then(|permit| {
+                this.topic(TopicVerb::Subscribe, &name)?;
+                Ok(Entering { permit, ..entering })
+            });
+            then(this, session, entering);
+        });
         Ok(())
     }
 
@@ -236,12 +242,18 @@ impl Centrifugo {
     ) -> Result<Entered, Fault> {
         let topic = session.topic(sub).cloned().ok_or(ErrorCode::Internal)?;
         let is_map = entering.request.r#type == 1;
-        if joined.recovered == Some(false) && (is_map || entering.rejects_unrecovered()) {
+        let told = self.told(&topic, entering)?;
+        let mut records: &[Arc<Record>] = if is_map && joined.recovered.is_none() { &[] } else { &joined.records };
+        let mut publications = self.publications(records, &told);
+        // What has no room in the answer is not recovered: otherwise the client would be closed for it again and again.
+        let fits = publications.is_empty() || answer_bytes(&publications) <= self.room(session);
+        let recovered = joined.recovered.map(|recovered| recovered && fits);
+        if recovered == Some(false) && (is_map || entering.rejects_unrecovered()) {
             return Err(ErrorCode::UnrecoverablePosition.into());
         }
-        let told = self.told(&topic, entering)?;
-        let records: &[Arc<Record>] = if is_map && joined.recovered.is_none() { &[] } else { &joined.records };
-        let publications = self.publications(records, &told);
+        if !fits {
+            (records, publications) = (&[], Vec::new());
+        }
         let base = match told.base {
             Base::Last(_) => Base::Last(records.last().cloned()),
             keys @ Base::Keys(_) => keys,
@@ -256,7 +268,7 @@ impl Centrifugo {
             epoch: joined.at.epoch.to_string(),
             offset: joined.at.offset,
             publications,
-            recovered: joined.recovered == Some(true),
+            recovered: recovered == Some(true),
             was_recovering: entering.request.recover,
             delta: is_delta(told.form),
             data: entering.permit.data.clone().unwrap_or_default(),
@@ -333,6 +345,19 @@ impl Centrifugo {
         self.send(session, &Reply { id, unsubscribe: Some(UnsubscribeResult {}), ..Reply::default() });
         Ok(())
     }
+}
+
+/// About how many bytes publications have in an answer, and what is around them: hardly ever more.
+pub(super) fn answer_bytes(publications: &[wire::Publication]) -> usize {
+    let of_one = |publication: &wire::Publication| {
+        let tags: usize = publication.tags.iter().map(|(name, value)| name.len() + value.len()).sum();
+        let info = publication
+            .info
+            .as_ref()
+            .map_or(0, |info| info.user.len() + info.client.len() + info.conn_info.len() + info.chan_info.len());
+        publication.data.len() + info + 2 * (tags + publication.key.len()) + AROUND_BYTES
+    };
+    AROUND_BYTES + publications.iter().map(of_one).sum::<usize>()
 }
 
 /// Whether the topic keeps the values of keys.

@@ -1,10 +1,12 @@
 //! What is asked of a topic without subscribing to it; and what is asked of the application.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use tidegate_identity::TopicVerb;
 use tidegate_model::Answer;
 use tidegate_session::Session;
-use tidegate_topics::{Data, Members, Presence, PresenceAsk, Publish, Range, Since};
+use tidegate_topics::{Data, Members, Presence, PresenceAsk, Publish, Range, Since, Topic};
 
 use super::codes::{Disconnected, ErrorCode};
 use super::fault::Fault;
@@ -15,6 +17,7 @@ use super::wire::{
     HistoryRequest, HistoryResult, PresenceResult, PresenceStatsResult, PublishRequest, PublishResult, Reply,
     RpcRequest, RpcResult, SendRequest, StreamPosition,
 };
+use crate::Application;
 
 /// Members that one reply names. Who is in a larger topic is asked page by page, elsewhere.
 const MEMBERS_MAX: usize = 1_000;
@@ -41,17 +44,33 @@ impl Centrifugo {
         let client = Some(self.info(session, None)?);
         let key = (!key.is_empty()).then(|| key.into());
         let publish = Publish { client, key, removed, ..Publish::new(topic.clone(), data) };
-        match self.edge.asked().cloned() {
-            Some(application) if topic.options.ask_publish => {
-                let answer = application.may_publish(&self.peer(session)?, &topic, &publish.data);
-                self.when(session, Some(&topic.name), answer, move |this, session, allowed| match allowed {
-                    Ok(()) => this.publish_now(session, id, publish),
-                    Err(error) => this.refuse(session, id, error),
-                });
-            }
-            _ => self.publish_now(session, id, publish),
+        if !topic.options.ask_publish {
+            self.check_subscribed(session, &topic)?;
+            self.publish_now(session, id, publish);
+            return Ok(());
         }
+        let answer = self.asked()?.may_publish(&self.peer(session)?, &topic, &publish.data);
+        self.when(session, Some(&topic.name), answer, move |this, session, allowed| {
+            let allowed = allowed.map_err(Fault::from);
+            match allowed.and_then(|()| this.topic(TopicVerb::Publish, &publish.topic.name)) {
+                Ok(_) => this.publish_now(session, id, publish),
+                Err(fault) => this.refuse(session, id, fault),
+            }
+        });
         Ok(())
+    }
+
+    /// The application, where it has to be asked: without one the answer is no.
+    pub(super) fn asked(&self) -> Result<Arc<dyn Application>, Fault> {
+        self.edge.asked().cloned().ok_or_else(|| ErrorCode::PermissionDenied.into())
+    }
+
+    /// Where the application decides who subscribes, who does not sees and touches nothing on another way either.
+    fn check_subscribed(&self, session: &Session, topic: &Topic) -> Result<(), Fault> {
+        match topic.options.ask_subscribe && session.subscribed(&topic.name).is_none() {
+            true => Err(ErrorCode::PermissionDenied.into()),
+            false => Ok(()),
+        }
     }
 
     fn publish_now(&mut self, session: &mut Session, id: u32, publish: Publish) {
@@ -90,6 +109,7 @@ impl Centrifugo {
         reply: impl FnOnce(Presence) -> Result<Reply, Fault> + 'static,
     ) -> Result<(), Fault> {
         let topic = self.topic(TopicVerb::Presence, channel)?;
+        self.check_subscribed(session, &topic)?;
         let ask = PresenceAsk { limit, ..PresenceAsk::default() };
         let answer = self.edge.topics().broker.presence(&topic, ask);
         self.when(session, Some(channel), answer, move |this, session, presence| {
@@ -103,6 +123,7 @@ impl Centrifugo {
 
     pub(super) fn history(&mut self, session: &mut Session, id: u32, request: &HistoryRequest) -> Result<(), Fault> {
         let topic = self.topic(TopicVerb::History, &request.channel)?;
+        self.check_subscribed(session, &topic)?;
         let since = request
             .since
             .as_ref()

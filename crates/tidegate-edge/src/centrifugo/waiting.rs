@@ -40,6 +40,10 @@ impl Waiting {
         self.0.iter().any(|(other, _)| other.as_deref() == Some(channel))
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     pub(super) fn is_full(&self) -> bool {
         self.0.len() >= WAITING_MAX
     }

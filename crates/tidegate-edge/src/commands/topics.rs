@@ -132,22 +132,12 @@ impl<'a> Envelope<'a> {
 
 fn post(json: Json<'_>) -> Result<Box<Post>, ApiError> {
     Ok(Box::new(Post {
-        data: Data::Json(one_line(needed(json.data, "data")?.get())),
+        data: Data::json(Bytes::copy_from_slice(needed(json.data, "data")?.get().as_bytes())),
         key: owned(json.key),
         removed: json.removed.unwrap_or(false),
         tags: tags(json.tags.unwrap_or_default())?,
         idempotency_key: owned(json.idempotency_key),
     }))
-}
-
-/// The same JSON without line breaks, which some protocols put between messages. Within a string there is none: there they
-/// are escaped.
-fn one_line(json: &str) -> Bytes {
-    let is_break = |byte: &u8| matches!(byte, b'\r' | b'\n');
-    match json.as_bytes().iter().any(is_break) {
-        true => json.bytes().filter(|byte| !is_break(byte)).collect(),
-        false => Bytes::copy_from_slice(json.as_bytes()),
-    }
 }
 
 fn tags(tags: BTreeMap<Box<str>, Box<str>>) -> Result<Tags, ApiError> {

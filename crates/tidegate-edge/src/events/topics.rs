@@ -191,7 +191,10 @@ impl Events {
                 let range = Range { bytes_max: session.reply_room() / 2, ..range };
                 found(broker.history(&topic, range), Found::History)
             }
-            Act::Values { after, limit } => found(broker.values(&topic, after.as_deref(), limit), Found::Values),
+            Act::Values { after, limit } => {
+                let bytes_max = session.reply_room() / 2;
+                found(broker.values(&topic, after.as_deref(), limit, bytes_max), Found::Values)
+            }
             Act::Set { key, payload, ttl_ms } => {
                 self.is_owner = true;
                 let owner = session.own(topic.tenant.clone()).clone();
@@ -202,7 +205,7 @@ impl Events {
                 let owner = session.own(topic.tenant.clone());
                 found(broker.clear(&topic, &key, owner), |()| Found::Done)
             }
-            Act::List => found(broker.list(&topic), Found::Entries),
+            Act::List => found(broker.list(&topic, session.reply_room()), Found::Entries),
         }
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use tidegate_model::SubscriptionId;
-use tidegate_topics::{Publication, Published, Record, Seat, SlowPolicy, Topic};
+use tidegate_topics::{Kind, Publication, Published, Record, Seat, SlowPolicy, Topic};
 
 use super::Outbox;
 use crate::CloseReason;
@@ -36,12 +36,18 @@ enum Start {
     Answered(Published),
     /// This one is, in a topic without offsets.
     Told(Arc<Record>),
+    /// Something is missing: nothing follows it, or the client would take it for the next.
+    Over,
 }
 
 impl TopicLane {
     pub(crate) fn new(id: SubscriptionId, topic: Arc<Topic>, seat: Seat, is_member: bool) -> Self {
         let start = Some(Box::new(Start::Joining(Vec::new(), 0)));
         Self { id, topic, seat, is_member, is_stalled: false, dropped: 0, start, told: None }
+    }
+
+    fn is_over(&self) -> bool {
+        matches!(self.start.as_deref(), Some(Start::Over))
     }
 }
 
@@ -55,36 +61,55 @@ impl Outbox {
     pub(crate) fn end_topic(&mut self, id: SubscriptionId) -> Option<TopicLane> {
         let at = self.topics.binary_search_by_key(&id, |lane| lane.id).ok()?;
         self.drop_publications(|other, _| other == id);
-        Some(self.topics.remove(at))
+        let mut lane = self.topics.remove(at);
+        if lane.is_over() {
+            // The client ended it first, and may have another by now.
+            let before = self.queue.len();
+            self.queue.retain(|queued| !matches!(queued, Queued::Gapped(other) if *other == id));
+            self.reply_bytes -= (before - self.queue.len()) * ITEM_BYTES;
+        }
+        self.unhold(lane.start.take());
+        Some(lane)
+    }
+
+    /// What was held back, which counts no more.
+    fn unhold(&mut self, start: Option<Box<Start>>) -> Vec<Arc<Publication>> {
+        let Some(Start::Joining(held, bytes)) = start.map(|start| *start) else { return Vec::new() };
+        self.held_bytes -= bytes;
+        held
     }
 
     /// The subscribe is answered, and the answer queued: what was held back and is newer follows.
     pub(crate) fn begin(&mut self, id: SubscriptionId, at: &Published) -> Result<(), CloseReason> {
-        let Some(lane) = self.topic_lane(id) else { return Ok(()) };
+        let Some(lane) = self.topic_lane(id).filter(|lane| !lane.is_over()) else { return Ok(()) };
         let answered = match lane.told.take() {
             Some(told) => Some(Box::new(Start::Told(told))),
             None => (at.offset > 0).then(|| Box::new(Start::Answered(at.clone()))),
         };
-        let held = std::mem::replace(&mut lane.start, answered);
-        if let Some(Start::Joining(held, _)) = held.map(|start| *start) {
-            held.iter().try_for_each(|publication| self.publish(id, publication))?;
-        }
-        Ok(())
+        let start = std::mem::replace(&mut lane.start, answered);
+        self.unhold(start).iter().try_for_each(|publication| self.publish(id, publication))
     }
 
     /// Takes one publication.
     pub(crate) fn publish(&mut self, id: SubscriptionId, publication: &Arc<Publication>) -> Result<(), CloseReason> {
-        let (frames_max, bytes_max) = (self.limits.outbox_frames, self.limits.outbox_bytes);
+        let frames_max = self.limits.outbox_frames;
+        let may_hold = self.held_bytes <= self.limits.outbox_bytes;
         let Some(lane) = self.topic_lane(id) else { return Ok(()) };
         let record = &publication.record;
         match lane.start.as_deref_mut() {
-            Some(Start::Joining(held, bytes)) if held.len() < frames_max && *bytes <= bytes_max => {
+            Some(Start::Joining(held, bytes)) if held.len() < frames_max && may_hold => {
                 held.push(publication.clone());
                 *bytes += record.size();
+                self.held_bytes += record.size();
                 return Ok(());
             }
             // Nothing is told before the answer, and that is too long in coming.
             Some(Start::Joining(..)) => return self.gap(id),
+            Some(Start::Over) => return Ok(()),
+            // Who comes and goes, and what happens to entries, has nothing to do with the value.
+            Some(Start::Told(_)) if record.kind != Kind::Message => {}
+            // It was replaced before the answer was given.
+            Some(Start::Told(told)) if record.time_ms < told.time_ms => return Ok(()),
             Some(Start::Told(told)) => {
                 let is_told = Arc::ptr_eq(told, record);
                 lane.start = None;
@@ -109,6 +134,10 @@ impl Outbox {
             self.make_room(id, publication, slow, bytes)?;
             // Others may fill the outbox.
             if !self.has_room(bytes) {
+                if slow == SlowPolicy::LatestOnly {
+                    // Nothing else would bring the newest.
+                    return self.gap(id);
+                }
                 self.note_dropped(id);
                 return Ok(());
             }
@@ -119,9 +148,9 @@ impl Outbox {
 
     /// Something of the topic is missing: the subscription ends, and the client may come back to a recovery.
     pub(crate) fn gap(&mut self, id: SubscriptionId) -> Result<(), CloseReason> {
-        if self.topic_lane(id).is_none() {
-            return Ok(());
-        }
+        let Some(lane) = self.topic_lane(id).filter(|lane| !lane.is_over()) else { return Ok(()) };
+        let start = lane.start.replace(Box::new(Start::Over));
+        self.unhold(start);
         count(&self.metrics.gapped);
         self.drop_publications(|other, _| other == id);
         self.control(Queued::Gapped(id))
@@ -166,9 +195,13 @@ impl Outbox {
         Ok(())
     }
 
-    /// Drops what waits and is replaced by this.
+    /// Drops what waits and is replaced by this: a value, of the same key. What else happens replaces nothing.
     fn drop_older(&mut self, id: SubscriptionId, newer: &Publication) {
-        let is_older = |other, publication: &Publication| other == id && publication.record.key == newer.record.key;
+        let newer = &newer.record;
+        let is_older = |other, publication: &Publication| {
+            let older = &publication.record;
+            other == id && (older.kind, newer.kind) == (Kind::Message, Kind::Message) && older.key == newer.key
+        };
         let dropped = self.drop_publications(is_older);
         self.metrics.publications_dropped.fetch_add(dropped as u64, Ordering::Relaxed);
     }

@@ -128,12 +128,15 @@ impl Entries {
     /// The live entries of a topic, sorted by key.
     ///
     /// # Errors
-    /// [`TopicError::NotAvailable`].
-    pub(crate) fn list(&self, topic: &Topic, now_ms: u64) -> Result<Vec<Entry>, TopicError> {
+    /// [`TopicError::NotAvailable`]; [`TopicError::TooMuch`] if keys and payloads have more than `bytes_max` bytes.
+    pub(crate) fn list(&self, topic: &Topic, now_ms: u64, bytes_max: usize) -> Result<Vec<Entry>, TopicError> {
         check_available(topic)?;
         let Some(keys) = self.topics.get(topic) else { return Ok(Vec::new()) };
         // First what is only read, so that the processor can fetch it ahead: it waits for each count of references.
         let live: Vec<_> = keys.values().map(|at| &self.held[*at]).filter(|held| held.deadline_ms > now_ms).collect();
+        if live.iter().map(|held| held.key.len() + held.payload.len()).sum::<usize>() > bytes_max {
+            return Err(TopicError::TooMuch(bytes_max));
+        }
         let entry = |held: &Held| Entry {
             key: (*held.key).into(),
             payload: held.payload.clone(),

@@ -84,8 +84,8 @@ impl Ephemera {
     }
 
     /// See [`Broker::list`](crate::Broker::list).
-    pub(crate) fn list(&self, topic: &Topic) -> Result<Vec<Entry>, TopicError> {
-        self.shared.list(topic)
+    pub(crate) fn list(&self, topic: &Topic, bytes_max: usize) -> Result<Vec<Entry>, TopicError> {
+        self.shared.list(topic, bytes_max)
     }
 
     /// See [`Broker::disown`](crate::Broker::disown).
@@ -142,9 +142,9 @@ impl Shared {
         Ok(())
     }
 
-    fn list(&self, topic: &Topic) -> Result<Vec<Entry>, TopicError> {
+    fn list(&self, topic: &Topic, bytes_max: usize) -> Result<Vec<Entry>, TopicError> {
         let state = self.lock();
-        state.entries.list(topic, (self.clock)())
+        state.entries.list(topic, (self.clock)(), bytes_max)
     }
 
     fn disown(&self, owner: &Owner, reason: Cleared) {

@@ -72,7 +72,7 @@ impl House {
     }
 
     fn list(&self, name: &str) -> Vec<Entry> {
-        self.shared.list(&topic("", name)).unwrap()
+        self.shared.list(&topic("", name), usize::MAX).unwrap()
     }
 
     fn keys(&self, name: &str) -> Vec<String> {
@@ -180,6 +180,9 @@ fn a_payload_is_opaque_and_has_at_most_16_kib() {
     let of = |len| Set { payload: vec![0xff; len].into(), ..set("doc:7", "k", "c_a") };
     house.shared.set(&of(16 << 10)).unwrap();
     assert_eq!(house.list("doc:7")[0].payload.len(), 16 << 10);
+    let bounded = |bytes_max| house.shared.list(&topic("", "doc:7"), bytes_max).map(|entries| entries.len());
+    let bytes = house.list("doc:7").iter().map(|entry| entry.key.len() + entry.payload.len()).sum::<usize>();
+    assert_eq!((bounded(bytes).is_ok(), bounded(bytes - 1)), (true, Err(TopicError::TooMuch(bytes - 1))));
     assert_eq!(house.shared.set(&of((16 << 10) + 1)), Err(TopicError::TooLarge(16 << 10)));
     house.shared.set(&of(0)).unwrap();
     assert_eq!(house.list("doc:7")[0].payload, b""[..]);
@@ -343,7 +346,7 @@ fn tenants_do_not_exist_for_one_another() {
     house.shared.clear(&acme, "k", &other).unwrap();
     house.shared.disown(&other, Cleared::Disconnect);
     house.shared.disown(&owner("", "c_a"), Cleared::Disconnect);
-    assert_eq!(house.shared.list(&acme).unwrap().len(), 1);
+    assert_eq!(house.shared.list(&acme, usize::MAX).unwrap().len(), 1);
     assert_eq!(house.keys("doc:7"), [""; 0]);
 }
 
@@ -354,7 +357,7 @@ fn a_namespace_without_ephemeral_state_says_so() {
     let plain = topic("", "plain:1");
     assert_eq!(house.set("plain:1", "k", "c_a"), Err(no.clone()));
     assert_eq!(house.shared.clear(&plain, "k", &owner("", "c_a")), Err(no.clone()));
-    assert_eq!(house.shared.list(&plain), Err(no));
+    assert_eq!(house.shared.list(&plain, 0), Err(no));
 }
 
 #[test]

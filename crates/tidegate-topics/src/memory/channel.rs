@@ -279,8 +279,7 @@ impl Channel {
     /// All that came after a position, if that is certain. Without an epoch the offset 0 is the beginning of this one: all
     /// that was ever published in it has to be there.
     fn missed(&self, since: &Since, bytes_max: usize) -> Option<Vec<Arc<Record>>> {
-        let is_beginning = since.epoch.is_empty() && since.offset == 0;
-        if self.epoch.is_empty() || (!is_beginning && *since.epoch != *self.epoch) {
+        if self.epoch.is_empty() || (!since.is_beginning() && *since.epoch != *self.epoch) {
             return None;
         }
         self.log.missed(since.offset, self.topic.options.recover_max, bytes_max)
@@ -304,8 +303,7 @@ impl Channel {
     /// [`TopicError::Unrecoverable`] for a position of another epoch or of the future.
     pub(super) fn history(&self, range: &Range) -> Result<History, TopicError> {
         if let Some(since) = &range.since {
-            let is_beginning = since.epoch.is_empty() && since.offset == 0;
-            if (*since.epoch != *self.epoch && !is_beginning) || since.offset > self.log.top() {
+            if (*since.epoch != *self.epoch && !since.is_beginning()) || since.offset > self.log.top() {
                 return Err(TopicError::Unrecoverable);
             }
         }
@@ -315,8 +313,8 @@ impl Channel {
     }
 
     /// Kept values by key.
-    pub(super) fn values(&self, after: Option<&str>, limit: usize) -> Page {
-        let (records, next) = self.values.page(after, limit);
+    pub(super) fn values(&self, after: Option<&str>, limit: usize, bytes_max: usize) -> Page {
+        let (records, next) = self.values.page(after, limit, bytes_max);
         Page { at: self.position(), records, next }
     }
 

@@ -32,7 +32,7 @@ use crate::ephemeral::Ephemera;
 use crate::metrics::count;
 use crate::{
     Answered, Broker, Cleared, ClientInfo, Entry, History, Join, Joined, Keep, Leave, Limits, Members, Metrics, Owner,
-    Page, Presence, PresenceAsk, Publish, Published, Range, Set, Topic, TopicError,
+    Page, Presence, PresenceAsk, Publish, Published, Range, Set, Since, Topic, TopicError,
 };
 pub use outlet::{Clock, Outlet};
 use store::Store;
@@ -171,8 +171,11 @@ impl Memory {
         if topic.options.history_size == 0 {
             return Err(TopicError::NotAvailable("history"));
         }
-        self.store.turn(topic, true, |channel, _| {
-            channel.map_or(Err(TopicError::Unavailable), |channel| channel.history(range))
+        let is_beginning = range.since.as_ref().is_none_or(Since::is_beginning);
+        self.store.turn(topic, false, |channel, _| match channel {
+            Some(channel) => channel.history(range),
+            None if is_beginning => Ok(History { at: Published::default(), records: Vec::new() }),
+            None => Err(TopicError::Unrecoverable),
         })?
     }
 
@@ -187,14 +190,18 @@ impl Memory {
         })
     }
 
-    fn values_now(&self, topic: &Arc<Topic>, after: Option<&str>, limit: usize) -> Result<Page, TopicError> {
+    fn values_now(
+        &self,
+        topic: &Arc<Topic>,
+        after: Option<&str>,
+        limit: usize,
+        bytes_max: usize,
+    ) -> Result<Page, TopicError> {
         if topic.options.keep != Keep::LastOfKey {
             return Err(TopicError::NotAvailable("values"));
         }
-        // The position has to be one that holds.
-        let is_kept = topic.options.history_size > 0;
-        self.store.turn(topic, is_kept, |channel, _| match channel {
-            Some(channel) => channel.values(after, limit),
+        self.store.turn(topic, false, |channel, _| match channel {
+            Some(channel) => channel.values(after, limit, bytes_max),
             None => Page { at: Published::default(), records: Vec::new(), next: None },
         })
     }
@@ -221,7 +228,8 @@ impl Memory {
         let mut take = |topic: &Topic| {
             let is_asked = topic.tenant == *tenant && after.is_none_or(|after| *topic.name > *after);
             let is_late = names.len() >= limit && names.last().is_none_or(|last| topic.name >= *last);
-            if is_asked && !is_late {
+            // Rooms are the application's.
+            if is_asked && !is_late && !topic.is_reserved() {
                 names.insert(topic.name.clone());
                 if names.len() > limit {
                     names.pop_last();
@@ -268,8 +276,8 @@ impl Broker for Memory {
         Answer::Now(self.forget_now(topic))
     }
 
-    fn values(&self, topic: &Arc<Topic>, after: Option<&str>, limit: usize) -> Answered<Page> {
-        Answer::Now(self.values_now(topic, after, limit))
+    fn values(&self, topic: &Arc<Topic>, after: Option<&str>, limit: usize, bytes_max: usize) -> Answered<Page> {
+        Answer::Now(self.values_now(topic, after, limit, bytes_max))
     }
 
     fn presence(&self, topic: &Arc<Topic>, ask: PresenceAsk) -> Answered<Presence> {
@@ -288,8 +296,8 @@ impl Broker for Memory {
         Answer::Now(self.ephemera.clear(topic, key, owner))
     }
 
-    fn list(&self, topic: &Arc<Topic>) -> Answered<Vec<Entry>> {
-        Answer::Now(self.ephemera.list(topic))
+    fn list(&self, topic: &Arc<Topic>, bytes_max: usize) -> Answered<Vec<Entry>> {
+        Answer::Now(self.ephemera.list(topic, bytes_max))
     }
 
     fn disown(&self, owner: &Owner, reason: Cleared) {

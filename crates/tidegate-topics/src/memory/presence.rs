@@ -8,8 +8,13 @@ use hashbrown::{HashMap, HashSet};
 
 use crate::{ClientInfo, Members, Presence, PresenceAsk};
 
-/// Changes remembered for those who ask for the difference.
-const CHANGES: usize = 1_024;
+/// Changes remembered at most for those who ask for the difference.
+const CHANGES_MAX: usize = 1_024;
+/// As many of them for each member: a longer difference is no better than the members themselves. One who comes and goes all
+/// the time makes no small topic a large one.
+const CHANGES_EACH: usize = 4;
+/// As many in any case.
+const CHANGES_MIN: usize = 64;
 
 /// Members of one topic, by the public name of their connection. Versions are numbers of the process that only grow, so one
 /// that was told before everybody had left, or by another process, is known to be older than what is remembered.
@@ -92,7 +97,8 @@ impl Present {
     fn note(&mut self, change: Change) {
         self.version = change.version;
         self.changes.push_back(change);
-        if self.changes.len() > CHANGES
+        let max = (self.members.len() * CHANGES_EACH).clamp(CHANGES_MIN, CHANGES_MAX);
+        while self.changes.len() > max
             && let Some(oldest) = self.changes.pop_front()
         {
             self.since = oldest.version;

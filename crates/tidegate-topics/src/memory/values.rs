@@ -102,13 +102,24 @@ impl Values {
         last.into_iter().chain(of_key).min()
     }
 
-    /// Values after a key, by key; and the key to go on after.
-    pub(super) fn page(&self, after: Option<&str>, limit: usize) -> (Vec<Arc<Record>>, Option<Box<str>>) {
+    /// Values after a key, by key: at most so many, of so many bytes together, or one; and the key to go on after.
+    pub(super) fn page(
+        &self,
+        after: Option<&str>,
+        limit: usize,
+        bytes_max: usize,
+    ) -> (Vec<Arc<Record>>, Option<Box<str>>) {
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let mut rest = self.by_key.range::<str, _>((from, Bound::Unbounded));
-        let records: Vec<_> = rest.by_ref().take(limit).map(|(_, kept)| kept.record.clone()).collect();
-        let more = rest.next().is_some();
-        let next = records.last().and_then(|record| record.key.clone()).filter(|_| more);
+        let mut rest = self.by_key.range::<str, _>((from, Bound::Unbounded)).map(|(_, kept)| &kept.record).peekable();
+        let (mut records, mut bytes_left) = (Vec::new(), bytes_max);
+        while let Some(record) = rest.next_if(|record| {
+            let fits = records.is_empty() || record.size() <= bytes_left;
+            records.len() < limit && fits
+        }) {
+            bytes_left = bytes_left.saturating_sub(record.size());
+            records.push(record.clone());
+        }
+        let next = rest.peek().and_then(|_| records.last()).and_then(|record| record.key.clone());
         (records, next)
     }
 

@@ -8,7 +8,7 @@ use axum::body::Bytes;
 use serde::Serialize;
 use serde_json::value::to_raw_value;
 use tidegate_edge::{ApiError, Edge, Order, Peer, To};
-use tidegate_identity::Claims;
+use tidegate_identity::{Claims, Principal};
 use tidegate_model::{Answer, Tenant};
 use tidegate_session::{Session, Wish};
 use tidegate_topics::{Data, Entry, Options, Owner, Publish, Published, Set, Topic, TopicError};
@@ -17,6 +17,9 @@ use super::Failure;
 
 /// What the name of a room's topic has before the room's, behind the `$`.
 const ROOM: &str = "room:";
+
+/// Keys and payloads of the entries that are listed at once, in bytes.
+const LIST_BYTES_MAX: usize = 32 << 20;
 
 /// Of rooms: nothing is kept, and who does not take what is said is closed, so nothing is missed unnoticed.
 static ROOM_OPTIONS: LazyLock<Arc<Options>> =
@@ -50,9 +53,7 @@ impl Client {
     /// The tenant, from the verified identity; `None` for a stranger, a server and a user of none, who share one.
     #[must_use]
     pub fn tenant(&self) -> Option<&str> {
-        let principal = self.0.principal();
-        let tenant = principal.tenant.as_ref().filter(|tenant| principal.topic_tenant() == **tenant);
-        tenant.map(Tenant::name)
+        super::tenant(self.0.principal())
     }
 
     /// The claims of the verified identity that permissions name.
@@ -83,7 +84,7 @@ impl Client {
     /// # Errors
     /// As [`Client::emit`]; `too_large` for more than `topics.max_payload_bytes`, `invalid_topic` for what is no room's name.
     pub async fn broadcast_to_room(&self, room: &str, event: &str, data: impl Serialize) -> Result<(), Failure> {
-        let publish = Publish::new(self.room(room)?, Data::Json(message(event, data)?));
+        let publish = Publish::new(self.room(room)?, Data::json(message(event, data)?));
         let answer = self.edge()?.topics().broker.publish(publish);
         answer.wait().await.map_err(refused)?;
         Ok(())
@@ -138,7 +139,7 @@ impl Client {
     /// `invalid_topic`, `too_large`, `overloaded`; `malformed` as [`Client::emit`].
     pub async fn publish(&self, topic: &str, data: impl Serialize) -> Result<Published, Failure> {
         let topic = self.topic(topic)?;
-        let publish = Publish { client: Some(Arc::new(self.0.info())), ..Publish::new(topic, Data::Json(json(data)?)) };
+        let publish = Publish { client: Some(Arc::new(self.0.info())), ..Publish::new(topic, Data::json(json(data)?)) };
         self.edge()?.topics().broker.publish(publish).wait().await.map_err(refused)
     }
 
@@ -174,9 +175,9 @@ impl Client {
     /// The live entries of a topic, sorted by key.
     ///
     /// # Errors
-    /// `invalid_topic`, `not_available`.
+    /// `invalid_topic`, `not_available`; `too_large` where keys and payloads have more than 32 MiB.
     pub async fn list(&self, topic: &str) -> Result<Vec<Entry>, Failure> {
-        let answer = self.edge()?.topics().broker.list(&self.topic(topic)?);
+        let answer = self.edge()?.topics().broker.list(&self.topic(topic)?, LIST_BYTES_MAX);
         answer.wait().await.map_err(refused)
     }
 
@@ -206,8 +207,13 @@ impl Client {
         &self,
         call: impl FnOnce(&mut Session) -> T + Send + 'static,
     ) -> Result<T, Failure> {
-        let visited = self.edge()?.visit(self.name(), move |session, _| call(session)).await?;
-        visited.ok_or_else(|| refused(TopicError::UnknownClient))
+        let tenant = self.topic_tenant();
+        let call = move |session: &mut Session, principal: &Principal| {
+            // A stranger's connection may be somebody's by now: what was begun for the stranger is not for them.
+            (principal.topic_tenant() == tenant).then(|| call(session))
+        };
+        let visited = self.edge()?.visit(self.name(), call).await?;
+        visited.flatten().ok_or_else(|| refused(TopicError::UnknownClient))
     }
 }
 

@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tidegate_edge::{ApiError, Permit};
 use tidegate_identity::{Bounds, Claims, Clock, Fetch, FetchError, Principal, Signer};
-use tidegate_model::{Later, Object, Tenant};
+use tidegate_model::{Later, Object};
 use tidegate_topics::{Data, Topic};
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
@@ -73,6 +73,7 @@ struct Who<'a> {
     client_id: &'a str,
     /// Null for a stranger and for a server.
     user: Option<&'a str>,
+    /// Null for the common one.
     tenant: Option<&'a str>,
     claims: &'a Claims,
 }
@@ -219,7 +220,7 @@ impl<'a> Question<'a> {
         let client = Who {
             client_id: name,
             user: Some(&*principal.user).filter(|user| !user.is_empty()),
-            tenant: principal.tenant.as_ref().map(Tenant::name),
+            tenant: super::tenant(principal),
             claims: &principal.claims,
         };
         Self { r#type, event: None, topic: None, data: None, b64data: None, client }
@@ -256,3 +257,6 @@ fn fail(metrics: &Metrics, failed: Failed, error: &str) -> ApiError {
 fn bytes(raw: Box<RawValue>) -> Bytes {
     Bytes::from(String::from(Box::<str>::from(raw)))
 }
+
+#[cfg(test)]
+mod tests;

@@ -21,8 +21,8 @@ use std::sync::Arc;
 use axum::body::Bytes;
 use axum::http::StatusCode;
 use tidegate_edge::{ApiError, Application, Peer, Permit};
-use tidegate_identity::{Clock, FetchError};
-use tidegate_model::{Answer, Later};
+use tidegate_identity::{Clock, FetchError, Principal};
+use tidegate_model::{Answer, Later, Tenant};
 use tidegate_topics::{Data, Topic};
 use tokio::runtime::Handle;
 
@@ -96,6 +96,12 @@ impl Application for Backend {
     fn disconnected(&self, peer: &Peer) {
         self.handlers.disconnected(peer);
     }
+}
+
+/// As the application is told it: none for whoever is in the common one.
+fn tenant(principal: &Principal) -> Option<&str> {
+    let own = principal.tenant.as_ref().filter(|own| principal.topic_tenant() == **own && **own != Tenant::common());
+    own.map(Tenant::name)
 }
 
 fn who(peer: &Peer) -> From<'_> {

@@ -59,6 +59,9 @@ async fn where_the_application_decides_requests_of_users_do_not_pass_it_by() {
     let data = json!({"data": 1});
     assert_eq!(refusal(&post(at, &ann, "/v1/topics/asked:a/publish", &data).await), (403, "forbidden".into()));
     assert_eq!(refusal(&get(at, &ann, "/v1/topics/asked:a/ephemeral").await), (403, "forbidden".into()));
+    for path in ["/v1/topics/asked:a/history", "/v1/topics/asked:a/presence", "/v1/topics/asked:a/presence/counts"] {
+        assert_eq!(refusal(&get(at, &ann, path).await), (403, "forbidden".into()), "{path}");
+    }
     accepted(&post(at, &Who::Server, "/v1/topics/asked:a/publish", &data).await);
     accepted(&get(at, &Who::Server, "/v1/topics/asked:a/ephemeral").await);
 }

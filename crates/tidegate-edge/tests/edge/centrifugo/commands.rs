@@ -177,6 +177,24 @@ async fn what_concerns_one_channel_is_done_in_order() {
         }
     }
     assert_eq!((ids, offset), (vec![7, 2, 3, 4, 5, 6], json!(2)));
-    let history = result(&mut client, "history", json!({"channel": "asked:o", "limit": 10})).await;
-    assert_eq!(history["publications"][0]["data"], "slow");
+    // Who does not subscribe where the application decides about that sees nothing.
+    let ask = json!({"channel": "asked:o", "limit": 10});
+    assert_eq!(refused(&mut client, "history", ask.clone()).await, 103);
+    result(&mut client, "subscribe", json!({"channel": "asked:o"})).await;
+    assert_eq!(result(&mut client, "history", ask).await["publications"][0]["data"], "slow");
+}
+
+#[tokio::test]
+async fn where_the_application_has_to_be_asked_and_there_is_none_nobody_is_let_in() {
+    let gateway = plain().await;
+    let (mut client, _) = connected(&gateway).await;
+    for (method, request) in [
+        ("subscribe", json!({"channel": "asked:a"})),
+        ("publish", json!({"channel": "asked:a", "data": 1})),
+        ("history", json!({"channel": "asked:a", "limit": 1})),
+        ("presence", json!({"channel": "asked:a"})),
+        ("presence_stats", json!({"channel": "asked:a"})),
+    ] {
+        assert_eq!(refused(&mut client, method, request).await, 103, "{method}");
+    }
 }

@@ -69,3 +69,26 @@ async fn the_last_value_is_told_to_who_comes_new() {
     let first = result(&mut client, "subscribe", json!({"channel": "last:a"})).await;
     assert_eq!(data(&first), json!([2]));
 }
+
+#[tokio::test]
+async fn what_is_too_long_for_one_answer_is_not_recovered_and_closes_nothing() {
+    let gateway = start().await;
+    let (mut client, _) = connected(&gateway).await;
+    let first = result(&mut client, "subscribe", json!({"channel": "delta:a"})).await;
+    result(&mut client, "unsubscribe", json!({"channel": "delta:a"})).await;
+    // Told so that differences may follow it is text in a string, and longer for its quotes.
+    let long = format!("[{}1]", "\"\",".repeat(20_000));
+    for _ in 0..15 {
+        publish(&gateway, "delta:a", &long).await;
+    }
+    let back = json!({"channel": "delta:a", "recover": true, "epoch": first["epoch"], "delta": "fossil"});
+    let mut rejecting = back.clone();
+    rejecting["flag"] = json!(2);
+    assert_eq!(refused(&mut client, "subscribe", rejecting).await, 112);
+    let back = result(&mut client, "subscribe", back).await;
+    assert!(
+        back.get("recovered").is_none() && back["was_recovering"] == true && data(&back) == json!([]),
+        "{back:.200}"
+    );
+    assert_eq!(back["offset"], 15);
+}

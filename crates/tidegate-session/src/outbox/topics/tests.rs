@@ -131,11 +131,102 @@ fn the_last_value_of_the_answer_is_not_told_again() {
 }
 
 #[test]
+fn what_the_last_value_replaced_is_not_told_after_it() {
+    let mut world = World::new(Limits::default());
+    world.join(ONE, SlowPolicy::Close);
+    let older = world.publication(ONE, 0, None);
+    let at = |time_ms, kind| {
+        let record = Record { time_ms, kind, ..(*older.record).clone() };
+        Arc::new(Publication::new(Arc::new(record), None))
+    };
+    let (told, entry) = (at(2, Kind::Message), at(1, Kind::Ephemeral));
+    world.outbox.topic_lane(ONE).unwrap().told = Some(told.record.clone());
+    world.outbox.begin(ONE, &Published::default()).unwrap();
+    for publication in [&at(1, Kind::Message), &entry, &told, &at(2, Kind::Message)] {
+        world.outbox.publish(ONE, publication).unwrap();
+    }
+    assert_eq!(world.told(usize::MAX).len(), 2, "the entry, and what came after the value");
+}
+
+#[test]
 fn an_answer_that_is_too_long_in_coming_ends_the_subscription() {
     let mut world = World::new(three_frames());
     world.join(ONE, SlowPolicy::Close);
     (1..5).for_each(|offset| world.publish(ONE, offset).unwrap());
     assert_eq!(world.told(usize::MAX), [None]);
+}
+
+#[test]
+fn nothing_follows_what_is_missing() {
+    let mut world = World::new(Limits::default());
+    world.begun(ONE, SlowPolicy::Close);
+    world.publish(ONE, 1).unwrap();
+    world.outbox.gap(ONE).unwrap();
+    world.publish(ONE, 3).unwrap();
+    world.outbox.gap(ONE).unwrap();
+    assert_eq!(world.told(usize::MAX), [None]);
+    // Where that came before the answer, too.
+    world.join(TWO, SlowPolicy::Close);
+    world.outbox.gap(TWO).unwrap();
+    world.outbox.begin(TWO, &Published { epoch: "e".into(), offset: 5 }).unwrap();
+    world.publish(TWO, 6).unwrap();
+    assert_eq!(world.told(usize::MAX), [None]);
+}
+
+#[test]
+fn a_subscription_that_its_client_ends_has_no_other_end() {
+    let mut world = World::new(Limits::default());
+    world.begun(ONE, SlowPolicy::Close);
+    world.outbox.gap(ONE).unwrap();
+    world.outbox.end_topic(ONE).unwrap();
+    assert_eq!(world.told(usize::MAX), some([]));
+    assert_eq!(world.outbox.reply_bytes, 0);
+}
+
+#[test]
+fn what_all_subscribes_hold_back_has_one_bound() {
+    let mut world = World::new(Limits { outbox_bytes: 1_000, ..Limits::default() });
+    [ONE, TWO].into_iter().for_each(|id| world.join(id, SlowPolicy::Close));
+    let mut held = 0;
+    while world.outbox.queue.is_empty() {
+        world.publish(ONE, 1).unwrap();
+        held += 1;
+        assert!(held < 20, "no bound");
+    }
+    // It has given back what it held.
+    assert_eq!(world.outbox.held_bytes, 0);
+    (0..held - 1).for_each(|offset| world.publish(TWO, offset).unwrap());
+    world.outbox.end_topic(TWO).unwrap();
+    assert_eq!(world.outbox.held_bytes, 0);
+}
+
+#[test]
+fn only_a_value_replaces_a_value() {
+    let mut world = World::new(Limits::default());
+    world.begun(ONE, SlowPolicy::LatestOnly);
+    world.outbox.stall();
+    world.publish(ONE, 1).unwrap();
+    world.outbox.topic_lane(ONE).unwrap().is_stalled = true;
+    for kind in [Kind::Ephemeral, Kind::Join] {
+        let publication = world.publication(ONE, 0, None);
+        let record = Record { kind, ..(*publication.record).clone() };
+        world.outbox.publish(ONE, &Arc::new(Publication::new(Arc::new(record), None))).unwrap();
+    }
+    assert_eq!(world.told(usize::MAX), some([1, 0, 0]));
+    world.publish(ONE, 2).unwrap();
+    world.outbox.stall();
+    world.publish(ONE, 3).unwrap();
+    assert_eq!(world.told(usize::MAX), some([3]));
+}
+
+#[test]
+fn the_newest_is_never_left_out_in_silence() {
+    let mut world = World::new(three_frames());
+    world.begun(ONE, SlowPolicy::Close);
+    world.begun(TWO, SlowPolicy::LatestOnly);
+    (1..4).for_each(|offset| world.publish(ONE, offset).unwrap());
+    world.publish(TWO, 1).unwrap();
+    assert_eq!(world.told(usize::MAX), [Some(1), Some(2), Some(3), None]);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use proptest::prelude::*;
 
 use super::*;
-use crate::{Keep, Leave};
+use crate::{Keep, Leave, Range};
 
 #[derive(Debug, Clone)]
 enum Op {
@@ -92,6 +92,30 @@ proptest! {
             assert_eq!(levels.map(|level| level.load(Ordering::Relaxed)), [held as u64, members as u64, channels as u64]);
         }
     }
+}
+
+#[test]
+fn reading_what_is_not_there_leaves_nothing_behind() {
+    let world = World::new(Limits { topics: 1, ..Limits::default() });
+    world.hear_only(&[]);
+    let a = world.publish(Publish::new(with_history("a"), data(1))).unwrap();
+    let values = topic("v", Options { keep: Keep::LastOfKey, ..(*with_history("v").options).clone() });
+    let range = |since| Range { since, limit: 9, reverse: false, bytes_max: 999 };
+    let beginning = Since { epoch: "".into(), offset: 0 };
+    for n in 0..100 {
+        let unknown = with_history(&n.to_string());
+        let history = now(world.memory.history(&unknown, range(Some(beginning.clone())))).unwrap();
+        assert_eq!((history.at, history.records.len()), (Published::default(), 0));
+        assert_eq!(now(world.memory.history(&unknown, range(since(&a)))), Err(TopicError::Unrecoverable));
+    }
+    let page = now(world.memory.values(&values, None, 9, 999)).unwrap();
+    assert_eq!((page.at, page.next), (Published::default(), None));
+    assert_eq!(world.metrics.topics.load(Ordering::Relaxed), 1);
+    assert_eq!(world.join(&with_history("a"), since(&a)).recovered, Some(true));
+    // What was read there is a position that holds: nothing is missed that comes after it.
+    let world = World::new(Limits::default());
+    world.publish(Publish::new(with_history("b"), data(1))).unwrap();
+    assert_eq!(world.join(&with_history("b"), Some(beginning)).recovered, Some(true));
 }
 
 fn with_history(name: &str) -> Arc<Topic> {

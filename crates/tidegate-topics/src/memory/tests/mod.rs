@@ -216,7 +216,7 @@ fn what_does_not_fit_or_is_not_there_is_refused() {
     assert_eq!(code(Publish { key: long(256), ..of(&keyed) }), Err("invalid_key"));
     assert_eq!(code(Publish { idempotency_key: long(129), ..of(&plain) }), Err("invalid_key"));
     assert!(code(Publish { key: long(255), idempotency_key: long(128), ..of(&keyed) }).is_ok());
-    assert_eq!(now(world.memory.values(&plain, None, 1)).unwrap_err().code(), "not_available");
+    assert_eq!(now(world.memory.values(&plain, None, 1, 99)).unwrap_err().code(), "not_available");
     assert_eq!(now(world.memory.history(&plain, crate::Range::default())).unwrap_err().code(), "not_available");
     assert_eq!(now(world.memory.presence(&plain, crate::PresenceAsk::default())).unwrap_err().code(), "not_available");
 }

@@ -151,3 +151,27 @@ fn a_change_too_long_ago_is_answered_by_a_page() {
     assert_eq!(known, 1_025);
     assert!(!is_known(versions[1_029] + 1), "of the future");
 }
+
+#[test]
+fn one_who_comes_and_goes_makes_no_small_topic_a_large_one() {
+    let world = World::new(Limits::default());
+    let topic = topic("t", Options { presence: true, ..Options::default() });
+    let join = |name: &str| {
+        let member = Some(client(name, "u"));
+        now(world.memory.join(Join { topic: topic.clone(), member, since: None, bytes_max: 0 })).unwrap();
+        everybody(&world, &topic).version
+    };
+    join("stays");
+    let versions: Vec<_> = (0..200)
+        .map(|_| {
+            let version = join("goes");
+            world.memory.leave(Leave { topic: topic.clone(), member: Some("goes".into()) });
+            version
+        })
+        .collect();
+    let is_known = |version: &&u64| {
+        let answer = ask(&world, &topic, PresenceAsk { since: Some(**version), after: None, limit: 10 });
+        matches!(answer.members, Members::Changes { .. })
+    };
+    assert_eq!(versions.iter().filter(is_known).count(), 32);
+}

@@ -1,7 +1,5 @@
 //! What is known about topics, as JSON. Payloads are copied as they were published.
 
-use std::sync::Arc;
-
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use tidegate_edge::ApiError;
@@ -43,22 +41,14 @@ pub(super) fn history(history: &History) -> Vec<u8> {
     out
 }
 
-/// `{"epoch":…,"offset":…,"values":[…],"next"?:…}`, of which the values have about `bytes_max` bytes at most, or are one.
-pub(super) fn values(page: &Page, bytes_max: usize) -> Vec<u8> {
+/// `{"epoch":…,"offset":…,"values":[…],"next"?:…}`
+pub(super) fn values(page: &Page) -> Vec<u8> {
     let mut out = b"{".to_vec();
     write_position(&page.at, &mut out);
     out.extend_from_slice(b",\"values\":[");
-    let mut bytes = 0;
-    let fits = |record: &&Arc<Record>| {
-        bytes += record.size();
-        bytes <= bytes_max
-    };
-    let fitting = page.records.iter().take_while(fits).count().max(1).min(page.records.len());
-    let (told, rest) = page.records.split_at(fitting);
-    write_list(told, &mut out, |record, out| write_record(record, out));
+    write_list(&page.records, &mut out, |record, out| write_record(record, out));
     out.push(b']');
-    let last = told.last().and_then(|record| record.key.as_deref());
-    write_next(if rest.is_empty() { page.next.as_deref() } else { last }, &mut out);
+    write_next(page.next.as_deref(), &mut out);
     out.push(b'}');
     out
 }
@@ -164,6 +154,8 @@ fn write_member(member: &ClientInfo, out: &mut Vec<u8>) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use bytes::Bytes;
     use serde_json::{Value, json};
     use tidegate_model::Tenant;
@@ -205,27 +197,9 @@ mod tests {
         let bare = json!({"offset": 1, "time_ms": 5, "data_base64": "/w=="});
         assert_eq!(read(&text), json!({"epoch": "e", "offset": 3, "messages": [bare]}));
         let page = Page { at, records: records.to_vec(), next: Some("k".into()) };
-        let text = values(&page, usize::MAX);
+        let text = values(&page);
         let expected = r#"{"epoch":"e","offset":3,"values":[{"offset":1,"time_ms":5,"data_base64":"/w=="},{"offset":2,"time_ms":5,"key":"k\"","removed":true,"user":"ann","tags":{"a":"b","c":"d"},"data":{ "big":1e400 }}],"next":"k"}"#;
         assert_eq!(String::from_utf8(text).unwrap(), expected);
-    }
-
-    #[test]
-    fn values_that_do_not_fit_are_for_the_next_page() {
-        let keyed =
-            |key: &str| Arc::new(Record { key: Some(key.into()), ..record(0, Data::Json(Bytes::from_static(b"1"))) });
-        let records = vec![keyed("a"), keyed("b"), keyed("c")];
-        let size = records[0].size();
-        let page = Page { at: Published::default(), records, next: None };
-        let shown = |bytes_max| {
-            let answer = read(&values(&page, bytes_max));
-            (answer["values"].as_array().unwrap().len(), answer["next"].clone())
-        };
-        assert_eq!(shown(3 * size), (3, Value::Null));
-        assert_eq!(shown(3 * size - 1), (2, json!("b")));
-        assert_eq!(shown(0), (1, json!("a")));
-        let empty = Page { at: Published::default(), records: Vec::new(), next: None };
-        assert_eq!(read(&values(&empty, 0))["values"], json!([]));
     }
 
     #[test]

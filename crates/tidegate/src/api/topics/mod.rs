@@ -147,8 +147,8 @@ async fn values(
     let (Path(name), UrlQuery(url)) = (from_url(topic)?, from_url(url)?);
     let topic = api.topic(&principal, TopicVerb::History, &name, url.tenant.as_deref())?;
     let limit = limited(url.limit)?;
-    let page = api.topics().broker.values(&topic, url.after.as_deref(), limit).wait().await?;
-    Ok(json(answers::values(&page, ANSWER_BYTES_MAX)))
+    let page = api.topics().broker.values(&topic, url.after.as_deref(), limit, ANSWER_BYTES_MAX).wait().await?;
+    Ok(json(answers::values(&page)))
 }
 
 /// `GET /v1/topics/{topic}/presence?limit=…&after=…&since=…`
@@ -191,11 +191,8 @@ impl Api {
         let tenant = principal.named_topic_tenant(tenant)?;
         let topic = self.topics().namespaces.topic(tenant, name)?;
         self.0.authority.topic(principal, verb, name)?;
-        let is_asked = match verb {
-            TopicVerb::Subscribe => topic.options.ask_subscribe,
-            TopicVerb::Publish => topic.options.ask_publish,
-            TopicVerb::Presence | TopicVerb::History => false,
-        };
+        // Who may not subscribe sees and touches nothing of the topic on another way either.
+        let is_asked = topic.options.ask_subscribe || (topic.options.ask_publish && verb == TopicVerb::Publish);
         if is_asked && principal.kind != PrincipalKind::ApiKey {
             let message = "the application decides about this, and is asked about connections alone";
             return Err(ApiError::new(StatusCode::FORBIDDEN, "forbidden", message));
