@@ -101,8 +101,15 @@ impl Admitted {
 
     /// Whose connection it is from now on.
     pub(crate) fn settle(&mut self, pass: Pass, now: Instant) {
-        self.expires_at = self.edge.expiry(pass.principal(), now);
+        self.expires_at = self.edge.expiry(pass.principal().expires_at_ms, now);
         self.pass = Some(pass);
+    }
+
+    /// Its identity ends at another time now, if that is settled: milliseconds since 1970, `None` for never.
+    pub(crate) fn refresh(&mut self, expires_at_ms: Option<u64>, now: Instant) {
+        if self.pass.is_some() {
+            self.expires_at = self.edge.expiry(expires_at_ms, now);
+        }
     }
 
     /// Who is there, once that is settled.

@@ -240,8 +240,8 @@ impl Edge {
     }
 
     /// When an identity ends.
-    pub(crate) fn expiry(&self, principal: &Principal, now: Instant) -> Option<Instant> {
-        let left = Duration::from_millis(principal.expires_at_ms?.saturating_sub(wall_clock_ms()));
+    pub(crate) fn expiry(&self, expires_at_ms: Option<u64>, now: Instant) -> Option<Instant> {
+        let left = Duration::from_millis(expires_at_ms?.saturating_sub(wall_clock_ms()));
         now.checked_add(left)
     }
 

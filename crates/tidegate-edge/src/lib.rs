@@ -12,13 +12,17 @@
 //!  accept   a thread,      ├ GET  /ws ─────────┼─ upgrade ── socket: carrier ── live_ws, events: protocols ─┐
 //!           its sockets    ├ POST /v1/live ────┼─ stream: carrier ── live_http, topic_stream: protocols ──┼─ Session ─ Live
 //!           and timers     ├ GET  /v1/live ────┘                                                          ┘
+//!                          ├ GET  /connection/[uni_]websocket ─ upgrade ── socket ─┐
+//!                          ├ /connection/[uni_]{sse,http_stream} ── stream ────────┴ centrifugo: protocol ─── Session ─ Topics, Live
 //!                          ├ POST /emulation: to a stream's protocol, wherever the stream is
 //!                          ├ GET  /v1/position
 //!                          └ the HTTP API of the binary, on the process's runtime
 //! ```
 //!
 //! A live worker delivers once a turn and edge worker, through the worker's *port*; the worker hands parcels to its
-//! sessions and then writes to each client concerned once.
+//! sessions and then writes to each client concerned once. What happens in topics comes through a port of its own, once for
+//! all subscribers of the worker. [`Edge::dispatch`] has something done on connections, wherever they are; an
+//! [`Application`] answers to what clients send and says who may where topics ask it.
 //!
 //! # Invariants
 //! - **Nothing before admission.** Past the caps a client costs a prepared answer and no session.
@@ -35,10 +39,6 @@ mod admission;
 mod admitted;
 mod application;
 mod cap;
-#[expect(
-    dead_code,
-    reason = "emulation and disconnect pushes are for carriers without a socket; some codes are never said"
-)]
 mod centrifugo;
 mod client;
 mod commands;

@@ -437,6 +437,9 @@ impl Socket {
         if self.closing.is_some() {
             return Life::Goes;
         }
+        if let Order::Refresh(expires_at_ms) = order {
+            self.admitted.refresh(expires_at_ms, now);
+        }
         match self.protocol.order(&mut self.session, order, now) {
             Ok(()) => Life::Goes,
             Err(reason) => self.close(reason, scratch),

@@ -194,10 +194,13 @@ impl Stream {
 
     /// Does what somebody else wants done on the connection.
     pub(crate) fn order(&mut self, order: Order, now: Instant) {
-        if self.cut_at.is_none()
-            && !self.has_ended
-            && let Err(reason) = self.protocol.order(&mut self.session, order, now)
-        {
+        if self.cut_at.is_some() || self.has_ended {
+            return;
+        }
+        if let Order::Refresh(expires_at_ms) = order {
+            self.admitted.refresh(expires_at_ms, now);
+        }
+        if let Err(reason) = self.protocol.order(&mut self.session, order, now) {
             self.turn_out(reason, now);
         }
     }

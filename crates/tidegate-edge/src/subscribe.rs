@@ -100,6 +100,6 @@ fn open(
         Opening { site, link, headers, place, pass: Some(pass), format: Format::accepted(headers), kind: "live" };
     opening.open(|session| {
         session.subscribe(want)?;
-        Ok(Beginning { protocol: Box::new(LiveHttp), heard: None })
+        Ok(Beginning { protocol: Box::new(LiveHttp), letterbox: None, message: None })
     })
 }

@@ -75,7 +75,7 @@ pub(crate) async fn open(
     let opening = Opening { site, link, headers: request.headers(), place, pass: Some(pass), format, kind: "topics" };
     opening.open(|_| {
         let protocol = TopicStream::new(edge.clone(), principal, topics, cursor.as_ref(), format, Instant::now());
-        Ok(Beginning { protocol: Box::new(protocol), heard: None })
+        Ok(Beginning { protocol: Box::new(protocol), letterbox: None, message: None })
     })
 }
 

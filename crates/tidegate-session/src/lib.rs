@@ -7,12 +7,17 @@
 //! asks the authority what the client may see, and calls the session. No wire format is known here: how many bytes
 //! a batch has is told by the codec function given to the session.
 //!
+//! What happens in topics comes by [`Session::publish`] and waits in the same queue. A topic is joined with [`Session::join`]; once the
+//! protocol has queued its answer, [`Session::begin`] lets follow what was held back. A session that ends leaves its topics, and what
+//! it owned there ends too.
+//!
 //! # Invariants
 //! - **Bounded.** What waits is bounded in bytes and frames ([`Limits`]); subscriptions and replies have caps of their
 //!   own. A delivery that finds no room is never queued elsewhere.
-//! - **No silent gap.** Frames of a subscription are numbered when they are handed to the transport, so the numbers have
+//! - **No silent gap.** Frames of a live subscription are numbered when they are handed to the transport, so the numbers have
 //!   no gap whatever was dropped before. What is dropped is always replaced: by the net difference since the last batch
-//!   handed over (*conflated*), by a fresh snapshot (*reset*), or by the end of the session (*slow_client*).
+//!   handed over (*conflated*), by a fresh snapshot (*reset*), or by the end of the session (*slow_client*). Of a topic
+//!   the namespace says what gives way; it is counted ([`Item::Dropped`]), or ends the subscription ([`Item::Gapped`]).
 //! - **A plain value.** A session belongs to the worker that owns its client: no lock, no clock, no wake-up. Calls on the
 //!   engine never wait.
 

@@ -51,7 +51,7 @@ impl Base {
         let Some(previous) = &publication.previous else { return false };
         match self {
             Self::Last(last) => last.as_ref().is_some_and(|last| is_same(last, previous)),
-            Self::Keys(upto) => publication.record.offset > *upto,
+            Self::Keys(upto) => publication.record.key.is_some() && publication.record.offset > *upto,
         }
     }
 

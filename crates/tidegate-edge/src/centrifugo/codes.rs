@@ -1,4 +1,5 @@
-//! The numbers that clients act on: errors of a reply, ends of a subscription, ends of a connection.
+//! The numbers that clients act on, as far as this server says them: errors of a reply, ends of a subscription, ends of a
+//! connection.
 
 use super::wire;
 
@@ -45,16 +46,14 @@ codes! {
     NotAvailable = 108 "not available",
     /// The client gets itself another token.
     TokenExpired = 109 "token expired",
-    Expired = 110 "expired",
     TooManyRequests = 111 "too many requests",
     UnrecoverablePosition = 112 "unrecoverable position",
-    ConcurrentPagination = 113 "concurrent pagination",
 }
 
 impl ErrorCode {
     /// Whether the same may succeed later: the client tries again.
     pub(crate) const fn temporary(self) -> bool {
-        matches!(self, Self::Internal | Self::TooManyRequests | Self::ConcurrentPagination)
+        matches!(self, Self::Internal | Self::TooManyRequests)
     }
 
     /// As the wire has it.
@@ -74,8 +73,6 @@ codes! {
     Server = 2000 "server unsubscribe",
     Insufficient = 2500 "insufficient state",
     Expired = 2501 "subscription expired",
-    /// The client forgets its position and its token.
-    StateInvalidated = 2502 "state invalidated",
 }
 
 impl Unsubscribed {
@@ -93,37 +90,18 @@ codes! {
     Shutdown = 3001 "shutdown",
     ServerError = 3004 "internal server error",
     Expired = 3005 "connection expired",
-    SubscriptionExpired = 3006 "subscription expired",
     Slow = 3008 "slow",
     WriteError = 3009 "write error",
     InsufficientState = 3010 "insufficient state",
     ForceReconnect = 3011 "force reconnect",
     NoPong = 3012 "no pong",
     TooManyRequests = 3013 "too many requests",
-    /// The client forgets its token and its positions.
-    StateInvalidated = 3014 "state invalidated",
     InvalidToken = 3500 "invalid token",
     BadRequest = 3501 "bad request",
     Stale = 3502 "stale",
     ForceDisconnect = 3503 "force disconnect",
-    ConnectionLimit = 3504 "connection limit",
-    ChannelLimit = 3505 "channel limit",
     InappropriateProtocol = 3506 "inappropriate protocol",
     PermissionDenied = 3507 "permission denied",
-    NotAvailable = 3508 "not available",
-    TooManyErrors = 3509 "too many errors",
-}
-
-impl Disconnected {
-    /// Whether clients connect again by themselves.
-    pub(crate) const fn reconnects(self) -> bool {
-        reconnects(self.code())
-    }
-
-    /// The push that says it.
-    pub(crate) fn push(self) -> wire::Push {
-        disconnect(self.code(), self.text())
-    }
 }
 
 /// Whether clients connect again after a close with this code, an application's own included. Those that they do not
@@ -145,18 +123,18 @@ mod tests {
     #[test]
     fn what_clients_do_about_each_code() {
         let errors: Vec<u16> = ErrorCode::ALL.iter().map(|code| code.code()).collect();
-        assert_eq!(errors, (100..=113).collect::<Vec<_>>());
+        assert_eq!(errors, [100, 101, 102, 103, 104, 105, 106, 107, 108, 109, 111, 112]);
         let temporary: Vec<u16> =
             ErrorCode::ALL.iter().filter(|code| code.temporary()).map(|code| code.code()).collect();
-        assert_eq!(temporary, [100, 111, 113]);
+        assert_eq!(temporary, [100, 111]);
 
         let ends: Vec<u16> = Unsubscribed::ALL.iter().map(|code| code.code()).collect();
-        assert_eq!(ends, [2000, 2500, 2501, 2502]);
+        assert_eq!(ends, [2000, 2500, 2501]);
 
-        let (again, final_ones): (Vec<_>, Vec<_>) = Disconnected::ALL.iter().partition(|code| code.reconnects());
+        let (again, final_ones): (Vec<_>, Vec<_>) = Disconnected::ALL.iter().partition(|code| reconnects(code.code()));
         let codes = |of: Vec<Disconnected>| of.into_iter().map(Disconnected::code).collect::<Vec<_>>();
-        assert_eq!(codes(again), [3000, 3001, 3004, 3005, 3006, 3008, 3009, 3010, 3011, 3012, 3013, 3014]);
-        assert_eq!(codes(final_ones), (3500..=3509).collect::<Vec<_>>());
+        assert_eq!(codes(again), [3000, 3001, 3004, 3005, 3008, 3009, 3010, 3011, 3012, 3013]);
+        assert_eq!(codes(final_ones), [3500, 3501, 3502, 3503, 3506, 3507]);
 
         assert!([1006, 3499, 4000, 4499].map(reconnects).into_iter().all(|again| again));
         assert!(![3500, 3999, 4500, 4999].map(reconnects).into_iter().any(|again| again));

@@ -1,5 +1,6 @@
 //! Who a client is: connect, refresh, and what it is subscribed to from the start.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -11,6 +12,7 @@ use tidegate_topics::Published;
 
 use super::channel::Kind;
 use super::codes::{Disconnected, ErrorCode, Unsubscribed};
+use super::encoding::Encoding;
 use super::fault::Fault;
 use super::protocol::Centrifugo;
 use super::subscribe::Entering;
@@ -202,19 +204,34 @@ impl Centrifugo {
         let Asking { id, mut request, info, channels } = asking;
         self.info = info;
         let result = self.connected(session);
-        let left = channels.len();
-        self.stage = Stage::Connecting(Box::new(Connecting { id, result, left, begins: Vec::new() }));
-        for ServerSide { channel, info, data } in channels {
+        let granted = channels.into_iter().map(|ServerSide { channel, info, data }| {
             let asked = request.subs.remove(&channel).unwrap_or_default();
-            let request = SubscribeRequest { channel: channel.clone(), ..asked };
-            let entering = Entering::by_server(request, info.map(Bytes::from), data.map(Bytes::from));
-            if let Err(fault) = self.enter_at_start(session, entering) {
-                tracing::debug!(?fault, "a channel of the token cannot be subscribed to");
-                self.settle_one(session);
-            }
+            let request = SubscribeRequest { channel, ..asked };
+            Entering::by_server(request, info.map(Bytes::from), data.map(Bytes::from))
+        });
+        let granted: Vec<_> = granted.collect();
+        // Who cannot subscribe later says now to what.
+        let wished = if self.encoding == Encoding::Bare { request.subs } else { BTreeMap::new() };
+        let left = granted.len() + wished.len();
+        self.stage = Stage::Connecting(Box::new(Connecting { id, result, left, begins: Vec::new() }));
+        for entering in granted {
+            let entered = self.enter_at_start(session, entering);
+            self.settle_unless(session, entered);
+        }
+        for (channel, request) in wished {
+            let entered = self.wish_at_start(session, SubscribeRequest { channel, ..request });
+            self.settle_unless(session, entered);
         }
         if left == 0 {
             self.finish(session);
+        }
+    }
+
+    /// A channel that is refused at once has answered.
+    pub(super) fn settle_unless(&mut self, session: &mut Session, entered: Result<(), Fault>) {
+        if let Err(fault) = entered {
+            tracing::debug!(?fault, "a channel of a connect cannot be subscribed to");
+            self.settle_one(session);
         }
     }
 
@@ -259,7 +276,7 @@ impl Centrifugo {
             expires,
             ttl,
             ping,
-            pong: ping > 0,
+            pong: ping > 0 && self.encoding != Encoding::Bare,
             session: self.carriage.session.clone(),
             node: self.carriage.node.clone(),
             time: i64::try_from(now_ms()).unwrap_or(i64::MAX),

@@ -1,4 +1,4 @@
-//! `GET /connection/websocket`.
+//! `GET /connection/websocket` and `GET /connection/uni_websocket`.
 
 use std::rc::Rc;
 
@@ -26,6 +26,19 @@ pub(crate) async fn open(
     let pass = site.worker.pass_or_wait(&request).await?;
     let principal = pass.as_ref().map(|pass| pass.principal().clone());
     let protocol = Centrifugo::new(site.worker.edge.clone(), encoding, principal, carriage);
+    Ok(upgrade::switch(site, link, request, entrance, Box::new(protocol), pass, "centrifugo"))
+}
+
+/// For who is only told: its first message is its last.
+pub(crate) async fn uni(
+    site: &Rc<Site>,
+    link: &Rc<Link>,
+    request: Request<Incoming>,
+) -> Result<Response<Payload>, ApiError> {
+    let entrance = upgrade::enter(site, &request)?;
+    let pass = site.worker.pass_or_wait(&request).await?;
+    let principal = pass.as_ref().map(|pass| pass.principal().clone());
+    let protocol = Centrifugo::new(site.worker.edge.clone(), Encoding::Bare, principal, Carriage::default());
     Ok(upgrade::switch(site, link, request, entrance, Box::new(protocol), pass, "centrifugo"))
 }
 

@@ -106,7 +106,7 @@ impl Centrifugo {
                 }
             }
             Order::Send(data) => match (data, self.encoding) {
-                (Data::Binary(_), Encoding::Json) => self.fail(Disconnected::InappropriateProtocol),
+                (Data::Binary(_), Encoding::Json | Encoding::Bare) => self.fail(Disconnected::InappropriateProtocol),
                 (Data::Json(data) | Data::Binary(data), _) => {
                     self.tell(session, Push { message: Some(SendRequest { data }), ..Push::default() });
                 }

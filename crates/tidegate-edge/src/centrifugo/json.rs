@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::wire::{Command, EmulationRequest, Malformed, NotJson, Received};
+use super::wire::{Command, ConnectRequest, EmulationRequest, Malformed, NotJson, Received, Request};
 
 /// A ping.
 pub(crate) const PING: &[u8] = b"{}";
@@ -50,6 +50,16 @@ fn decode(line: &str) -> Result<Received, Malformed> {
         return Err(Malformed::Json);
     }
     serde_json::from_str::<Command>(line).map_err(|_| Malformed::Json)?.received()
+}
+
+/// The one message of a client that is only told: a connect without its envelope.
+pub(crate) fn connect(text: &str) -> Result<Received, Malformed> {
+    let text = text.trim_ascii();
+    if !text.starts_with('{') {
+        return Err(Malformed::Json);
+    }
+    let connect: ConnectRequest = serde_json::from_str(text).map_err(|_| Malformed::Json)?;
+    Ok(Received::Request(0, Box::new(Request::Connect(connect))))
 }
 
 /// What a client posts beside its stream; its data is the text of its commands.

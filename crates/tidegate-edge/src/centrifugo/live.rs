@@ -25,7 +25,6 @@ use super::channel::{Channel, Kind};
 use super::codes::{ErrorCode, Unsubscribed};
 use super::encoding::Encoding;
 use super::fault::Fault;
-use super::protobuf;
 use super::protocol::Centrifugo;
 use super::subscribe::LIVE;
 use super::wire::{self, Push, Reply, RpcResult, SubscribeRequest, SubscribeResult};
@@ -198,13 +197,13 @@ impl Centrifugo {
                 put(head, format_args!(",\"offset\":{offset}}}}}}}"));
                 out.send();
             }
-            Encoding::Protobuf => {
+            Encoding::Protobuf | Encoding::Bare => {
                 let mut data = Vec::new();
                 deltas(&mut data);
                 let publication = wire::Publication { data: data.into(), offset, epoch, ..Default::default() };
                 let channel = channel.name.to_string();
                 let push = Push { channel, publication: Some(publication), ..Push::default() };
-                out.binary(&protobuf::encode(&Reply { push: Some(push), ..Reply::default() }));
+                self.put(&Reply { push: Some(push), ..Reply::default() }, out);
             }
         }
     }

@@ -1,7 +1,8 @@
 //! One client's side of the protocol: commands to calls on its session, and what comes of them to replies and pushes.
 //!
-//! Works the same over any carrier and in both encodings. The first command is a connect; until it is answered others
-//! wait. Replies to the commands of one message travel together.
+//! Works the same over any carrier and in all encodings. The first command is a connect; until it is answered others
+//! wait. Replies to the commands of one message travel together. A client that is only told ([`Encoding::Bare`]) has
+//! nothing but the connect to say.
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
@@ -212,7 +213,13 @@ impl Centrifugo {
     }
 
     pub(super) fn refuse(&mut self, session: &mut Session, id: u32, fault: impl Into<Fault>) {
-        self.send(session, &fault.into().reply(id));
+        let fault = fault.into();
+        match (self.encoding, fault.code) {
+            // Who is answered nothing asked for nothing but to connect, and does so again.
+            (Encoding::Bare, ErrorCode::TokenExpired) => self.fail(Disconnected::Expired),
+            (Encoding::Bare, _) => self.fail(Disconnected::ServerError),
+            _ => self.send(session, &fault.reply(id)),
+        }
     }
 
     /// Adds to what is sent when the message is done with.
@@ -312,7 +319,11 @@ impl Centrifugo {
 
     /// What a client publishes. In JSON it was read as such.
     pub(super) fn data(&self, bytes: Bytes) -> Data {
-        if self.encoding == Encoding::Json || json::is_json(&bytes) { Data::json(bytes) } else { Data::Binary(bytes) }
+        if self.encoding != Encoding::Protobuf || json::is_json(&bytes) {
+            Data::json(bytes)
+        } else {
+            Data::Binary(bytes)
+        }
     }
 
     pub(super) fn is_connected(&self) -> bool {
@@ -340,6 +351,10 @@ impl Protocol for Centrifugo {
     fn text(&mut self, session: &mut Session, text: &str, _: Instant) -> Result<(), CloseReason> {
         match self.encoding {
             Encoding::Json => self.take(session, json::commands(text, COMMANDS_MAX)),
+            Encoding::Bare if matches!(self.stage, Stage::Fresh) => {
+                self.take(session, std::iter::once(json::connect(text)))
+            }
+            Encoding::Bare => Ok(()),
             Encoding::Protobuf => {
                 self.fail(Disconnected::BadRequest);
                 self.over(session)
@@ -350,7 +365,7 @@ impl Protocol for Centrifugo {
     fn binary(&mut self, session: &mut Session, bytes: &[u8], _: Instant) -> Result<(), CloseReason> {
         match self.encoding {
             Encoding::Protobuf => self.take(session, protobuf::commands(bytes, COMMANDS_MAX)),
-            Encoding::Json => {
+            Encoding::Json | Encoding::Bare => {
                 self.fail(Disconnected::BadRequest);
                 self.over(session)
             }
@@ -423,8 +438,10 @@ impl Protocol for Centrifugo {
         let has_pings = self.is_connected() && !self.carriage.has_own_pings;
         if has_pings {
             self.encoding.put(self.encoding.ping(), out);
-            // One that was not answered stays due.
-            self.pong_by = self.pong_by.or(Some(now + PONG_TIME));
+            if self.encoding != Encoding::Bare {
+                // One that was not answered stays due.
+                self.pong_by = self.pong_by.or(Some(now + PONG_TIME));
+            }
         }
         has_pings
     }
@@ -453,23 +470,19 @@ fn reason(with: Disconnected) -> CloseReason {
     match with {
         Disconnected::Closed => CloseReason::Normal,
         Disconnected::Shutdown => CloseReason::GoingAway,
-        Disconnected::Expired | Disconnected::SubscriptionExpired => CloseReason::Expired,
+        Disconnected::Expired => CloseReason::Expired,
         Disconnected::Slow => CloseReason::SlowClient,
         Disconnected::WriteError => CloseReason::WriteTimeout,
-        Disconnected::InsufficientState | Disconnected::StateInvalidated => CloseReason::Ended,
+        Disconnected::InsufficientState => CloseReason::Ended,
         Disconnected::NoPong => CloseReason::IdleTimeout,
         Disconnected::ServerError | Disconnected::ForceReconnect => CloseReason::Overloaded,
         Disconnected::InvalidToken => CloseReason::Unauthenticated,
         Disconnected::BadRequest => CloseReason::Protocol,
         Disconnected::Stale => CloseReason::FirstMessage,
         Disconnected::ForceDisconnect => CloseReason::Dismissed,
-        Disconnected::TooManyRequests
-        | Disconnected::ConnectionLimit
-        | Disconnected::ChannelLimit
-        | Disconnected::InappropriateProtocol
-        | Disconnected::PermissionDenied
-        | Disconnected::NotAvailable
-        | Disconnected::TooManyErrors => CloseReason::Refused,
+        Disconnected::TooManyRequests | Disconnected::InappropriateProtocol | Disconnected::PermissionDenied => {
+            CloseReason::Refused
+        }
     }
 }
 

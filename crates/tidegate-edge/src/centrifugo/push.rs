@@ -14,6 +14,8 @@ pub(crate) enum Form {
     JsonDelta,
     Protobuf,
     ProtobufDelta,
+    /// JSON without an envelope, for who is only told.
+    Bare,
 }
 
 impl Form {
@@ -24,6 +26,7 @@ impl Form {
             Self::JsonDelta => 2,
             Self::Protobuf => 3,
             Self::ProtobufDelta => 4,
+            Self::Bare => 6,
         }
     }
 }
@@ -32,8 +35,7 @@ impl Form {
 /// cannot carry its data: the connection ends with
 /// [`InappropriateProtocol`](super::codes::Disconnected::InappropriateProtocol).
 ///
-/// A difference is to the publication before, which a subscriber needs to have: the first one that a subscriber of a
-/// form with differences gets is [`push_whole`].
+/// A difference is to the publication's `previous`. Who has not got that, or keeps another one, is told [`push_whole`].
 pub(crate) fn push(publication: &Publication, form: Form) -> Vec<u8> {
     encode(&publication.record, publication.previous.as_deref(), form)
 }
@@ -54,15 +56,16 @@ fn encode(record: &Record, previous: Option<&Record>, form: Form) -> Vec<u8> {
             Err(NotJson) => return Vec::new(),
         },
     }
-    let reply = Reply { push: Some(push), ..Reply::default() };
+    let enveloped = |push| Reply { push: Some(push), ..Reply::default() };
     match form {
-        Form::Json | Form::JsonDelta => json::encode(&reply).unwrap_or_default(),
-        Form::Protobuf | Form::ProtobufDelta => protobuf::encode(&reply),
+        Form::Json | Form::JsonDelta => json::encode(&enveloped(push)).unwrap_or_default(),
+        Form::Protobuf | Form::ProtobufDelta => protobuf::encode(&enveloped(push)),
+        Form::Bare => json::encode(&push).unwrap_or_default(),
     }
 }
 
 /// A record as histories, recovered publications and pushes have it. `previous` is what the client has of the same
-/// key; without it the record is told whole. In [`Form::Json`] it is [`json::encode`] that finds data that is no JSON.
+/// key; without it the record is told whole. In [`Form::Json`] and [`Form::Bare`] it is [`json::encode`] that finds data that is no JSON.
 pub(crate) fn publication(
     record: &Record,
     previous: Option<&Record>,
@@ -84,11 +87,12 @@ pub(crate) fn publication(
 
 fn data(record: &Record, previous: Option<&Record>, form: Form) -> Result<(Bytes, bool), NotJson> {
     let after = record.data.bytes();
-    let before = previous.filter(|previous| is_base(previous, record)).map(|previous| previous.data.bytes());
+    // What was removed a client has not kept.
+    let before = previous.filter(|previous| !previous.removed).map(|previous| previous.data.bytes());
     match form {
         // Clients parse it, whatever it says.
         Form::JsonDelta if after.is_empty() => Ok((Bytes::from_static(b"\"null\""), false)),
-        Form::Json | Form::Protobuf => Ok((after.clone(), false)),
+        Form::Json | Form::Bare | Form::Protobuf => Ok((after.clone(), false)),
         Form::ProtobufDelta => match before.and_then(|before| delta::difference(before, after)) {
             Some(difference) => Ok((difference.into(), true)),
             None => Ok((after.clone(), false)),
@@ -105,16 +109,6 @@ fn data(record: &Record, previous: Option<&Record>, form: Form) -> Result<(Bytes
             }
         }
     }
-}
-
-/// Whether a client that was told everything has this as its base: it keeps one a channel, or one a key, and that is the
-/// same where nothing was published between.
-fn is_base(previous: &Record, record: &Record) -> bool {
-    let follows = match record.offset {
-        0 => previous.offset == 0 && previous.key.is_none() && record.key.is_none(),
-        offset => previous.offset.checked_add(1) == Some(offset) && previous.key == record.key,
-    };
-    follows && !previous.removed
 }
 
 fn quote(text: &str) -> Result<Bytes, NotJson> {

@@ -2,6 +2,9 @@
 //!
 //! The connect command, and what else is to be said at once, comes with the request: as `cf_connect` in the address, or as the
 //! body. Everything later comes to `POST /emulation`, under the session and the node that the answer to the connect names.
+//!
+//! `GET` or `POST /connection/uni_sse` and `POST /connection/uni_http_stream`: for who is only told, and has nothing to say but
+//! a connect without its envelope.
 
 use std::rc::Rc;
 
@@ -48,6 +51,24 @@ pub(crate) async fn http_stream(
     open(site, link, request, format, encoding).await
 }
 
+/// Server-Sent Events, each a push.
+pub(crate) async fn uni_sse(
+    site: &Rc<Site>,
+    link: &Rc<Link>,
+    request: Request<Incoming>,
+) -> Result<Response<Payload>, ApiError> {
+    open(site, link, request, Format::Events, Encoding::Bare).await
+}
+
+/// Lines, each a push.
+pub(crate) async fn uni_http_stream(
+    site: &Rc<Site>,
+    link: &Rc<Link>,
+    request: Request<Incoming>,
+) -> Result<Response<Payload>, ApiError> {
+    open(site, link, request, Format::Values, Encoding::Bare).await
+}
+
 async fn open(
     site: &Rc<Site>,
     link: &Rc<Link>,
@@ -60,20 +81,26 @@ async fn open(
     let place = edge.admit(&site.outside.drain, false)?;
     let (head, body) = request.into_parts();
     let pass = site.worker.pass_or_wait_of(&head.uri, &head.headers).await?;
+    let is_bare = encoding == Encoding::Bare;
     let message = match head.method == Method::GET {
         true => {
             let Query(Asked { cf_connect }) = Query::try_from_uri(&head.uri)?;
             let needed = || ApiError::malformed("is needed: the connect command as URL-encoded JSON");
-            cf_connect.ok_or_else(|| ApiError { path: Some("cf_connect".to_owned()), ..needed() })?.into_bytes()
+            let connect = cf_connect.or_else(|| is_bare.then(|| "{}".to_owned()));
+            connect.ok_or_else(|| ApiError { path: Some("cf_connect".to_owned()), ..needed() })?.into()
         }
         false => request_body::read(body, config.max_message_bytes, config).await?,
     };
     let principal = pass.as_ref().map(|pass| pass.principal().clone());
     let opening = Opening { site, link, headers: &head.headers, place, pass, format, kind: "centrifugo" };
     opening.open(|session| {
-        let letterbox = Letterbox::new(session.number());
-        let carriage = Carriage { session: letterbox.to_string(), node: edge.node().to_owned(), ..Carriage::default() };
-        let protocol = Centrifugo::new(edge.clone(), encoding, principal, carriage);
-        Ok(Beginning { protocol: Box::new(protocol), heard: Some((letterbox, message)) })
+        let letterbox = (!is_bare).then(|| Letterbox::new(session.number()));
+        let carriage = letterbox.map(|letterbox| Carriage {
+            session: letterbox.to_string(),
+            node: edge.node().to_owned(),
+            ..Carriage::default()
+        });
+        let protocol = Centrifugo::new(edge.clone(), encoding, principal, carriage.unwrap_or_default());
+        Ok(Beginning { protocol: Box::new(protocol), letterbox, message: Some(message) })
     })
 }

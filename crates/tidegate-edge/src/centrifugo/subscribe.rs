@@ -80,20 +80,35 @@ impl Centrifugo {
             return Err(ErrorCode::NotAvailable.into());
         }
         let (topic, entering) = self.let_in(request)?;
-        if !topic.options.ask_subscribe || entering.is_granted {
-            return self.enter(session, id, topic, entering);
-        }
-        let answer = self.asked()?.may_subscribe(&self.peer(session)?, &topic);
-        self.when(session, Some(&*topic.name.clone()), answer, move |this, session, permit| {
-            // What the client may do can be another thing than when it asked.
-            let entered = permit.map_err(Fault::from).and_then(|permit| {
-                this.topic(TopicVerb::Subscribe, &topic.name)?;
-                let entering = Entering { permit, ..entering };
-                this.enter(session, id, topic, entering)
-            });
+        self.ask_for(session, &topic.clone(), entering, move |this, session, entering| {
+            let entered = entering.and_then(|entering| this.enter(session, id, topic, entering));
             if let Err(fault) = entered {
                 this.refuse(session, id, fault);
             }
+        })
+    }
+
+    /// Has the application agree too, where the namespace says so, and goes on with `then`.
+    fn ask_for(
+        &mut self,
+        session: &mut Session,
+        topic: &Arc<Topic>,
+        entering: Entering,
+        then: impl FnOnce(&mut Self, &mut Session, Result<Entering, Fault>) + 'static,
+    ) -> Result<(), Fault> {
+        if !topic.options.ask_subscribe || entering.is_granted {
+            then(self, session, Ok(entering));
+            return Ok(());
+        }
+        let answer = self.asked()?.may_subscribe(&self.peer(session)?, topic);
+        let name = topic.name.clone();
+        self.when(session, Some(&topic.name), answer, move |this, session, permit| {
+            // What the client may do can be another thing than when it asked.
+            let entering = permit.map_err(Fault::from).and_then(|permit| {
+                this.topic(TopicVerb::Subscribe, &name)?;
+                Ok(Entering { permit, ..entering })
+            });
+            then(this, session, entering);
         });
         Ok(())
     }
@@ -143,6 +158,21 @@ impl Centrifugo {
                     session.begin(sub, &joined.at);
                 }
             }
+        })
+    }
+
+    /// A channel that a client wishes with its connect, if it may have it.
+    pub(super) fn wish_at_start(&mut self, session: &mut Session, request: SubscribeRequest) -> Result<(), Fault> {
+        if request.r#type != 0 || request.channel.starts_with(LIVE) {
+            return Err(ErrorCode::NotAvailable.into());
+        }
+        if self.waiting.is_full() {
+            return Err(ErrorCode::TooManyRequests.into());
+        }
+        let (topic, entering) = self.let_in(request)?;
+        self.ask_for(session, &topic, entering, |this, session, entering| {
+            let entered = entering.and_then(|entering| this.enter_at_start(session, entering));
+            this.settle_unless(session, entered);
         })
     }
 

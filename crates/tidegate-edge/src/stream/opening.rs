@@ -33,8 +33,10 @@ pub(crate) struct Opening<'a> {
 /// What a stream begins with.
 pub(crate) struct Beginning {
     pub(crate) protocol: Box<dyn Protocol>,
-    /// Where the client is heard later, and what it said already.
-    pub(crate) heard: Option<(Letterbox, Vec<u8>)>,
+    /// Where the client is heard later.
+    pub(crate) letterbox: Option<Letterbox>,
+    /// What it said already.
+    pub(crate) message: Option<Vec<u8>>,
 }
 
 impl Opening<'_> {
@@ -49,15 +51,17 @@ impl Opening<'_> {
             if let Some(grip) = pass.as_ref().and_then(Pass::grip) {
                 session.share(grip.shares());
             }
-            let Beginning { protocol, heard } = begin(&mut session)?;
+            let Beginning { protocol, letterbox, message } = begin(&mut session)?;
             let mut admitted = Admitted::new(&worker.edge, link, place, kind, format.transport());
             if let Some(pass) = pass {
                 admitted.settle(pass, now);
             }
             admitted.trace(trace_parent(headers.get("traceparent")));
             let mut stream = Stream::new(session, protocol, admitted, format, now);
-            if let Some((letterbox, message)) = heard {
+            if let Some(letterbox) = letterbox {
                 stream.listen(letterbox, now);
+            }
+            if let Some(message) = message {
                 stream.open_with(&message, &worker.register, now);
             }
             Ok::<_, ApiError>(Carrier::Stream(stream))

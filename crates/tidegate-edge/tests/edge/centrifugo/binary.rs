@@ -16,13 +16,19 @@ struct Command {
     #[prost(uint32, tag = "1")]
     id: u32,
     #[prost(message, optional, tag = "4")]
-    connect: Option<Empty>,
+    connect: Option<Token>,
     #[prost(message, optional, tag = "5")]
     subscribe: Option<Channel>,
     #[prost(message, optional, tag = "7")]
     publish: Option<Channel>,
     #[prost(message, optional, tag = "8")]
     presence: Option<Channel>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct Token {
+    #[prost(string, tag = "1")]
+    token: String,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -78,6 +84,8 @@ struct Publication {
 struct Connect {
     #[prost(string, tag = "1")]
     client: String,
+    #[prost(bool, tag = "3")]
+    expires: bool,
     #[prost(uint32, tag = "7")]
     ping: u32,
     #[prost(bool, tag = "8")]
@@ -123,7 +131,7 @@ async fn the_binary_encoding_says_the_same() {
     let gateway = start().await;
     for path in ["?cf_protocol=protobuf", "?format=protobuf"] {
         let mut client = gateway.ws(&format!("/connection/websocket{path}")).await;
-        send(&mut client, &[Command { id: 1, connect: Some(Empty {}), ..Command::default() }]).await;
+        send(&mut client, &[Command { id: 1, connect: Some(Token::default()), ..Command::default() }]).await;
         let connect = replies(&mut client).await.remove(0).connect.unwrap();
         assert!(connect.client.starts_with("c_") && connect.ping == 25 && connect.pong);
         let channel = |data: &[u8]| Some(Channel { channel: "chat:p".into(), data: data.into() });
@@ -166,7 +174,7 @@ async fn one_channel_is_told_in_both_encodings() {
     send(
         &mut client,
         &[
-            Command { id: 1, connect: Some(Empty {}), ..Command::default() },
+            Command { id: 1, connect: Some(Token::default()), ..Command::default() },
             Command { id: 2, subscribe, ..Command::default() },
         ],
     )
@@ -193,10 +201,31 @@ async fn a_ping_is_an_empty_message() {
     };
     let gateway = super::start_with(config).await;
     let mut client = gateway.ws("/connection/websocket?cf_protocol=protobuf").await;
-    send(&mut client, &[Command { id: 1, connect: Some(Empty {}), ..Command::default() }]).await;
+    send(&mut client, &[Command { id: 1, connect: Some(Token::default()), ..Command::default() }]).await;
     replies(&mut client).await;
     for _ in 0..2 {
         assert_eq!(replies(&mut client).await, [Reply::default()]);
         client.socket.send(Message::binary(&[0u8][..])).await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn a_token_in_a_binary_message_says_who_connects() {
+    let gateway = start().await;
+    let claims = |exp: u64| super::orders::signed(&serde_json::json!({"sub": "ann", "exp": exp}));
+    let mut client = gateway.ws("/connection/websocket?cf_protocol=protobuf").await;
+    let connect = Some(Token { token: claims(90_000_000_000) });
+    let mine = Some(Channel { channel: "chat:p".into(), data: Vec::new() });
+    // What waits for the answer is answered too.
+    let subscribe = Command { id: 2, subscribe: mine.clone(), ..Command::default() };
+    send(&mut client, &[Command { id: 1, connect, ..Command::default() }, subscribe]).await;
+    let mut all = Vec::new();
+    while all.len() < 2 {
+        all.extend(replies(&mut client).await);
+    }
+    assert!(all[0].connect.as_ref().unwrap().expires && all[1].subscribe.is_some(), "{all:?}");
+    let mut client = gateway.ws("/connection/websocket?cf_protocol=protobuf").await;
+    let connect = Some(Token { token: claims(999) });
+    send(&mut client, &[Command { id: 1, connect, ..Command::default() }]).await;
+    assert_eq!(replies(&mut client).await[0].error, Some(Error { code: 109 }));
 }

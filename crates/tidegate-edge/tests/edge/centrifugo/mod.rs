@@ -20,6 +20,7 @@ mod maps;
 mod orders;
 mod recovering;
 mod telling;
+mod uni;
 
 const PATH: &str = "/connection/websocket";
 /// What tokens are signed with, at second 1,000.

@@ -1,10 +1,12 @@
 //! Tokens that grant a channel, and what servers have done on connections.
 
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use jsonwebtoken::{EncodingKey, Header, encode};
 use serde_json::{Value as Json, json};
 use tidegate_edge::{Order, To};
+use tidegate_session::CloseReason;
 use tidegate_topics::Data;
 
 use super::{SECRET, connected, connected_with, publish, refused, result, start};
@@ -83,6 +85,27 @@ async fn servers_have_things_done() {
     let to = To::User { user: "ann".into(), tenant: None };
     gateway.edge.dispatch(&to, &Order::Dismiss { code: None, reason: None }).unwrap();
     assert_eq!(client.close().await, (3503, "force disconnect".into()));
+}
+
+#[tokio::test]
+async fn a_server_says_when_an_identity_ends() {
+    let gateway = start().await;
+    let soon = || {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        Some(u64::try_from(since.as_millis()).unwrap() + 50)
+    };
+    let (mut client, connect) = connected_with(&gateway, json!({"token": "ann////60000"})).await;
+    let to = To::Client(connect["client"].as_str().unwrap().into());
+    gateway.edge.dispatch(&to, &Order::Refresh(soon())).unwrap();
+    assert_eq!(client.json().await["push"]["refresh"]["expires"], true);
+    assert_eq!(client.close().await, (3005, "connection expired".into()));
+    // It need not be said to hold.
+    let mut client = gateway.ws_with("/ws", &[("authorization", "Bearer ann////60000")]).await.unwrap();
+    client.send(r#"{"event":"ping"}"#).await;
+    client.text().await;
+    let to = To::User { user: "ann".into(), tenant: None };
+    gateway.edge.dispatch(&to, &Order::Refresh(soon())).unwrap();
+    gateway.eventually("both ended", |gateway| gateway.closed(CloseReason::Expired) == 2).await;
 }
 
 #[tokio::test]

@@ -31,7 +31,8 @@ async fn what_was_missed_is_in_the_answer() {
         (5, first["epoch"].clone(), false, json!([])),
         (4, json!("other"), false, json!([])),
         (0, first["epoch"].clone(), true, json!([1, 2, 3, 4])),
-        (0, json!(""), false, json!([])),
+        (0, json!(""), true, json!([1, 2, 3, 4])),
+        (1, json!(""), false, json!([])),
     ] {
         result(&mut client, "unsubscribe", json!({"channel": "chat:a"})).await;
         let back = result(&mut client, "subscribe", again(offset, &epoch)).await;

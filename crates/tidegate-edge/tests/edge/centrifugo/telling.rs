@@ -49,6 +49,9 @@ async fn differences_are_to_what_the_client_has() {
 #[tokio::test]
 async fn a_recovery_is_what_the_next_difference_is_to() {
     let gateway = start().await;
+    // What the next one differs from is kept for as long as somebody listens.
+    let (mut other, _) = connected(&gateway).await;
+    result(&mut other, "subscribe", json!({"channel": "delta:a"})).await;
     for n in 1..=2 {
         publish(&gateway, "delta:a", &text(n)).await;
     }
