@@ -154,6 +154,8 @@ fn write_member(member: &ClientInfo, out: &mut Vec<u8>) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use bytes::Bytes;
     use serde_json::{Value, json};
     use tidegate_model::Tenant;
@@ -195,27 +197,9 @@ mod tests {
         let bare = json!({"offset": 1, "time_ms": 5, "data_base64": "/w=="});
         assert_eq!(read(&text), json!({"epoch": "e", "offset": 3, "messages": [bare]}));
         let page = Page { at, records: records.to_vec(), next: Some("k".into()) };
-        let text = values(&page, usize::MAX);
+        let text = values(&page);
         let expected = r#"{"epoch":"e","offset":3,"values":[{"offset":1,"time_ms":5,"data_base64":"/w=="},{"offset":2,"time_ms":5,"key":"k\"","removed":true,"user":"ann","tags":{"a":"b","c":"d"},"data":{ "big":1e400 }}],"next":"k"}"#;
         assert_eq!(String::from_utf8(text).unwrap(), expected);
-    }
-
-    #[test]
-    fn values_that_do_not_fit_are_for_the_next_page() {
-        let keyed =
-            |key: &str| Arc::new(Record { key: Some(key.into()), ..record(0, Data::Json(Bytes::from_static(b"1"))) });
-        let records = vec![keyed("a"), keyed("b"), keyed("c")];
-        let size = records[0].size();
-        let page = Page { at: Published::default(), records, next: None };
-        let shown = |bytes_max| {
-            let answer = read(&values(&page, bytes_max));
-            (answer["values"].as_array().unwrap().len(), answer["next"].clone())
-        };
-        assert_eq!(shown(3 * size), (3, Value::Null));
-        assert_eq!(shown(3 * size - 1), (2, json!("b")));
-        assert_eq!(shown(0), (1, json!("a")));
-        let empty = Page { at: Published::default(), records: Vec::new(), next: None };
-        assert_eq!(read(&values(&empty, 0))["values"], json!([]));
     }
 
     #[test]
