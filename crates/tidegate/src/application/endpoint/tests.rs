@@ -8,6 +8,7 @@ use std::sync::Mutex;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 use tidegate_identity::{Patterns, PrincipalKind, Secret};
+use tidegate_model::Tenant;
 use tidegate_topics::Options;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
