@@ -50,6 +50,10 @@ mod time;
 pub(crate) const DELIVERIES_MAX: usize = 256;
 /// Clients written to before the inbox is looked at again.
 const LOOKS: usize = 16;
+/// Publications handed over before all whom they concern are written to, and their bytes: so many fit an outbox, and who is
+/// closed for being slow is slow.
+const PASSED: usize = 256;
+const PASSED_BYTES: usize = 64 << 10;
 /// Clients written to before sockets are looked at again.
 const FLUSHES: usize = 128;
 
@@ -92,6 +96,8 @@ pub(crate) struct Worker {
     passed_on: Arc<Notify>,
     /// What of topics was taken and is being handed over.
     passed: RefCell<Vec<Passed>>,
+    /// Whether whom that concerns is yet to be written to.
+    has_passed_on: Cell<bool>,
     strangers: RefCell<Strangers<Stranger>>,
     pub(crate) register: Rc<Register>,
     emptied: Notify,
@@ -114,6 +120,7 @@ impl Worker {
             hub: room.hub.clone(),
             passed_on,
             passed: RefCell::default(),
+            has_passed_on: Cell::new(false),
             room: Rc::new(room),
             clients: RefCell::default(),
             generation: Cell::new(0),
@@ -258,6 +265,10 @@ impl Worker {
             while self.flush() {
                 yield_now().await;
             }
+            if !self.hub.port().is_empty() {
+                // Who had more than goes out at once goes on before there is more.
+                yield_now().await;
+            }
         }
     }
 
@@ -273,13 +284,17 @@ impl Worker {
         }
     }
 
-    /// Hands over what happened in topics.
+    /// Hands over some of what happened in topics, if everybody whom the last concerned has been written to.
     fn pass_on(&self) {
+        if self.has_passed_on.get() {
+            return;
+        }
         let mut passed = self.passed.borrow_mut();
-        let gapped = self.hub.port().take(&mut passed);
+        let gapped = self.hub.port().take(PASSED, PASSED_BYTES, &mut passed);
         if passed.is_empty() && gapped.is_empty() {
             return;
         }
+        self.has_passed_on.set(true);
         let clients = self.clients.borrow();
         let mut dirty = self.dirty.borrow_mut();
         for item in passed.drain(..) {
@@ -311,7 +326,13 @@ impl Worker {
     /// with what those who are still to be written to have waiting.
     fn flush(&self) -> bool {
         for count in 1..=FLUSHES {
-            let Some(client) = self.dirty.borrow_mut().pop_front() else { return false };
+            let Some(client) = self.dirty.borrow_mut().pop_front() else {
+                if self.has_passed_on.take() && !self.hub.port().is_empty() {
+                    // The rest has its turn.
+                    self.passed_on.notify_one();
+                }
+                return false;
+            };
             client.is_dirty.set(false);
             self.flush_client(&client);
             if count % LOOKS == 0 {

@@ -24,6 +24,8 @@ pub struct Limits {
     pub ephemeral_bytes: usize,
     /// Ephemeral entries of all topics; past it a new one is refused. Default 1,000,000.
     pub entries: usize,
+    /// Bytes of the payloads of all entries; past it one that would add to them is refused. Default 256 MiB.
+    pub entries_bytes: usize,
     /// Publications that wait for one worker. Past it publishing is refused, and what cannot be refused ends the
     /// subscriptions of its topic there with `insufficient_state`. Default 65,536.
     pub passed_queued: usize,
@@ -43,6 +45,7 @@ impl Default for Limits {
             owned_keys: 256,
             ephemeral_bytes: 16 << 10,
             entries: 1_000_000,
+            entries_bytes: 256 << 20,
             passed_queued: 65_536,
             passed_bytes: 64 << 20,
         }

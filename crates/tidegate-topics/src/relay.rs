@@ -2,7 +2,7 @@
 //!
 //! Locks are taken from left to right: the broker's, a shard of the relay, a port's. None is held while anything is waited for.
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::hash::BuildHasher as _;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -51,7 +51,7 @@ pub struct Port {
 
 #[derive(Default)]
 struct Queue {
-    passed: Vec<Passed>,
+    passed: VecDeque<Passed>,
     bytes: usize,
     is_full: bool,
     /// Topics of which something found no room.
@@ -166,7 +166,7 @@ impl Port {
                 // Nothing follows what is missing.
                 count(&self.metrics.passed);
                 queue.bytes += bytes;
-                queue.passed.push(passed);
+                queue.passed.push_back(passed);
             }
         });
     }
@@ -192,15 +192,29 @@ impl Port {
         }
     }
 
-    /// Takes all that waits; and the topics of which something is missing, whose subscriptions have to end.
-    pub fn take(&self, passed: &mut Vec<Passed>) -> HashSet<Arc<Topic>> {
+    /// Takes what waits, in its order: no more than `max`, and nothing more once that has `bytes_max`. Where nothing is left,
+    /// also the topics of which something is missing, whose subscriptions have to end.
+    pub fn take(&self, max: usize, bytes_max: usize, passed: &mut Vec<Passed>) -> HashSet<Arc<Topic>> {
         let mut queue = lock(&self.queue);
-        passed.append(&mut queue.passed);
-        queue.bytes = 0;
+        let mut bytes = 0;
+        let fits = |item: &&Passed| {
+            let fits = bytes < bytes_max;
+            bytes += if fits { item.publication.record.size() } else { 0 };
+            fits
+        };
+        let count = queue.passed.iter().take(max).take_while(fits).count();
+        passed.extend(queue.passed.drain(..count));
+        queue.bytes -= bytes;
         if std::mem::take(&mut queue.is_full) {
             self.full.fetch_sub(1, Ordering::Relaxed);
         }
-        std::mem::take(&mut queue.gapped)
+        if queue.passed.is_empty() { std::mem::take(&mut queue.gapped) } else { HashSet::new() }
+    }
+
+    /// Whether nothing waits: only then who waits is woken by what comes.
+    pub fn is_empty(&self) -> bool {
+        let queue = lock(&self.queue);
+        queue.passed.is_empty() && queue.gapped.is_empty()
     }
 }
 

@@ -651,3 +651,20 @@ async fn who_could_miss_something_in_a_room_is_closed() {
     ann.client.close().await;
     gateway.eventually("it is closed", |gateway| gateway.closed(CloseReason::Overloaded) == 1).await;
 }
+
+#[tokio::test]
+async fn a_burst_closes_nobody_who_reads() {
+    let gateway = Gateway::start(EdgeConfig { outbox_frames: 300, ..EdgeConfig::default() }).await;
+    let mut ann = Person::of(&gateway, "ann////").await;
+    ann.ask("topic.subscribe", json!({"topic": "plain"})).await;
+    let topics = gateway.edge.topics();
+    let topic = topics.namespaces.topic(Tenant::common(), "plain").unwrap();
+    // More than may wait for a client, before its worker has had a turn.
+    for n in 0..5_000 {
+        let publish = Publish::new(topic.clone(), Data::Json(n.to_string().into()));
+        topics.broker.publish(publish).wait().await.unwrap();
+    }
+    for n in 0..5_000 {
+        assert_eq!(ann.pushed().await.1["data"], n);
+    }
+}

@@ -39,6 +39,8 @@ pub(crate) struct Entries {
     owned: HashMap<Owner, Vec<usize>>,
     /// When to look at which entry.
     timers: BTreeSet<(u64, usize)>,
+    /// Of all payloads.
+    bytes: usize,
     limits: Limits,
 }
 
@@ -75,7 +77,8 @@ impl Entries {
     /// None yet.
     pub(crate) fn new(limits: Limits) -> Self {
         let (held, places, secret) = (Slab::new(), HashTable::new(), RandomState::new());
-        Self { held, places, secret, topics: HashMap::new(), owned: HashMap::new(), timers: BTreeSet::new(), limits }
+        let (topics, owned, timers) = (HashMap::new(), HashMap::new(), BTreeSet::new());
+        Self { held, places, secret, topics, owned, timers, bytes: 0, limits }
     }
 
     /// Sets an entry, whoever of the tenant owned it before. The payload is kept as it is: it must be no part of something
@@ -94,11 +97,14 @@ impl Entries {
         }
         let deadline_ms = now_ms.saturating_add(ttl_ms(set.ttl_ms));
         let Some(at) = self.find(&set.topic, &set.key) else { return self.insert(set, deadline_ms) };
+        let before = self.held[at].payload.len();
+        self.check_bytes(set.payload.len().saturating_sub(before))?;
         if self.held[at].client != set.owner.client {
             self.check_room(&set.owner)?;
             self.release(at);
             self.own(at, &set.owner);
         }
+        self.bytes = self.bytes - before + set.payload.len();
         self.held[at].payload = set.payload.clone();
         self.prolong(at, deadline_ms);
         Ok(())
@@ -192,6 +198,8 @@ impl Entries {
         if self.held.len() >= self.limits.entries {
             return Err(TopicError::Full(self.limits.entries));
         }
+        self.check_bytes(set.payload.len())?;
+        self.bytes += set.payload.len();
         let (topic, key, client) = (set.topic.clone(), Arc::from(&*set.key), set.owner.client.clone());
         let payload = set.payload.clone();
         let held = Held { topic, key: Arc::clone(&key), payload, client, nth: 0, deadline_ms, timer_ms: deadline_ms };
@@ -206,7 +214,8 @@ impl Entries {
 
     /// Of an entry that nobody owns any longer.
     fn remove(&mut self, at: usize) -> Gone {
-        let Held { topic, key, client, deadline_ms, timer_ms, .. } = self.held.remove(at);
+        let Held { topic, key, payload, client, deadline_ms, timer_ms, .. } = self.held.remove(at);
+        self.bytes -= payload.len();
         self.timers.remove(&(timer_ms, at));
         let hash = self.secret.hash_one((&*topic, &*key));
         if let Ok(place) = self.places.find_entry(hash, |place| place.1 == at) {
@@ -219,6 +228,11 @@ impl Entries {
             }
         }
         Gone { topic, key, client, deadline_ms }
+    }
+
+    fn check_bytes(&self, more: usize) -> Result<(), TopicError> {
+        let bytes_max = self.limits.entries_bytes;
+        if more > 0 && self.bytes + more > bytes_max { Err(TopicError::Full(bytes_max)) } else { Ok(()) }
     }
 
     fn check_room(&self, owner: &Owner) -> Result<(), TopicError> {

@@ -29,6 +29,8 @@ use crate::{Cleared, Clock, Entry, Limits, Metrics, Outlet, Owner, Set, Topic, T
 use entries::{Entries, Gone};
 use events::Events;
 
+/// Between looks at the clock.
+const SLEEP_MAX: Duration = Duration::from_secs(1);
 /// Timers looked at while the lock is held.
 const EXPIRED_AT_ONCE: usize = 256;
 
@@ -188,7 +190,8 @@ impl Shared {
             return self.earlier.wait(state).unwrap_or_else(PoisonError::into_inner);
         };
         state.sleeps_until_ms = deadline_ms;
-        let length = Duration::from_millis(deadline_ms.saturating_sub((self.clock)()));
+        // The clock may be set forward meanwhile.
+        let length = SLEEP_MAX.min(Duration::from_millis(deadline_ms.saturating_sub((self.clock)())));
         self.earlier.wait_timeout(state, length).unwrap_or_else(PoisonError::into_inner).0
     }
 

@@ -372,6 +372,24 @@ fn past_the_cap_of_all_entries_a_new_one_is_refused() {
 }
 
 #[test]
+fn past_the_cap_of_all_bytes_nothing_is_added_to_them() {
+    let house = House::new(Limits { entries_bytes: 10, ..Limits::default() });
+    let of = |topic: &str, client: &str, bytes: usize| {
+        house.shared.set(&Set { payload: vec![b'x'; bytes].into(), ..set(topic, "a", client) })
+    };
+    of("doc:7", "c_a", 6).unwrap();
+    of("doc:8", "c_b", 4).unwrap();
+    assert_eq!(of("doc:9", "c_c", 1), Err(TopicError::Full(10)));
+    assert_eq!(of("doc:8", "c_b", 5), Err(TopicError::Full(10)));
+    of("doc:9", "c_c", 0).unwrap();
+    of("doc:8", "c_b", 4).unwrap();
+    of("doc:8", "c_c", 3).unwrap();
+    of("doc:9", "c_c", 1).unwrap();
+    house.clear("a", "c_a").unwrap();
+    of("doc:9", "c_c", 7).unwrap();
+}
+
+#[test]
 fn subscribers_are_told_in_so_many_words() {
     let house = House::new(Limits::default());
     house.set("doc:7", "cursor", "c_01J").unwrap();

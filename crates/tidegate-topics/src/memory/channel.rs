@@ -302,10 +302,10 @@ impl Channel {
     /// # Errors
     /// [`TopicError::Unrecoverable`] for a position of another epoch or of the future.
     pub(super) fn history(&self, range: &Range) -> Result<History, TopicError> {
-        if let Some(since) = &range.since {
-            if (*since.epoch != *self.epoch && !since.is_beginning()) || since.offset > self.log.top() {
-                return Err(TopicError::Unrecoverable);
-            }
+        if let Some(since) = &range.since
+            && ((*since.epoch != *self.epoch && !since.is_beginning()) || since.offset > self.log.top())
+        {
+            return Err(TopicError::Unrecoverable);
         }
         let since = range.since.as_ref().map(|since| since.offset);
         let records = self.log.read(since, range.reverse, range.limit, range.bytes_max);

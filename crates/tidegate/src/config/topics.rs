@@ -176,6 +176,7 @@ fn limits(layers: &Layers) -> Result<Limits, ConfigError> {
         owned_keys: number("ephemeral.max_keys", 1 << 20)?,
         ephemeral_bytes: number("ephemeral.max_payload_bytes", 1 << 20)?,
         entries: number("ephemeral.max_entries", 1 << 32)?,
+        entries_bytes: number("ephemeral.max_bytes", 1 << 40)?,
         passed_queued: number("topics.passed_queued", 1 << 32)?,
         passed_bytes: number("topics.passed_bytes", 1 << 40)?,
     };

@@ -149,7 +149,7 @@ impl Test {
 
     fn take(&mut self, worker: usize) {
         let mut passed: Vec<Passed> = Vec::new();
-        let gapped = self.hubs[worker].1.take(&mut passed);
+        let gapped = self.hubs[worker].1.take(usize::MAX, usize::MAX, &mut passed);
         for passed in &passed {
             let record = &passed.publication.record;
             let n = number(&record.data).unwrap();
@@ -236,7 +236,7 @@ fn nothing_follows_what_is_missing() {
         }
     }
     let mut passed = Vec::new();
-    assert!(test.hubs[0].1.take(&mut passed).contains(&test.topic));
+    assert!(test.hubs[0].1.take(usize::MAX, usize::MAX, &mut passed).contains(&test.topic));
     let told: Vec<_> = passed.iter().map(|passed| number(&passed.publication.record.data)).collect();
     assert_eq!(told, [Some(1)]);
 }
@@ -257,7 +257,27 @@ fn whoever_publishes_there_is_one_order() {
         }
     });
     let mut passed = Vec::new();
-    assert!(test.hubs[0].1.take(&mut passed).is_empty());
+    assert!(test.hubs[0].1.take(usize::MAX, usize::MAX, &mut passed).is_empty());
     assert!(passed.iter().map(|passed| passed.publication.record.offset).eq(1..=4 * EACH));
     assert!(passed.is_sorted_by_key(|passed| passed.number));
+}
+
+#[test]
+fn what_waits_is_taken_in_portions_and_a_gap_comes_after_all_of_it() {
+    let mut test = Test::new(5, 1_000);
+    test.run(&Op::Enter { client: 0 });
+    for _ in 0..5 {
+        test.run(&Op::Publish { skip: false });
+    }
+    now(test.memory.forget(&test.topic)).unwrap();
+    let port = &test.hubs[0].1;
+    let mut passed = Vec::new();
+    for (max, bytes_max, taken) in [(2, usize::MAX, 2), (usize::MAX, 1, 1)] {
+        assert!(port.take(max, bytes_max, &mut passed).is_empty());
+        assert_eq!(passed.drain(..).count(), taken);
+        assert!(!port.is_empty());
+    }
+    assert!(port.take(usize::MAX, usize::MAX, &mut passed).contains(&test.topic));
+    assert_eq!(passed.len(), 2);
+    assert!(port.is_empty());
 }
