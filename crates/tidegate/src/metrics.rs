@@ -98,6 +98,9 @@ impl Sources {
         out.counter("session_conflated", "Slow subscriptions given the net difference", load(&sessions.conflated))?;
         out.counter("session_resets", "Slow subscriptions given a fresh snapshot", load(&sessions.resets))?;
         out.counter("session_too_large", "Snapshots larger than an outbox", load(&sessions.too_large))?;
+        let dropped = load(&sessions.publications_dropped);
+        out.counter("session_publications_dropped", "Publications that slow clients were not sent", dropped)?;
+        out.counter("session_gapped", "Subscriptions to topics ended with something missing", load(&sessions.gapped))?;
         out.counter("session_slow_clients", "Sessions closed as too slow", load(&sessions.slow_clients))
     }
 
