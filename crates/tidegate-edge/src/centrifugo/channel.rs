@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use super::filter::Filter;
 use super::live::Watched;
 use super::push::Form;
+use super::wire::Request;
 
 /// One subscription, by the name that the client knows it by.
 pub(super) struct Channel {
@@ -78,6 +79,22 @@ impl Channel {
         match &self.kind {
             Kind::Topic(told) => told.expires_at,
             Kind::Live(_) => None,
+        }
+    }
+}
+
+impl Request {
+    /// The channel that it concerns, if it is one's.
+    pub(super) fn channel(&self) -> Option<&str> {
+        match self {
+            Self::Subscribe(request) => Some(&request.channel),
+            Self::Unsubscribe(request) => Some(&request.channel),
+            Self::Publish(request) => Some(&request.channel),
+            Self::Presence(request) => Some(&request.channel),
+            Self::PresenceStats(request) => Some(&request.channel),
+            Self::History(request) => Some(&request.channel),
+            Self::SubRefresh(request) => Some(&request.channel),
+            Self::Connect(_) | Self::Ping | Self::Send(_) | Self::Rpc(_) | Self::Refresh(_) => None,
         }
     }
 }

@@ -17,6 +17,7 @@ pub(crate) mod codes;
 mod connect;
 pub(crate) mod delta;
 pub(crate) mod encoding;
+mod ending;
 pub(crate) mod endpoint;
 mod fault;
 pub(crate) mod filter;

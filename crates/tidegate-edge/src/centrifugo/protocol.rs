@@ -21,6 +21,7 @@ use super::channel::Channel;
 use super::codes::{Disconnected, ErrorCode, Unsubscribed, disconnect};
 use super::connect::{Connecting, Stage};
 use super::encoding::Encoding;
+use super::ending::{farewell, reason};
 use super::fault::Fault;
 use super::subscribe::answer_bytes;
 use super::waiting::{Ready, Then, Waiting};
@@ -462,62 +463,5 @@ impl Protocol for Centrifugo {
             Some(with) => (with.code(), with.text().into()),
             None => (reason.code(), reason.name().into()),
         })
-    }
-}
-
-/// What the log and the metrics call it.
-fn reason(with: Disconnected) -> CloseReason {
-    match with {
-        Disconnected::Closed => CloseReason::Normal,
-        Disconnected::Shutdown => CloseReason::GoingAway,
-        Disconnected::Expired => CloseReason::Expired,
-        Disconnected::Slow => CloseReason::SlowClient,
-        Disconnected::WriteError => CloseReason::WriteTimeout,
-        Disconnected::InsufficientState => CloseReason::Ended,
-        Disconnected::NoPong => CloseReason::IdleTimeout,
-        Disconnected::ServerError | Disconnected::ForceReconnect => CloseReason::Overloaded,
-        Disconnected::InvalidToken => CloseReason::Unauthenticated,
-        Disconnected::BadRequest => CloseReason::Protocol,
-        Disconnected::Stale => CloseReason::FirstMessage,
-        Disconnected::ForceDisconnect => CloseReason::Dismissed,
-        Disconnected::TooManyRequests | Disconnected::InappropriateProtocol | Disconnected::PermissionDenied => {
-            CloseReason::Refused
-        }
-    }
-}
-
-/// What the protocol calls a close that others decided on; `None` where it is WebSocket's own.
-fn farewell(reason: CloseReason) -> Option<Disconnected> {
-    Some(match reason {
-        CloseReason::Normal | CloseReason::Gone | CloseReason::TooSlow => Disconnected::Closed,
-        CloseReason::GoingAway => Disconnected::Shutdown,
-        CloseReason::FirstMessage => Disconnected::Stale,
-        CloseReason::Unauthenticated => Disconnected::InvalidToken,
-        CloseReason::Refused => Disconnected::PermissionDenied,
-        CloseReason::SlowClient => Disconnected::Slow,
-        CloseReason::WriteTimeout => Disconnected::WriteError,
-        CloseReason::IdleTimeout => Disconnected::NoPong,
-        CloseReason::Ended => Disconnected::InsufficientState,
-        CloseReason::Overloaded => Disconnected::ForceReconnect,
-        CloseReason::Unverified => Disconnected::ServerError,
-        CloseReason::Expired => Disconnected::Expired,
-        CloseReason::Revoked | CloseReason::Dismissed => Disconnected::ForceDisconnect,
-        CloseReason::Protocol | CloseReason::InvalidText | CloseReason::TooBig => return None,
-    })
-}
-
-impl Request {
-    /// The channel that it concerns, if it is one's.
-    fn channel(&self) -> Option<&str> {
-        match self {
-            Self::Subscribe(request) => Some(&request.channel),
-            Self::Unsubscribe(request) => Some(&request.channel),
-            Self::Publish(request) => Some(&request.channel),
-            Self::Presence(request) => Some(&request.channel),
-            Self::PresenceStats(request) => Some(&request.channel),
-            Self::History(request) => Some(&request.channel),
-            Self::SubRefresh(request) => Some(&request.channel),
-            Self::Connect(_) | Self::Ping | Self::Send(_) | Self::Rpc(_) | Self::Refresh(_) => None,
-        }
     }
 }
