@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use axum::http::{HeaderMap, StatusCode, Uri};
 use tidegate_identity::{Authority, ClientTokens, Principal, Refusal, TopicVerb, admit};
 use tidegate_live::Live;
-use tidegate_model::{Catalog, Position, Query};
+use tidegate_model::{Catalog, Position, Query, Tenant};
 use tidegate_session::Want;
 use tidegate_topics::{Topic, Topics};
 use tokio::sync::watch;
@@ -264,7 +264,18 @@ impl Edge {
 
     /// The topic of that name among those of whoever this is, if they may do that there.
     pub(crate) fn topic(&self, principal: &Principal, verb: TopicVerb, name: &str) -> Result<Arc<Topic>, ApiError> {
-        let topic = self.topics().namespaces.topic(principal.topic_tenant(), name)?;
+        self.topic_of(principal.topic_tenant(), principal, verb, name)
+    }
+
+    /// The same among those of a tenant that is theirs to name.
+    pub(crate) fn topic_of(
+        &self,
+        tenant: Tenant,
+        principal: &Principal,
+        verb: TopicVerb,
+        name: &str,
+    ) -> Result<Arc<Topic>, ApiError> {
+        let topic = self.topics().namespaces.topic(tenant, name)?;
         self.authority().topic(principal, verb, name)?;
         Ok(topic)
     }

@@ -152,7 +152,9 @@ impl From<SubscribeError> for ApiError {
 impl From<TopicError> for ApiError {
     fn from(error: TopicError) -> Self {
         let status = match error {
-            TopicError::Name(_) | TopicError::Key(_) | TopicError::TooManyKeys(_) => StatusCode::BAD_REQUEST,
+            TopicError::Name(_) | TopicError::Key(_) | TopicError::TooDeep(_) | TopicError::TooManyKeys(_) => {
+                StatusCode::BAD_REQUEST
+            }
             TopicError::TooLarge(_) | TopicError::TooMuch(_) => StatusCode::PAYLOAD_TOO_LARGE,
             TopicError::NotAvailable(_) | TopicError::Unrecoverable => StatusCode::CONFLICT,
             TopicError::UnknownClient => StatusCode::NOT_FOUND,

@@ -68,7 +68,8 @@ pub(crate) async fn open(
         let message = format!("name 1 to {TOPICS_MAX} different topics");
         return Err(ApiError { path: Some("topic".to_owned()), ..ApiError::malformed(message) });
     }
-    let may = |name| edge.topic(pass.principal(), TopicVerb::Subscribe, name);
+    let tenant = pass.principal().named_topic_tenant(of("tenant").next())?;
+    let may = |name| edge.topic_of(tenant.clone(), pass.principal(), TopicVerb::Subscribe, name);
     let topics = names.into_iter().map(may).collect::<Result<Vec<_>, _>>()?;
     let format = Format::accepted(request.headers());
     let principal = pass.principal().clone();

@@ -15,6 +15,9 @@ pub enum TopicError {
     /// The answer would be longer than so many bytes.
     #[error("the answer has more than {0} bytes; subscribe instead")]
     TooMuch(usize),
+    /// More arrays and objects within each other than that.
+    #[error("the JSON nests more than {0} deep")]
+    TooDeep(usize),
     /// The client owns as many entries as it may.
     #[error("a client may own at most {0} keys; clear one first")]
     TooManyKeys(usize),
@@ -46,6 +49,7 @@ impl TopicError {
             Self::Name(_) => "invalid_topic",
             Self::Key(_) => "invalid_key",
             Self::TooLarge(_) | Self::TooMuch(_) => "too_large",
+            Self::TooDeep(_) => "too_deep",
             Self::TooManyKeys(_) => "too_many_keys",
             Self::Full(_) => "topic_full",
             Self::Overloaded => "overloaded",

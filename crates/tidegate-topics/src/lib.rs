@@ -51,7 +51,7 @@ pub use limits::Limits;
 pub use memory::{Clock, Memory, Outlet};
 pub use metrics::Metrics;
 pub use options::{Keep, Namespace, Namespaces, Options, SlowPolicy};
-pub use publication::{Cleared, Data, Kind, Publication, Record, SLOTS};
+pub use publication::{Cleared, Data, JSON_DEPTH_MAX, Kind, Publication, Record, SLOTS, nests_deeper};
 pub use relay::{Passed, Port, Relay};
 pub use topic::{TOPIC_BYTES_MAX, Topic};
 

@@ -4,7 +4,10 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 
-use crate::{ClientInfo, Topic};
+use crate::{ClientInfo, Topic, TopicError};
+
+/// Arrays and objects within each other, in data: what common parsers take.
+pub const JSON_DEPTH_MAX: usize = 128;
 
 /// Encoded forms that a publication can carry. Which codec has which slot is the edge's business.
 pub const SLOTS: usize = 8;
@@ -65,13 +68,18 @@ pub enum Data {
 impl Data {
     /// A JSON value, without the line breaks between its tokens: some protocols put them between messages. Within a string
     /// there are none, for there they are escaped.
-    #[must_use]
-    pub fn json(value: Bytes) -> Self {
-        let is_break = |byte: &u8| matches!(byte, b'\r' | b'\n');
-        match value.iter().any(is_break) {
-            true => Self::Json(value.iter().filter(|byte| !is_break(byte)).copied().collect()),
-            false => Self::Json(value),
+    ///
+    /// # Errors
+    /// [`TopicError::TooDeep`] past [`JSON_DEPTH_MAX`].
+    pub fn json(value: Bytes) -> Result<Self, TopicError> {
+        if nests_deeper(&value, JSON_DEPTH_MAX) {
+            return Err(TopicError::TooDeep(JSON_DEPTH_MAX));
         }
+        let is_break = |byte: &u8| matches!(byte, b'\r' | b'\n');
+        Ok(Self::Json(match value.iter().any(is_break) {
+            true => value.iter().filter(|byte| !is_break(byte)).copied().collect(),
+            false => value,
+        }))
     }
 
     /// As they were published.
@@ -81,6 +89,23 @@ impl Data {
             Self::Json(bytes) | Self::Binary(bytes) => bytes,
         }
     }
+}
+
+/// Whether valid JSON has more arrays and objects within each other.
+#[must_use]
+pub fn nests_deeper(json: &[u8], max: usize) -> bool {
+    let (mut depth, mut quoted, mut escaped) = (0usize, false, false);
+    json.iter().any(|byte| {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = true,
+            b'"' => quoted = !quoted,
+            b'[' | b'{' if !quoted => depth += 1,
+            b']' | b'}' if !quoted => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        depth > max
+    })
 }
 
 /// One thing that happened in a topic.
@@ -164,7 +189,7 @@ mod tests {
             ("[1,\r\n 2,\n\n3]\n", "[1, 2,3]"),
             ("\"é\"", "\"é\""),
         ] {
-            assert_eq!(Data::json(given.into()), Data::Json(kept.into()));
+            assert_eq!(Data::json(given.into()), Ok(Data::Json(kept.into())));
         }
     }
 }

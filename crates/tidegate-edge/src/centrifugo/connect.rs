@@ -130,9 +130,9 @@ impl Centrifugo {
 
     fn stay_unknown(&mut self, session: &mut Session, refusal: Refusal) {
         let is_retryable = refusal.retryable;
-        let fault = match refusal.code {
-            "expired" => ErrorCode::TokenExpired.into(),
-            _ => Fault::from(refusal),
+        let fault = match refusal.is_of_an_expired_token() {
+            true => ErrorCode::TokenExpired.into(),
+            false => Fault::from(refusal),
         };
         let is_expired = fault.code == ErrorCode::TokenExpired;
         match std::mem::replace(&mut self.stage, Stage::Fresh) {

@@ -133,12 +133,17 @@ impl Centrifugo {
         self.over(session)
     }
 
+    /// Commands that one message may carry: a client that comes back subscribes to everything in one.
+    fn commands_max(&self) -> usize {
+        self.edge.config().max_subscriptions.saturating_add(COMMANDS_MAX)
+    }
+
     fn request(&mut self, session: &mut Session, id: u32, request: Box<Request>) {
         match (&self.stage, *request) {
             (Stage::Fresh, Request::Connect(connect)) => self.connect(session, id, connect),
             (Stage::Fresh, _) | (_, Request::Connect(_)) => self.fail(Disconnected::BadRequest),
             (Stage::Connected, request) => self.command(session, id, Box::new(request)),
-            (Stage::Asking(_) | Stage::Connecting(_), _) if self.held.len() >= COMMANDS_MAX => {
+            (Stage::Asking(_) | Stage::Connecting(_), _) if self.held.len() >= self.commands_max() => {
                 self.fail(Disconnected::TooManyRequests);
             }
             (_, request) => self.held.push_back((id, Box::new(request))),
@@ -319,12 +324,11 @@ impl Centrifugo {
     }
 
     /// What a client publishes. In JSON it was read as such.
-    pub(super) fn data(&self, bytes: Bytes) -> Data {
+    pub(super) fn data(&self, bytes: Bytes) -> Result<Data, Fault> {
         if self.encoding != Encoding::Protobuf || json::is_json(&bytes) {
-            Data::json(bytes)
-        } else {
-            Data::Binary(bytes)
+            return Ok(Data::json(bytes)?);
         }
+        Ok(Data::Binary(bytes))
     }
 
     pub(super) fn is_connected(&self) -> bool {
@@ -351,7 +355,7 @@ impl Centrifugo {
 impl Protocol for Centrifugo {
     fn text(&mut self, session: &mut Session, text: &str, _: Instant) -> Result<(), CloseReason> {
         match self.encoding {
-            Encoding::Json => self.take(session, json::commands(text, COMMANDS_MAX)),
+            Encoding::Json => self.take(session, json::commands(text, self.commands_max())),
             Encoding::Bare if matches!(self.stage, Stage::Fresh) => {
                 self.take(session, std::iter::once(json::connect(text)))
             }
@@ -365,7 +369,7 @@ impl Protocol for Centrifugo {
 
     fn binary(&mut self, session: &mut Session, bytes: &[u8], _: Instant) -> Result<(), CloseReason> {
         match self.encoding {
-            Encoding::Protobuf => self.take(session, protobuf::commands(bytes, COMMANDS_MAX)),
+            Encoding::Protobuf => self.take(session, protobuf::commands(bytes, self.commands_max())),
             Encoding::Json | Encoding::Bare => {
                 self.fail(Disconnected::BadRequest);
                 self.over(session)

@@ -6,9 +6,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
 use serde_json::value::RawValue;
-
-/// Arrays and objects within each other in a raw value. Those who get it read it by recursion, some no deeper.
-const DEPTH_MAX: usize = 128;
+use tidegate_topics::{JSON_DEPTH_MAX, nests_deeper};
 
 /// A field's type.
 pub(crate) trait Field: Default {
@@ -45,7 +43,7 @@ fields!(
 impl Field for Bytes {
     fn read<'de, D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         let json = <&RawValue>::deserialize(from)?.get();
-        if nests_deeper(json, DEPTH_MAX) {
+        if nests_deeper(json.as_bytes(), JSON_DEPTH_MAX) {
             return Err(de::Error::custom("nested too deeply"));
         }
         Ok(Self::copy_from_slice(json.as_bytes()))
@@ -58,22 +56,6 @@ impl Field for Bytes {
             Cow::Owned(text) => RawValue::from_string(text).map_err(ser::Error::custom)?.serialize(to),
         }
     }
-}
-
-/// Whether valid JSON has more arrays and objects within each other.
-fn nests_deeper(json: &str, max: usize) -> bool {
-    let (mut depth, mut quoted, mut escaped) = (0usize, false, false);
-    json.bytes().any(|byte| {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' => escaped = true,
-            b'"' => quoted = !quoted,
-            b'[' | b'{' if !quoted => depth += 1,
-            b']' | b'}' if !quoted => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-        depth > max
-    })
 }
 
 /// JSON without ends of lines, which would end a message, here or in server-sent events. In JSON they stand between

@@ -37,7 +37,7 @@ impl Centrifugo {
             return Err(Fault::bad("values of a map have a key, and nothing else has"));
         }
         let data = match (data.is_empty(), removed) {
-            (false, false) => self.data(data),
+            (false, false) => self.data(data)?,
             (_, true) => Data::Json(Bytes::from_static(b"null")),
             (true, false) => return Err(Fault::bad("data is needed")),
         };

@@ -400,7 +400,7 @@ impl Command {
     }
 }
 
-/// Commands that one message may carry, if nothing else is said.
+/// Commands that one message may carry beside a subscribe for each subscription that a client may have.
 pub(crate) const COMMANDS_MAX: usize = 128;
 
 /// Why a message is none of the protocol. The connection closes with

@@ -132,7 +132,7 @@ impl<'a> Envelope<'a> {
 
 fn post(json: Json<'_>) -> Result<Box<Post>, ApiError> {
     Ok(Box::new(Post {
-        data: Data::json(Bytes::copy_from_slice(needed(json.data, "data")?.get().as_bytes())),
+        data: Data::json(Bytes::copy_from_slice(needed(json.data, "data")?.get().as_bytes()))?,
         key: owned(json.key),
         removed: json.removed.unwrap_or(false),
         tags: tags(json.tags.unwrap_or_default())?,

@@ -34,8 +34,19 @@ pub(super) enum Fault {
     Future,
     #[error("the token is not valid yet")]
     TooEarly,
-    #[error("the token has expired")]
+    #[error("{EXPIRED}")]
     Expired,
+}
+
+/// Of a token whose time is over, in the words that the client gets.
+const EXPIRED: &str = "the token has expired";
+
+impl Refusal {
+    /// Whether nothing is wrong with the token but its age: whoever has a fresh one may come back with it.
+    #[must_use]
+    pub fn is_of_an_expired_token(&self) -> bool {
+        self.message == EXPIRED
+    }
 }
 
 impl Fault {
@@ -49,8 +60,6 @@ impl From<Fault> for Refusal {
     fn from(fault: Fault) -> Self {
         match fault {
             Fault::Unavailable => Self::unavailable(fault.to_string()),
-            // Who has another token may come back with it.
-            Fault::Expired => Self { code: "expired", ..Self::unauthenticated(fault.to_string()) },
             _ => Self::unauthenticated(fault.to_string()),
         }
     }

@@ -84,7 +84,7 @@ impl Client {
     /// # Errors
     /// As [`Client::emit`]; `too_large` for more than `topics.max_payload_bytes`, `invalid_topic` for what is no room's name.
     pub async fn broadcast_to_room(&self, room: &str, event: &str, data: impl Serialize) -> Result<(), Failure> {
-        let publish = Publish::new(self.room(room)?, Data::json(message(event, data)?));
+        let publish = Publish::new(self.room(room)?, Data::json(message(event, data)?).map_err(ApiError::from)?);
         let answer = self.edge()?.topics().broker.publish(publish);
         answer.wait().await.map_err(refused)?;
         Ok(())
@@ -139,7 +139,10 @@ impl Client {
     /// `invalid_topic`, `too_large`, `overloaded`; `malformed` as [`Client::emit`].
     pub async fn publish(&self, topic: &str, data: impl Serialize) -> Result<Published, Failure> {
         let topic = self.topic(topic)?;
-        let publish = Publish { client: Some(Arc::new(self.0.info())), ..Publish::new(topic, Data::json(json(data)?)) };
+        let publish = Publish {
+            client: Some(Arc::new(self.0.info())),
+            ..Publish::new(topic, Data::json(json(data)?).map_err(ApiError::from)?)
+        };
         self.edge()?.topics().broker.publish(publish).wait().await.map_err(refused)
     }
 

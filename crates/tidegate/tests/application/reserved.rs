@@ -62,7 +62,7 @@ async fn nobody_reaches_a_room_by_its_topics_name() {
 /// What handlers publish, and what comes over HTTP with its line breaks.
 #[tokio::test]
 async fn what_is_published_has_its_client_and_one_line() {
-    let served = serve("[[topic]]\nprefix = \"\"\nhistory_size = 9\n", |gateway| {
+    let served = serve("[[topic]]\nprefix = \"\"\nhistory_size = 9\n[topics]\nmax_payload_bytes = 1000\n", |gateway| {
         gateway.on("post", |client, data| async move {
             let at = client.publish("news", data).await?;
             Ok(json!(at.offset))
@@ -76,7 +76,7 @@ async fn what_is_published_has_its_client_and_one_line() {
     let message = told(&mut ann, "topic.message").await;
     assert_eq!(message["data"], json!({ "a": [1] }));
     assert!(message["client_id"].as_str().unwrap().starts_with("c_"), "{message}");
-    assert_eq!(refused(&mut ann, "post", json!("x".repeat(66_000))).await.0, "too_large");
+    assert_eq!(refused(&mut ann, "post", json!("x".repeat(2_000))).await.0, "too_large");
     let headers = [("x-api-key", "any")];
     let mut stream = TcpStream::connect(at).await.unwrap();
     let open = "GET /v1/topics/stream?topic=news HTTP/1.1\r\nhost: x\r\nauthorization: Bearer bob\r\n\r\n";

@@ -70,12 +70,12 @@ async fn a_message_has_as_many_commands_as_it_may() {
     let gateway = start().await;
     let (mut client, _) = connected(&gateway).await;
     let pings = |count| (1..=count).map(|id| format!("{{\"id\":{id},\"ping\":{{}}}}\n")).collect::<String>();
-    client.send(&pings(128)).await;
+    client.send(&pings(384)).await;
     // They come back together.
     let replies = client.text().await;
-    assert_eq!(replies.lines().count(), 128);
-    assert_eq!(replies.lines().last(), Some(r#"{"id":128,"ping":{}}"#));
-    client.send(&pings(129)).await;
+    assert_eq!(replies.lines().count(), 384);
+    assert_eq!(replies.lines().last(), Some(r#"{"id":384,"ping":{}}"#));
+    client.send(&pings(385)).await;
     assert_eq!(client.close().await.0, 3501);
     let mut client = gateway.ws(PATH).await;
     client.send(&"\n".repeat(60_000)).await;

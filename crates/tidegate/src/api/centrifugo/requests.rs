@@ -53,7 +53,7 @@ impl Publish<'_> {
     pub(super) fn data(&self) -> Result<Data, Fault> {
         match (self.data, &self.b64data) {
             // A copy of its own: the body around it may be much larger, and what is kept is counted.
-            (Some(data), None) => Ok(Data::json(Bytes::copy_from_slice(data.get().as_bytes()))),
+            (Some(data), None) => Ok(Data::json(Bytes::copy_from_slice(data.get().as_bytes()))?),
             (None, Some(data)) => {
                 let data = STANDARD.decode(data).map_err(|_| Fault::bad("b64data must be base64, padded"))?;
                 Ok(Data::Binary(data.into()))

@@ -58,7 +58,7 @@ impl Message<'_> {
     pub(super) fn data(&self) -> Result<Data, ApiError> {
         match self.data {
             // A copy of its own: the body around it may be much larger, and what is kept is counted.
-            Some(data) => Ok(Data::json(Bytes::copy_from_slice(data.get().as_bytes()))),
+            Some(data) => Ok(Data::json(Bytes::copy_from_slice(data.get().as_bytes()))?),
             None if self.removed => Ok(Data::Json(Bytes::from_static(b"null"))),
             None => Err(invalid("data", "is missing")),
         }
