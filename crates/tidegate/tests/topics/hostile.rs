@@ -87,6 +87,6 @@ async fn payloads_have_their_bound_to_the_byte() {
     assert_eq!(refusal(&refused), (413, "too_large".into()));
     let body = [b"{\"data\":", &b"[".repeat(100_000)[..], &b"]".repeat(100_000)[..], b"}"].concat();
     let refused = ask(at, &Who::Server, "POST", "/v1/topics/log:a/publish", &body).await;
-    assert_eq!(refusal(&refused), (413, "too_large".into()));
+    assert_eq!(refusal(&refused), (400, "too_deep".into()));
     assert_eq!(told(at, &Who::Server, "log:a").await.len(), 1);
 }
