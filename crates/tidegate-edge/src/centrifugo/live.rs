@@ -181,6 +181,11 @@ impl Centrifugo {
         *count += u32::from(batch.position <= *until);
         if *count > MISSED_MAX {
             let name = channel.name.clone();
+            self.anew.retain(|other| *other != name);
+            // Of one that is forgotten here the client misses too much again, and is told so again.
+            if self.anew.len() >= self.edge.config().max_subscriptions {
+                self.anew.remove(0);
+            }
             self.anew.push(name);
             return self.lose(id, Unsubscribed::Insufficient, out);
         }

@@ -16,7 +16,7 @@ use super::channel::{Base, Kind, Told};
 use super::codes::ErrorCode;
 use super::fault::Fault;
 use super::protocol::Centrifugo;
-use super::subscribe::{Entered, Entering, is_delta, is_map};
+use super::subscribe::{Entering, is_delta, is_map};
 use super::wire::{Reply, SubscribeRequest, SubscribeResult};
 
 /// Values of one page: as many as are asked for, up to a bound.
@@ -83,23 +83,9 @@ impl Centrifugo {
     ) -> Result<(), Fault> {
         let since = entering.since();
         self.join(session, topic, entering, since, move |this, session, sub, entering, joined| {
-            let entered = joined.and_then(|joined| {
-                // Where there is no history nobody can come back to a position.
-                let joined = Joined { recovered: Some(joined.recovered == Some(true)), ..joined };
-                this.entered(session, sub, &entering, &joined).map(|it| (it, joined))
-            });
-            match entered {
-                Err(fault) => {
-                    session.unsubscribe(sub);
-                    this.refuse(session, id, fault);
-                }
-                Ok((Entered { result, told }, joined)) => {
-                    this.keep(&entering.request.channel, sub, told);
-                    this.send(session, &Reply { id, subscribe: Some(result), ..Reply::default() });
-                    this.flush(session);
-                    session.begin(sub, &joined.at);
-                }
-            }
+            // Where there is no history nobody can come back to a position.
+            let joined = joined.map(|joined| Joined { recovered: Some(joined.recovered == Some(true)), ..joined });
+            this.answer_entered(session, id, sub, &entering, joined);
         })
     }
 

@@ -144,21 +144,32 @@ impl Centrifugo {
         }
         let since = if entering.request.recover { entering.since() } else { None };
         self.join(session, topic, entering, since, move |this, session, sub, entering, joined| {
-            let entered =
-                joined.and_then(|joined| this.entered(session, sub, &entering, &joined).map(|it| (it, joined)));
-            match entered {
-                Err(fault) => {
-                    session.unsubscribe(sub);
-                    this.refuse(session, id, fault);
-                }
-                Ok((Entered { result, told }, joined)) => {
-                    this.keep(&entering.request.channel, sub, told);
-                    this.send(session, &Reply { id, subscribe: Some(result), ..Reply::default() });
-                    this.flush(session);
-                    session.begin(sub, &joined.at);
-                }
-            }
+            this.answer_entered(session, id, sub, &entering, joined);
         })
+    }
+
+    /// Answers a subscribe with what the topic says; nothing is told live before that.
+    pub(super) fn answer_entered(
+        &mut self,
+        session: &mut Session,
+        id: u32,
+        sub: SubscriptionId,
+        entering: &Entering,
+        joined: Result<Joined, Fault>,
+    ) {
+        let entered = joined.and_then(|joined| self.entered(session, sub, entering, &joined).map(|it| (it, joined)));
+        match entered {
+            Err(fault) => {
+                session.unsubscribe(sub);
+                self.refuse(session, id, fault);
+            }
+            Ok((Entered { result, told }, joined)) => {
+                self.keep(&entering.request.channel, sub, told);
+                self.send(session, &Reply { id, subscribe: Some(result), ..Reply::default() });
+                self.flush(session);
+                session.begin(sub, &joined.at);
+            }
+        }
     }
 
     /// A channel that a client wishes with its connect, if it may have it.
