@@ -26,6 +26,7 @@ mod item;
 mod limits;
 mod metrics;
 mod outbox;
+pub mod runtime;
 mod session;
 mod share;
 mod topics;
