@@ -22,6 +22,7 @@
 //!   engine never wait.
 
 mod close;
+pub mod durable;
 mod item;
 mod limits;
 mod metrics;
