@@ -23,6 +23,7 @@ mod jobs;
 mod kind;
 pub mod lease;
 mod said;
+pub mod store;
 mod submit;
 
 pub use agent::{AgentRef, Asked, Inventory, Offered, is_name, is_version};
