@@ -24,6 +24,7 @@ mod kind;
 pub mod lease;
 mod said;
 mod submit;
+pub mod time;
 
 pub use agent::{AgentRef, Asked, Inventory, Offered, is_name, is_version};
 pub use effect::{Effect, Idempotency, Kept, Record, Streaming};
