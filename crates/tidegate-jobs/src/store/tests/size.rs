@@ -73,3 +73,24 @@ fn a_log_that_is_trimmed_as_it_grows_does_not_grow_the_file() {
     }
     assert!(number(&store, "PRAGMA page_count") < pages + pages / 4);
 }
+
+#[test]
+fn what_waits_to_be_deleted_is_out_of_sight_and_of_no_other_job() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = filled(&dir, 1, 10_000, 10);
+    store.commit(&[Write::Trim { job: job_id(1), through: 9_000 }]).unwrap();
+    assert_eq!(number(&store, "SELECT count(*) FROM entry"), 10_000 - 4_096);
+    assert_eq!(log(&store, 1), (9_001..=10_000).collect::<Vec<_>>());
+    drop(store);
+    let (mut store, stored) = open(&dir);
+    assert_eq!((stored.jobs[0].log.first(), stored.jobs[0].log.next()), (9_001, 10_001));
+    // The newest goes, and another comes.
+    let mut writes = vec![Write::Forget(job_id(1)), Write::Job(record(2))];
+    writes.extend((1..=20).map(|n| Write::Entry(event(2, n, 10))));
+    store.commit(&writes).unwrap();
+    while number(&store, "SELECT count(*) FROM garbage") > 0 {
+        assert_eq!(log(&store, 2), (1..=20).collect::<Vec<_>>());
+        store.commit(&[]).unwrap();
+    }
+    assert_eq!((log(&store, 2), number(&store, "SELECT count(*) FROM entry")), ((1..=20).collect(), 20));
+}
