@@ -365,7 +365,8 @@ fn config(command: ConfigCommand) -> Result<(), Failure> {
 }
 
 fn counts(entities: usize, config: &Config) -> String {
-    format!("{entities} entities, {} topic namespaces, {} permissions", config.namespaces(), config.permissions())
+    let (topics, agents, permissions) = (config.namespaces(), config.arcp.agents.len(), config.permissions());
+    format!("{entities} entities, {topics} topic namespaces, {agents} agents, {permissions} permissions")
 }
 
 /// One line on standard output. Whoever closed it does not want to know.
