@@ -12,6 +12,7 @@ use tidegate_topics::{Broker, Hub, Owner};
 use crate::item::Item;
 use crate::metrics::{Metrics, count};
 use crate::outbox::{CatchUp, Outbox};
+use crate::runtime::Reply;
 use crate::topics::{self, Name};
 use crate::{CloseReason, Encode, Limits, Share, share};
 
@@ -196,6 +197,35 @@ impl Session {
         {
             self.close(reason);
         }
+    }
+
+    /// Follows the events of a durable session from the one after the number `after` on: [`Item::Event`]. `head` is the newest
+    /// number; both are in the welcome. Behind it the client is given them in pages: see [`Session::wants_events`].
+    pub fn follow(&mut self, after: u64, head: u64) {
+        if self.closed.is_none() {
+            self.outbox.follow(after, head);
+        }
+    }
+
+    /// Takes what the runtime says to this client: events of the session it follows, and [`Item::Told`], which counts as a reply.
+    pub fn hear(&mut self, reply: Reply) {
+        if self.closed.is_none()
+            && let Err(reason) = self.outbox.hear(reply)
+        {
+            self.close(reason);
+        }
+    }
+
+    /// The number after which events have to be asked for, because the client is behind and most of what it had is taken:
+    /// to be looked at after each [`Session::hear`] and [`Session::drain`]. Told once; the next is when
+    /// [`Reply::Events`] has come.
+    pub fn wants_events(&mut self) -> Option<u64> {
+        self.outbox.wants_events()
+    }
+
+    /// What [`Session::wants_events`] told could not be asked for, and is told again.
+    pub fn not_asked(&mut self) {
+        self.outbox.not_asked();
     }
 
     /// Whether so many answers wait that no further command should be read.

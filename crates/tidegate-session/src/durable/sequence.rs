@@ -123,10 +123,9 @@ impl Sequence {
         for (at, segment) in segments.iter().enumerate() {
             let (first_n, sizes) = logs.entry(segment.job).or_insert_with(|| log(segment.job).unwrap_or_default());
             let end_n = first_n.saturating_add(sizes.len() as u64);
-            let end = segments.get(at + 1).map_or_else(
-                || segment.seq.saturating_add(end_n.saturating_sub(segment.n).max(1)).max(floor + 1),
-                |next| next.seq,
-            );
+            let end = segments
+                .get(at + 1)
+                .map_or_else(|| segment.seq.saturating_add(end_n.saturating_sub(segment.n).max(1)), |next| next.seq);
             sequence.restore(segment, end, *first_n, sizes);
         }
         drop(sequence.trim_segments());

@@ -299,3 +299,19 @@ fn default_caps_keep_ten_thousand_events_and_the_newest_is_always_kept() {
     let newest = Run { seq: 3, job: JobId::of(1), n: 3, count: 1 };
     assert_eq!((sequence.floor(), sequence.after(2, 0, 0)), (2, Ok(vec![newest])));
 }
+
+#[test]
+fn what_a_damaged_store_lacks_is_expired_and_its_numbers_are_not_given_again() {
+    let (one, two) = (JobId::of(1), JobId::of(2));
+    let segments = [Segment { seq: 1, job: one, n: 1 }, Segment { seq: 4, job: two, n: 1 }];
+    let nothing = Sequence::restored(Caps::default(), 0, &segments, |_| None);
+    assert_eq!((nothing.head(), nothing.floor(), nothing.jobs().count()), (4, 4, 0));
+    // The first job's log should have three entries.
+    for sizes in [vec![], vec![7], vec![7; 2]] {
+        let log = |job| (job == two).then(|| (1, vec![5])).or_else(|| Some((1, sizes.clone())));
+        let short = Sequence::restored(Caps::default(), 0, &segments, log);
+        assert_eq!((short.head(), short.floor(), short.jobs().collect::<Vec<_>>()), (4, 3, vec![two]));
+    }
+    let later = Sequence::restored(Caps::default(), 2, &segments[1..], |_| Some((1, vec![5])));
+    assert_eq!((later.head(), later.floor(), later.after(3, 9, 9).unwrap().len()), (4, 3, 1));
+}
