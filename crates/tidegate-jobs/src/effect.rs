@@ -79,6 +79,8 @@ pub struct Record {
     pub key: Option<Idempotency>,
     /// When it is stopped, in milliseconds since 1970.
     pub ends_at_ms: Option<u64>,
+    /// How many delegations it is away from a client: 0 for a job that one submitted.
+    pub depth: u8,
 }
 
 /// An idempotency key and what was asked with it.
@@ -99,6 +101,19 @@ pub struct Kept {
     pub is_running: bool,
     /// What is left, children's reserves taken off.
     pub budget: Option<Budget>,
-    /// The result that is being streamed: its name, pieces and bytes so far.
-    pub result: Option<(ResultId, u64, u64)>,
+    /// The result that is being streamed.
+    pub result: Option<Streaming>,
+}
+
+/// A result as far as it was streamed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Streaming {
+    /// Its name.
+    pub id: ResultId,
+    /// Chunks so far.
+    pub chunks: u64,
+    /// Bytes so far, decoded.
+    pub bytes: u64,
+    /// Whether its last chunk was said.
+    pub is_whole: bool,
 }
