@@ -60,6 +60,17 @@ pub trait Rights: Send + Sync {
     fn may_observe(&self, agent: &str) -> bool;
 }
 
+/// Whoever asks about jobs.
+#[derive(Clone, Copy)]
+pub struct Caller<'a> {
+    /// Who.
+    pub owner: &'a Owner,
+    /// On which session; `None` is outside of any, where nothing can be cancelled.
+    pub session: Option<SessionId>,
+    /// What that one may beyond what is its own.
+    pub rights: &'a dyn Rights,
+}
+
 /// A `job.submit`, decoded and within all bounds.
 #[derive(Debug, Clone)]
 pub struct Submit {

@@ -59,11 +59,13 @@ impl From<SqliteError> for Reason {
             SqliteError::FromSqlConversionFailure(..)
             | SqliteError::IntegralValueOutOfRange(..)
             | SqliteError::InvalidColumnType(..)
-            | SqliteError::QueryReturnedNoRows
-            | SqliteError::Utf8Error(..) => true,
-            // Of tables that are not there: the statements themselves are fixed, and tried.
-            SqliteError::SqlInputError { .. } => true,
-            error => matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)),
+            | SqliteError::QueryReturnedNoRows => true,
+            error => error.sqlite_error().is_some_and(|error| match error.code {
+                ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => true,
+                // A statement that makes no sense. They are fixed, so it is the tables that are not ours.
+                ErrorCode::Unknown => error.extended_code == rusqlite::ffi::SQLITE_ERROR,
+                _ => false,
+            }),
         };
         if is_damage { Self::Damaged(error.to_string()) } else { Self::Sqlite(error) }
     }

@@ -4,6 +4,11 @@ use bytes::Bytes;
 use serde_json::value::RawValue;
 use tempfile::TempDir;
 
+mod crash;
+mod hostile;
+mod model;
+mod size;
+
 use super::*;
 use crate::lease::{Constraints, Lease};
 use crate::*;

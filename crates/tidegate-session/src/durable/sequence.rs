@@ -212,6 +212,18 @@ impl Sequence {
         Ok(())
     }
 
+    /// The log of this job has lost its entries up to `through`. So has the sequence, with all that came before them.
+    pub fn trimmed(&mut self, job: JobId, through: u64, changes: &mut Vec<Change>) {
+        let mut end = self.head() + 1;
+        for segment in self.segments.iter().rev() {
+            if segment.job == job && segment.n <= through {
+                let last = segment.seq + (through - segment.n);
+                return self.let_go(last.min(end - 1), changes);
+            }
+            end = segment.seq;
+        }
+    }
+
     /// The newest number; 0 before the first.
     #[must_use]
     pub fn head(&self) -> u64 {

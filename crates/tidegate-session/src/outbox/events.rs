@@ -67,7 +67,7 @@ impl Cursor {
         self.asked.take_if(|asked| *asked == after);
         self.head = self.head.max(head);
         for (seq, entry) in (after + 1..).zip(events) {
-            if seq > self.next || (seq == self.next && !self.take(entry, limits)) {
+            if seq == self.next && !self.take(entry, limits) {
                 break;
             }
         }

@@ -128,11 +128,20 @@ impl World {
             }
             Step::Leave(job) => self.log(job).is_watched = false,
             Step::Ack(down) => self.ack((self.head() + 2).saturating_sub(down)),
-            Step::Trim(job, count) => {
+            Step::Trim(job, count, is_told) => {
                 let log = self.log(job);
                 let count = count.min(log.sizes.len());
                 log.sizes.drain(..count);
                 log.first_n += count as u64;
+                let first_n = log.first_n;
+                if is_told {
+                    let is_gone = |(of, n, _): &(JobId, u64, u32)| *of == job && *n < first_n;
+                    let gone = self.given.iter().rposition(is_gone).map_or(0, |at| at as u64 + 1);
+                    self.floor = self.floor.max(gone);
+                    let mut changes = Vec::new();
+                    self.sequence.trimmed(job, first_n - 1, &mut changes);
+                    self.store(changes);
+                }
             }
             Step::Forget(job) => {
                 let is_held = self.held.contains(&job);
@@ -227,7 +236,8 @@ enum Step {
     Leave(JobId),
     /// Two above the head, less this.
     Ack(u64),
-    Trim(JobId, usize),
+    /// By so many entries; whether the sequence is told before the next restart.
+    Trim(JobId, usize, bool),
     Forget(JobId),
     Restart,
 }
@@ -239,7 +249,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         3 => (job(), 0..6_usize).prop_map(|(job, back)| Step::Watch(job, back)),
         1 => job().prop_map(Step::Leave),
         3 => (0..16_u64).prop_map(Step::Ack),
-        1 => (job(), 0..5_usize).prop_map(|(job, count)| Step::Trim(job, count)),
+        1 => (job(), 0..5_usize, any::<bool>()).prop_map(|(job, count, is_told)| Step::Trim(job, count, is_told)),
         1 => job().prop_map(Step::Forget),
         1 => Just(Step::Restart),
     ];

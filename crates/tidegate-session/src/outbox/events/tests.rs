@@ -259,6 +259,24 @@ fn who_falls_behind_is_counted_once_and_asks_at_half() {
 }
 
 #[test]
+fn a_page_is_asked_for_as_soon_as_its_first_event_finds_room() {
+    let mut outbox = Outbox::new(Limits { outbox_bytes: 2_000, ..Limits::default() }, Arc::default());
+    outbox.follow(0, 0);
+    live(&mut outbox, 1..=1);
+    let large = || entry(2, 1_500);
+    outbox.hear(Reply::Event { seq: 2, entry: large() }).unwrap();
+    // Little waits, but the second event does not fit beside it.
+    assert_eq!(outbox.wants_events(), None);
+    assert_eq!(drained(&mut outbox, usize::MAX), [1]);
+    assert_eq!(outbox.wants_events(), Some(1));
+    outbox.hear(Reply::Events { after: 1, events: vec![large()], head: 4 }).unwrap();
+    assert_eq!((drained(&mut outbox, usize::MAX), outbox.wants_events()), (vec![2], Some(2)));
+    // Of what follows no size is known.
+    outbox.hear(page(2, 3, 4)).unwrap();
+    assert_eq!(outbox.wants_events(), Some(3));
+}
+
+#[test]
 fn a_resume_is_a_cursor_that_is_behind_from_the_start() {
     let mut outbox = Outbox::new(Limits::default(), Arc::default());
     live(&mut outbox, 1..=1);
