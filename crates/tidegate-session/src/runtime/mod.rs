@@ -4,4 +4,5 @@ mod command;
 
 pub use command::{
     Command, Hello, Letter, Link, List, Listed, Reply, Request, Resume, Submission, Subscribed, Wants, Welcome,
+    token_hash,
 };
