@@ -39,7 +39,7 @@ pub(super) struct Writer {
 }
 
 /// What is around a payload, beside what every message has.
-#[derive(Default)]
+#[derive(Clone, Copy, Default)]
 struct Around<'a> {
     /// Another id than one of ours.
     id: Option<&'a str>,
