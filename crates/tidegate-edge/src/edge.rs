@@ -180,8 +180,8 @@ impl Edge {
         &self.0.rooms.live
     }
 
-    pub(crate) fn authority(&self) -> &dyn Authority {
-        &*self.0.rooms.authority
+    pub(crate) fn authority(&self) -> &Arc<dyn Authority> {
+        &self.0.rooms.authority
     }
 
     /// Topics, presence, ephemeral state.
@@ -320,7 +320,7 @@ impl Edge {
 }
 
 /// What clocks on the wall show, in milliseconds since 1970: tokens end by it.
-fn wall_clock_ms() -> u64 {
+pub(crate) fn wall_clock_ms() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, millis)
 }
 
@@ -328,7 +328,7 @@ fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-fn busy(code: &'static str, message: &str) -> ApiError {
+pub(crate) fn busy(code: &'static str, message: &str) -> ApiError {
     let retry_after = Some(retry_after(rand::random()));
     ApiError { retry_after, ..ApiError::new(StatusCode::SERVICE_UNAVAILABLE, code, message) }
 }

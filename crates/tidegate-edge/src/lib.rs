@@ -38,6 +38,7 @@
 mod admission;
 mod admitted;
 mod application;
+mod arcp;
 mod cap;
 mod centrifugo;
 mod client;
@@ -84,6 +85,7 @@ mod wire;
 mod worker;
 
 pub use application::{Application, Peer, Permit};
+pub use arcp::{ArcpSettings, Dialect, Dialects};
 /// What the Centrifugo client protocol and its server API say of an error.
 pub use centrifugo::Fault as CentrifugoFault;
 pub use config::EdgeConfig;

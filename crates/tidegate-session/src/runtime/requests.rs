@@ -11,7 +11,7 @@ use tidegate_jobs::{
 
 use super::metrics::count;
 use super::outcome::{Audit, Outcome};
-use super::state::State;
+use super::state::{Meant, State};
 use super::{Link, List, Listed, Reply, Request, Submission, Subscribed};
 
 /// Jobs of a list, unless said otherwise, and at most.
@@ -29,7 +29,10 @@ impl State {
         out: &mut Outcome,
     ) {
         let (done, job) = match request {
-            Request::Submit(submission) => return self.submit(from, id, envelope, submission, now_ms, out),
+            Request::Submit(submission) => return self.submit(from, id, envelope, Ok(submission), now_ms, out),
+            Request::Reject { fault, trace } => {
+                return self.submit(from, id, envelope, Err((fault, trace)), now_ms, out);
+            }
             Request::Close => {
                 self.detach(from, id, now_ms);
                 return out.letters.push((from, Reply::Closed));
@@ -48,36 +51,26 @@ impl State {
     }
 
     /// Answers in the order in which jobs are submitted: while one waits for its credentials, so do those behind it.
-    fn submit(
-        &mut self,
-        from: Link,
-        id: SessionId,
-        envelope: Arc<str>,
-        submission: Box<Submission>,
-        now_ms: u64,
-        out: &mut Outcome,
-    ) {
+    fn submit(&mut self, from: Link, id: SessionId, envelope: Arc<str>, meant: Meant, now_ms: u64, out: &mut Outcome) {
         let most = self.limits.waiting;
         let Some(session) = self.sessions.get_mut(&id) else { return };
         if session.awaiting.is_none() {
-            return self.submit_now(id, envelope, *submission, now_ms, out);
+            return self.submit_now(id, envelope, meant, now_ms, out);
         }
         if session.later.len() < most {
-            return session.later.push_back((envelope, submission));
+            return session.later.push_back((envelope, meant));
         }
         let fault =
             Fault::new(Code::InternalError, "too many submits wait for credentials of an earlier one; try again");
-        out.letters.push((from, Reply::Rejected { request_id: envelope, fault, trace: submission.trace }));
+        let trace = meant.map_or_else(|(_, trace)| trace, |submission| submission.trace);
+        out.letters.push((from, Reply::Rejected { request_id: envelope, fault, trace }));
     }
 
-    fn submit_now(
-        &mut self,
-        id: SessionId,
-        envelope: Arc<str>,
-        submission: Submission,
-        now_ms: u64,
-        out: &mut Outcome,
-    ) {
+    fn submit_now(&mut self, id: SessionId, envelope: Arc<str>, meant: Meant, now_ms: u64, out: &mut Outcome) {
+        let submission = match meant {
+            Ok(submission) => *submission,
+            Err((fault, trace)) => return self.reject(id, envelope, fault, trace, out),
+        };
         let Some(session) = self.sessions.get(&id) else { return };
         let (owner, rights) = (session.owner.clone(), session.rights.clone());
         let trace = submission.trace;
@@ -154,9 +147,9 @@ impl State {
     fn submit_later(&mut self, id: SessionId, now_ms: u64, out: &mut Outcome) {
         while let Some(session) = self.sessions.get_mut(&id)
             && session.awaiting.is_none()
-            && let Some((envelope, submission)) = session.later.pop_front()
+            && let Some((envelope, meant)) = session.later.pop_front()
         {
-            self.submit_now(id, envelope, *submission, now_ms, out);
+            self.submit_now(id, envelope, meant, now_ms, out);
         }
     }
 

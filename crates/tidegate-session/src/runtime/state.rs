@@ -9,7 +9,7 @@ use tidegate_jobs::credentials::{Credential, ProvisionError, Provisioner};
 use tidegate_jobs::store::{Stored, StoredSegment, StoredSession, Write};
 use tidegate_jobs::{
     Allowed, CredentialId, Delegation, Fault, Inventory, JobId, Jobs, Limits, Owner, Record, Rights, Said, SessionId,
-    Spoken,
+    Spoken, TraceId,
 };
 
 use super::metrics::RuntimeMetrics;
@@ -42,6 +42,8 @@ pub(crate) struct State {
     pub(super) holders: HashMap<JobId, Vec<SessionId>>,
     /// What this turn has let go, to be stored at its end.
     pub(super) floors: HashMap<SessionId, u64>,
+    /// Sessions by the hash of a token that is good.
+    pub(super) tokens: HashMap<[u8; 32], SessionId>,
     /// Sessions by owner.
     pub(super) owned: HashMap<Owner, usize>,
     /// When sessions without a connection end.
@@ -73,8 +75,11 @@ pub(crate) struct Durable {
     /// The submit that waits for its credentials.
     pub(super) awaiting: Option<(JobId, Arc<str>)>,
     /// Those behind it, which have to be answered after it.
-    pub(super) later: VecDeque<(Arc<str>, Box<Submission>)>,
+    pub(super) later: VecDeque<(Arc<str>, Meant)>,
 }
+
+/// A submit, or why it is none.
+pub(crate) type Meant = Result<Box<Submission>, (Fault, Option<TraceId>)>;
 
 /// What a state is made of.
 pub(crate) struct Parts {
@@ -110,6 +115,7 @@ impl State {
             numbering: HashMap::new(),
             holders: HashMap::new(),
             floors: HashMap::new(),
+            tokens: HashMap::new(),
             owned: HashMap::new(),
             ends: BTreeSet::new(),
             random,
@@ -172,6 +178,8 @@ impl State {
         if let Some(at) = durable.resumption.ends_at() {
             self.ends.insert((at, id));
         }
+        let (token, previous) = durable.resumption.tokens();
+        self.tokens.extend([Some(token), previous].into_iter().flatten().map(|token| (*token, id)));
         self.sessions.insert(id, durable);
     }
 
