@@ -224,7 +224,7 @@ impl Builder {
         }
         let application = Backend::new(handlers, &config.application, Handle::current(), clock());
         let application = Arc::new(application.map_err(StartError::Application)?);
-        let plan = Plan { config, decides, topics, application, routes, progress };
+        let plan = Plan { config, decides, topics, application, runtime: None, routes, progress };
         let entities = plan.entities().await?;
         let mut house = House::open(&plan, entities).await?;
         let address = plan.config.listen;
