@@ -43,7 +43,7 @@ pub(crate) struct Plan {
     /// It outlives the runs.
     pub(crate) application: Arc<Backend>,
     /// So do agents' jobs.
-    pub(crate) runtime: Option<Runtime>,
+    pub(crate) runtime: Runtime,
     /// Beside the gateway's own.
     pub(crate) routes: Router,
     pub(crate) progress: Progress,
@@ -165,7 +165,7 @@ impl House {
                 authority: authority.clone(),
                 applied: on_applied.clone(),
                 places: feed.places(),
-                runtime: plan.runtime.clone(),
+                runtime: Some(plan.runtime.clone()),
             },
         );
         let mut edge = match plan.application.is_there() {
