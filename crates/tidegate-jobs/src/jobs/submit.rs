@@ -304,12 +304,7 @@ impl Jobs {
             effects.push(Effect::Tell { job: id, told: Told::Heard(job.kept.said) });
             self.agenda.arm(job, &self.limits);
         }
-        self.run(id, now_ms, effects);
-    }
-
-    /// Its first event, if it has not had it.
-    pub(super) fn run(&mut self, id: JobId, now_ms: u64, effects: &mut Vec<Effect>) {
-        if self.jobs.get(&id).is_none_or(|job| job.kept.is_running || !job.is_live()) {
+        if job.kept.is_running {
             return;
         }
         if let Some(job) = self.change(id) {

@@ -1,5 +1,7 @@
 //! Jobs with a naive store and a clock that is set by hand.
 
+#![expect(clippy::needless_pass_by_value, reason = "what tests say is made where it is said")]
+
 mod begins;
 mod delegated;
 mod ends;
@@ -315,6 +317,15 @@ impl World {
         let credentials: Vec<_> = self.store.credentials.iter().copied().collect();
         self.jobs.restore(self.store.stored(), &credentials, self.now, &mut self.effects);
     }
+}
+
+pub(super) fn assert_nothing_is_left(world: &World) {
+    let jobs = &world.jobs;
+    assert!(jobs.jobs.is_empty() && jobs.waiting.is_empty() && jobs.keys.is_empty() && jobs.tenants.is_empty());
+    assert!(jobs.live.is_empty() && jobs.ended.is_empty() && jobs.changed.is_empty() && jobs.due().is_none());
+    assert_eq!((jobs.live_all, jobs.running, jobs.log_bytes), (0, 0, 0));
+    let store = &world.store;
+    assert!(store.records.is_empty() && store.logs.is_empty() && store.kept.is_empty() && store.credentials.is_empty());
 }
 
 /// What an agent is told, but what was heard.
