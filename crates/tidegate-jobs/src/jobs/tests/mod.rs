@@ -121,6 +121,7 @@ pub(super) struct World {
     pub(super) effects: Vec<Effect>,
     pub(super) store: Store,
     said: HashMap<JobId, u64>,
+    restarts: u128,
 }
 
 pub(super) fn owner(name: &str) -> Owner {
@@ -182,7 +183,7 @@ fn machine(limits: Limits, seed: u128) -> Jobs {
 impl World {
     pub(super) fn new(limits: Limits) -> Self {
         let jobs = machine(limits, 1);
-        Self { jobs, now: START_MS, effects: Vec::new(), store: Store::default(), said: HashMap::new() }
+        Self { jobs, now: START_MS, effects: Vec::new(), store: Store::default(), said: HashMap::new(), restarts: 1 }
     }
 
     /// The end of a turn: what it has come to.
@@ -309,7 +310,8 @@ impl World {
     /// As after `kill -9`: what was not stored is gone.
     pub(super) fn restart(&mut self, limits: Limits) {
         self.effects.clear();
-        self.jobs = machine(limits, u128::from(self.now));
+        self.restarts += 1;
+        self.jobs = machine(limits, self.restarts);
         self.said = self.store.kept.iter().map(|(job, kept)| (*job, kept.said)).collect();
     }
 
