@@ -311,6 +311,7 @@ impl Protocol for Events {
             Item::Ended(id, reason) => self.ended(id, &ApiError::from(&reason), out),
             Item::TooLarge(id, bytes) => self.ended(id, &ApiError::too_large(bytes), out),
             Item::Reply(bytes) => out.text(&bytes),
+            Item::Told(_) | Item::Event { .. } => {}
             Item::Publication { publication, .. } => out.publication(&publication, SLOT, false, told::publication),
             Item::Dropped(id, count) => {
                 if let Some(topic) = self.held(id) {

@@ -45,6 +45,7 @@ impl Protocol for LiveHttp {
             }
             // One live query a stream.
             Item::Started(..) | Item::Reply(_) | Item::Publication { .. } | Item::Dropped(..) | Item::Gapped(_) => {}
+            Item::Told(_) | Item::Event { .. } => {}
         }
         Ok(())
     }

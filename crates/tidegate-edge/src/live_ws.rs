@@ -112,6 +112,7 @@ impl Protocol for LiveWs {
     fn item(&mut self, item: Item, out: &mut Out) -> Result<(), CloseReason> {
         match item {
             Item::Started(..) | Item::Publication { .. } | Item::Dropped(..) | Item::Gapped(_) => {}
+            Item::Told(_) | Item::Event { .. } => {}
             Item::Frames { seq, view, batch, from, .. } => {
                 let body = batch.body(|batch| frames::encode(&view, batch));
                 for (index, seq) in (from..body.starts.len()).zip(seq..) {

@@ -353,6 +353,7 @@ impl Protocol for TopicStream {
                 }
             }
             Item::Started(..) | Item::Frames { .. } | Item::Synced { .. } | Item::Ended(..) | Item::TooLarge(..) => {}
+            Item::Told(_) | Item::Event { .. } => {}
         }
         Ok(())
     }

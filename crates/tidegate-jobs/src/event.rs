@@ -8,6 +8,9 @@ use serde_json::value::RawValue;
 
 use crate::{Fault, JobId, ResultId, TraceId};
 
+/// Bytes of an envelope, which an entry counts for beside its own.
+pub(crate) const AROUND: usize = 256;
+
 /// One entry of a job's log: an event, or the job's end, which is its last.
 #[derive(Debug, Clone)]
 pub struct Entry {
@@ -34,8 +37,6 @@ impl Entry {
     /// Bytes that it counts for against the bounds of logs.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        /// Of an envelope.
-        const AROUND: usize = 256;
         AROUND
             + match &self.what {
                 What::Event(payload) => payload.len(),
@@ -134,6 +135,7 @@ pub enum Outcome {
     /// A result in itself; `None` is that of an agent that returns nothing.
     Result {
         /// Any JSON.
+        #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "there")]
         result: Option<Box<RawValue>>,
         /// For people.
         summary: Option<String>,
@@ -149,6 +151,11 @@ pub enum Outcome {
     },
     /// A fault.
     Fault(Fault),
+}
+
+/// A result that is there may be `null`.
+fn there<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Box<RawValue>>, D::Error> {
+    Box::<RawValue>::deserialize(deserializer).map(Some)
 }
 
 impl Ending {

@@ -5,7 +5,7 @@
 //! A session (`tidegate-session`, which numbers events for its client and knows what that one has) submits, cancels and watches; an
 //! agent runs a job and says what happens. Between them are the machines of this crate, which are pure:
 //! something goes in with the time, [`Effect`]s come out. Whoever drives them stores what is to be stored in one
-//! commit, and carries out the rest when that is durable.
+//! commit, and carries out the rest when that is durable. Only [`agents`] has tasks and processes.
 //!
 //! # Invariants
 //! - **Stored before seen.** What anybody is told of a job, agent or client, is in the store.
@@ -14,6 +14,7 @@
 //! - **No secret.** Values of credentials are in no record and in no log.
 
 mod agent;
+pub mod agents;
 pub mod credentials;
 mod effect;
 mod event;
@@ -23,6 +24,7 @@ mod jobs;
 mod kind;
 pub mod lease;
 mod said;
+pub mod store;
 mod submit;
 pub mod time;
 

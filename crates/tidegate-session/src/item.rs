@@ -3,9 +3,13 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use tidegate_jobs::Entry;
 use tidegate_live::{EndReason, SubscriptionId, View};
 use tidegate_model::{Batch, Position};
 use tidegate_topics::Publication;
+
+use crate::outbox::told;
+use crate::runtime::Reply;
 
 /// Bytes that an item without a body counts for.
 pub(crate) const ITEM_BYTES: usize = 64;
@@ -63,6 +67,15 @@ pub enum Item {
     Gapped(SubscriptionId),
     /// What the protocol put in itself.
     Reply(Bytes),
+    /// What the runtime says, but for events.
+    Told(Box<Reply>),
+    /// An event of the durable session that is followed: each once, in order.
+    Event {
+        /// Its number.
+        seq: u64,
+        /// What.
+        entry: Arc<Entry>,
+    },
 }
 
 /// What waits in an outbox.
@@ -76,6 +89,7 @@ pub(crate) enum Queued {
     Publication { subscription: SubscriptionId, publication: Arc<Publication>, bytes: usize },
     Gapped(SubscriptionId),
     Reply(Bytes),
+    Told(Box<Reply>),
 }
 
 impl Queued {
@@ -94,6 +108,7 @@ impl Queued {
         match self {
             Queued::Batch { .. } | Queued::Synced { .. } | Queued::Publication { .. } => 0,
             Queued::Reply(bytes) => bytes.len() + ITEM_BYTES,
+            Queued::Told(reply) => told::bytes(reply) + ITEM_BYTES,
             _ => ITEM_BYTES,
         }
     }

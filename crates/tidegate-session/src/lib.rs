@@ -11,6 +11,9 @@
 //! protocol has queued its answer, [`Session::begin`] lets follow what was held back. A session that ends leaves its topics, and what
 //! it owned there ends too.
 //!
+//! A connection to a durable session ([`durable`], [`runtime`]) is a cursor over its numbered events, from the welcome on:
+//! [`Session::hear`]. What the runtime answers overtakes them.
+//!
 //! # Invariants
 //! - **Bounded.** What waits is bounded in bytes and frames ([`Limits`]); subscriptions and replies have caps of their
 //!   own. A delivery that finds no room is never queued elsewhere.
@@ -18,10 +21,12 @@
 //!   no gap whatever was dropped before. What is dropped is always replaced: by the net difference since the last batch
 //!   handed over (*conflated*), by a fresh snapshot (*reset*), or by the end of the session (*slow_client*). Of a topic
 //!   the namespace says what gives way; it is counted ([`Item::Dropped`]), or ends the subscription ([`Item::Gapped`]).
+//!   Events of a durable session are stored: one that finds no room is asked for again ([`Session::wants_events`]).
 //! - **A plain value.** A session belongs to the worker that owns its client: no lock, no clock, no wake-up. Calls on the
-//!   engine never wait.
+//!   engine and on the runtime never wait. Only [`runtime`] has threads: its state is a plain value too.
 
 mod close;
+pub mod durable;
 mod item;
 mod limits;
 mod metrics;

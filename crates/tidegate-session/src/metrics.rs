@@ -19,6 +19,8 @@ pub struct Metrics {
     pub publications_dropped: AtomicU64,
     /// Subscriptions to topics that ended because something was missing.
     pub gapped: AtomicU64,
+    /// Times that a connection fell behind the events of its durable session, which it is then given from the store.
+    pub events_behind: AtomicU64,
     /// Sessions closed because they could not take even a snapshot.
     pub slow_clients: AtomicU64,
 }

@@ -3,6 +3,8 @@
 //! A subscription's lane is *live*, *lagging* (its queued batches were dropped; deliveries are ignored), or *waiting*
 //! (a command is under way; deliveries count again from the `Started` that answers it). One lagging lane at a time is
 //! caught up, and only when the transport has taken most of what was queued, so that one answer finds room.
+//!
+//! Events of a durable session have a lane of their own behind all that (`events.rs`): answers overtake them.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -11,6 +13,7 @@ use bytes::Bytes;
 use tidegate_live::{Delivery, SubscriptionId, View};
 use tidegate_model::{Batch, Op, Position};
 
+use self::events::Cursor;
 use self::lanes::{Lane, Lanes, Phase, Rescue};
 pub(crate) use self::topics::TopicLane;
 use crate::item::{ITEM_BYTES, Item, Queued, Started};
@@ -44,6 +47,8 @@ pub(crate) struct Outbox {
     /// The lane whose catch-up is under way.
     rescuing: Option<SubscriptionId>,
     requests: u64,
+    /// Where the client is in the events of its durable session, if it follows one.
+    events: Option<Box<Cursor>>,
 }
 
 impl Outbox {
@@ -61,6 +66,7 @@ impl Outbox {
             lagging: VecDeque::new(),
             rescuing: None,
             requests: 0,
+            events: None,
         }
     }
 
@@ -117,11 +123,12 @@ impl Outbox {
 
     /// Drops everything but replies, which may say why.
     pub(crate) fn clear(&mut self) {
-        self.queue.retain(|queued| matches!(queued, Queued::Reply(_)));
+        self.queue.retain(|queued| matches!(queued, Queued::Reply(_) | Queued::Told(_)));
         (self.bytes, self.frames) = (0, 0);
         self.lanes.clear();
         self.lagging.clear();
         self.rescuing = None;
+        self.events = None;
     }
 
     /// Queues what a protocol has to say. `Err` when the client leaves its answers unread.
@@ -141,7 +148,7 @@ impl Outbox {
 
     /// Whether [`Outbox::drain`] has something to hand over or to ask for.
     pub(crate) fn is_ready(&self) -> bool {
-        !self.queue.is_empty() || (self.rescuing.is_none() && !self.lagging.is_empty())
+        !self.queue.is_empty() || self.has_events() || (self.rescuing.is_none() && !self.lagging.is_empty())
     }
 
     /// Whether there are subscriptions and each has been handed all that was delivered for it.
@@ -186,7 +193,12 @@ impl Outbox {
     pub(crate) fn drain(&mut self, max_bytes: usize, items: &mut Vec<Item>) -> Option<CatchUp> {
         let mut taken = 0;
         while taken < max_bytes {
-            let Some(queued) = self.queue.pop_front() else { break };
+            let Some(queued) = self.queue.pop_front() else {
+                let Some((event, bytes)) = self.take_event() else { break };
+                taken += bytes;
+                items.push(event);
+                continue;
+            };
             let (bytes, frames) = queued.weight();
             self.bytes -= bytes;
             self.frames -= frames;
@@ -207,6 +219,7 @@ impl Outbox {
             Queued::Ended(id, reason) => Item::Ended(id, reason),
             Queued::TooLarge(id, bytes) => Item::TooLarge(id, bytes),
             Queued::Reply(bytes) => Item::Reply(bytes),
+            Queued::Told(reply) => Item::Told(reply),
             Queued::Gapped(id) => Item::Gapped(id),
             Queued::Publication { subscription, publication, .. } => {
                 let Some(dropped) = self.hand_over_publication(subscription) else { return };
@@ -419,7 +432,9 @@ impl Outbox {
     }
 }
 
+mod events;
 mod lanes;
+pub(crate) mod told;
 mod topics;
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use tidegate_topics::{Broker, Hub, Owner};
 use crate::item::Item;
 use crate::metrics::{Metrics, count};
 use crate::outbox::{CatchUp, Outbox};
+use crate::runtime::Reply;
 use crate::topics::{self, Name};
 use crate::{CloseReason, Encode, Limits, Share, share};
 
@@ -196,6 +197,27 @@ impl Session {
         {
             self.close(reason);
         }
+    }
+
+    /// Takes what the runtime says to this client: events of the session it follows, and [`Item::Told`], which counts as a reply.
+    pub fn hear(&mut self, reply: Reply) {
+        if self.closed.is_none()
+            && let Err(reason) = self.outbox.hear(reply)
+        {
+            self.close(reason);
+        }
+    }
+
+    /// The number after which events have to be asked for, because the client is behind and most of what it had is taken:
+    /// to be looked at after each [`Session::hear`] and [`Session::drain`]. Told once; the next is when
+    /// [`Reply::Events`] has come.
+    pub fn wants_events(&mut self) -> Option<u64> {
+        self.outbox.wants_events()
+    }
+
+    /// What [`Session::wants_events`] told could not be asked for, and is told again.
+    pub fn not_asked(&mut self) {
+        self.outbox.not_asked();
     }
 
     /// Whether so many answers wait that no further command should be read.

@@ -101,6 +101,8 @@ impl Sources {
         let dropped = load(&sessions.publications_dropped);
         out.counter("session_publications_dropped", "Publications that slow clients were not sent", dropped)?;
         out.counter("session_gapped", "Subscriptions to topics ended with something missing", load(&sessions.gapped))?;
+        let behind = load(&sessions.events_behind);
+        out.counter("session_events_behind", "Times that a connection fell behind its session's events", behind)?;
         out.counter("session_slow_clients", "Sessions closed as too slow", load(&sessions.slow_clients))
     }
 

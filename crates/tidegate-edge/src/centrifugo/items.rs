@@ -37,7 +37,7 @@ impl Centrifugo {
             }
             Item::Ended(id, reason) => self.ended(id, &reason, out),
             Item::TooLarge(id, bytes) => self.too_large(id, bytes, out),
-            Item::Synced { .. } => {}
+            Item::Synced { .. } | Item::Told(_) | Item::Event { .. } => {}
         }
     }
 

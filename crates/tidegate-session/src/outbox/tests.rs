@@ -212,7 +212,7 @@ impl World {
                 self.clients.remove(&id);
             }
             Item::Publication { .. } | Item::Dropped(..) | Item::Gapped(_) => unreachable!("there is no topic"),
-            Item::Started(..) | Item::Synced { .. } | Item::Reply(_) => {}
+            Item::Started(..) | Item::Synced { .. } | Item::Reply(_) | Item::Told(_) | Item::Event { .. } => {}
         }
     }
 
