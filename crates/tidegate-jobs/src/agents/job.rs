@@ -25,7 +25,7 @@ pub struct Job(Arc<Shared>);
 /// What an agent returns.
 #[derive(Debug, Default)]
 pub struct Output {
-    /// Any JSON of at most [`RESULT_BYTES_MAX`](super::RESULT_BYTES_MAX); ignored where the result was streamed.
+    /// Any JSON of at most [`RESULT_BYTES_MAX`](crate::RESULT_BYTES_MAX); ignored where the result was streamed.
     pub result: Option<Box<RawValue>>,
     /// For people.
     pub summary: Option<String>,

@@ -25,7 +25,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
 use tokio::process::{ChildStdin, ChildStdout};
@@ -36,6 +36,7 @@ use self::pipe::{Cut, LinesOf};
 use self::process::{PATIENCE, Pipes, Process};
 use super::job::{Child, Job, Output};
 use super::lines::{self, LINE_BYTES_MAX};
+use super::now_ms;
 use super::registry::{Agent, Running};
 use crate::{Code, Fault, Said, Told};
 
@@ -269,11 +270,6 @@ async fn write(stdin: &mut Option<ChildStdin>, unread: &mut Vec<u8>) {
         }
     }
     unread.clear();
-}
-
-fn now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
