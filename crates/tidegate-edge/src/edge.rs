@@ -10,6 +10,7 @@ use tidegate_identity::{Authority, ClientTokens, Principal, Refusal, TopicVerb, 
 use tidegate_live::Live;
 use tidegate_model::{Catalog, Position, Query, Tenant};
 use tidegate_session::Want;
+use tidegate_session::runtime::Runtime;
 use tidegate_topics::{Topic, Topics};
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -43,6 +44,8 @@ pub struct Rooms {
     pub applied: watch::Receiver<Position>,
     /// What else a client may call a position.
     pub places: Arc<dyn Places>,
+    /// Agents' jobs, where they are served.
+    pub runtime: Option<Runtime>,
 }
 
 /// What all connections share. Cheap to clone.
@@ -185,6 +188,11 @@ impl Edge {
     #[must_use]
     pub fn topics(&self) -> &Topics {
         &self.0.rooms.topics
+    }
+
+    /// Agents' jobs, where they are served.
+    pub(crate) fn runtime(&self) -> Option<&Runtime> {
+        self.0.rooms.runtime.as_ref()
     }
 
     /// What this process is called, for who has to come back to it.

@@ -56,6 +56,7 @@ mod http;
 mod io;
 mod live_http;
 mod live_ws;
+mod mail;
 mod memory;
 mod metrics;
 mod order;

@@ -112,8 +112,12 @@ impl Fetch {
         self.ask(Method::POST, url, headers, body, bounds).await
     }
 
-    /// May be awaited on any runtime; who stops waiting ends the request.
-    async fn ask(
+    /// Sends `body` with `headers` and gives what is answered, whatever its status. May be awaited on any runtime; who stops
+    /// waiting ends the request.
+    ///
+    /// # Errors
+    /// There is no answer within the bounds.
+    pub async fn ask(
         &self,
         method: Method,
         url: &Uri,

@@ -3,14 +3,17 @@
 use std::error::Error;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::{Args, Parser, Subcommand};
 use serde_json::value::RawValue;
 use tidegate_feed::postgres::Settings;
 
+use crate::agents::AgentCommand;
 use crate::config::{Config, Flags, Source};
 use crate::import::Import;
+use crate::jobs::JobsCommand;
 use crate::sessions::Sessions;
 use crate::token::TokenCommand;
 use crate::watch::Watch;
@@ -85,6 +88,24 @@ says: columns that the record does not name are null. Stop the gateway of that d
 On a terminal: a table that updates in place (+ entered, ~ changed, - left).
 Else, or with --json: one frame a line.")]
     Query(QueryArgs),
+    /// Ask agents to do something, in the terminal
+    #[command(
+        subcommand,
+        after_help = "Examples:
+  tidegate agent list
+  tidegate agent run count --input '{\"to\":5}'
+  tidegate agent run review@2.1.0 --input @change.json --budget USD:5.00"
+    )]
+    Agent(AgentCommand),
+    /// See what agents do, and end it
+    #[command(
+        subcommand,
+        after_help = "Examples:
+  tidegate jobs ls --status running
+  tidegate jobs watch job_01JABCDEFGHJKMNPQRSTVWXYZ0
+  TIDEGATE_API_KEY=… tidegate jobs cancel job_01JABCDEFGHJKMNPQRSTVWXYZ0"
+    )]
+    Jobs(JobsCommand),
     /// End device sessions, users and tenants of a running gateway
     #[command(
         subcommand,
@@ -252,26 +273,29 @@ enum ConfigCommand {
 }
 
 impl Cli {
-    /// Does what the command line says, to the end.
+    /// Does what the command line says, to the end; the status that the process is to end with.
     ///
     /// # Errors
     /// Whatever stopped it, in words for the person at the terminal.
-    pub fn run(self) -> Result<(), Box<dyn Error + Send + Sync>> {
+    pub fn run(self) -> Result<ExitCode, Box<dyn Error + Send + Sync>> {
         match self.command {
-            Command::Init(args) => init(args),
-            Command::Serve(common) => serve::serve(common.load()?),
+            Command::Agent(command) => return serve::runtime(1)?.block_on(command.run()),
+            Command::Jobs(command) => return serve::runtime(1)?.block_on(command.run()),
+            Command::Init(args) => init(args)?,
+            Command::Serve(common) => serve::serve(common.load()?)?,
             Command::Demo(args) => {
                 let flags = Flags { listen: args.listen, data_dir: args.data_dir };
-                serve::demo(demo::Options { flags, speed: args.speed, open_to_network: args.open_to_network })
+                serve::demo(demo::Options { flags, speed: args.speed, open_to_network: args.open_to_network })?;
             }
-            Command::Import(args) => import(args),
-            Command::Query(args) => query(args),
-            Command::Token(command) => token::run(command),
-            Command::Sessions(command) => serve::runtime(1)?.block_on(command.run()),
-            Command::Backup(args) => backup(&args),
-            Command::Bench(mode) => Ok(bench::run(&mode)?),
-            Command::Config(command) => config(command),
+            Command::Import(args) => import(args)?,
+            Command::Query(args) => query(args)?,
+            Command::Token(command) => token::run(command)?,
+            Command::Sessions(command) => serve::runtime(1)?.block_on(command.run())?,
+            Command::Backup(args) => backup(&args)?,
+            Command::Bench(mode) => bench::run(&mode)?,
+            Command::Config(command) => config(command)?,
         }
+        Ok(ExitCode::SUCCESS)
     }
 }
 
@@ -365,7 +389,8 @@ fn config(command: ConfigCommand) -> Result<(), Failure> {
 }
 
 fn counts(entities: usize, config: &Config) -> String {
-    format!("{entities} entities, {} topic namespaces, {} permissions", config.namespaces(), config.permissions())
+    let (topics, agents, permissions) = (config.namespaces(), config.arcp.agents.len(), config.permissions());
+    format!("{entities} entities, {topics} topic namespaces, {agents} agents, {permissions} permissions")
 }
 
 /// One line on standard output. Whoever closed it does not want to know.

@@ -8,7 +8,7 @@
 //! cli ─► config ─► gateway ─► mirror ─► live ─► feed ─► edge
 //!    │                │                                  ▲
 //!    ├─ init, import  ├─ api, metrics, health ───────────┘ routes
-//!    ├─ watch, bench  └─ identity, topics: for as long as the gateway runs
+//!    ├─ watch, agents, jobs, bench  └─ identity, topics: for as long as the gateway runs
 //!    └─ demo: a gateway, a replay that writes into its feed, and a page
 //! ```
 //!
@@ -32,6 +32,7 @@
 //! - **One catalog a run.** The rooms of a run share one catalog; another schema of the source is another run.
 //! - **What was accepted is written.** Stopping ends clients first and the feed after them.
 
+mod agents;
 mod api;
 mod application;
 mod bench;
@@ -45,10 +46,12 @@ mod health;
 mod house;
 mod import;
 mod init;
+mod jobs;
 mod log;
 mod members;
 mod metrics;
 mod progress;
+mod runtime;
 mod serve;
 mod sessions;
 mod token;
@@ -57,13 +60,15 @@ mod watch;
 pub use application::{Client, Failure};
 pub use cli::Cli;
 pub use config::{
-    Api, Application, ApplicationEndpoint, Centrifugo, Config, ConfigError, Flags, Log, Origin, Postgres, Rooms,
-    Source, Tls, Topics,
+    Api, Application, ApplicationEndpoint, Arcp, Centrifugo, CommandAgent, Config, ConfigError, Dialect, Dialects,
+    Flags, Log, Origin, Postgres, Rooms, Source, Tls, Topics,
 };
 pub use gateway::{Builder, Gateway, StartError};
 /// What an embedding program writes through ([`Gateway::feed`]).
 pub use tidegate_feed as feed;
 /// The seam to identity, for an authority of one's own.
 pub use tidegate_identity as identity;
+/// Agents that are part of a program ([`Builder::agent`]), and what they are given.
+pub use tidegate_jobs;
 /// The words that all rooms speak.
 pub use tidegate_model as model;

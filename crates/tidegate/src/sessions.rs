@@ -94,7 +94,7 @@ impl Revoke {
 }
 
 /// A name as one part of an address (RFC 3986).
-fn escaped(name: &str) -> String {
+pub(crate) fn escaped(name: &str) -> String {
     let mut out = String::with_capacity(name.len());
     for byte in name.bytes() {
         match byte {

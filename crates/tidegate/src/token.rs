@@ -206,7 +206,7 @@ fn claim(text: &str) -> Result<(String, Value), String> {
     Ok((name.to_owned(), value))
 }
 
-fn span(text: &str) -> Result<Duration, String> {
+pub(crate) fn span(text: &str) -> Result<Duration, String> {
     let wrong = "write a number and s, m, h or d, such as 90s or 1h";
     let (number, unit) = text.split_at_checked(text.len().saturating_sub(1)).ok_or(wrong)?;
     let seconds = match unit {

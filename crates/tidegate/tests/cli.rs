@@ -97,7 +97,7 @@ fn a_wrong_configuration_is_named_before_a_port_is_bound() {
         .env("TIDEGATE_EDGE_MAX_CONNECTIONS", "5")
         .output()
         .unwrap();
-    assert_eq!(stdout(&fixed), "ok: 0 entities, 0 topic namespaces, 0 permissions\n");
+    assert_eq!(stdout(&fixed), "ok: 0 entities, 0 topic namespaces, 0 agents, 0 permissions\n");
     let missing = stderr_of_failure(&run(directory.path(), &["config", "check", "--config", "no.toml"]));
     assert!(missing.starts_with("error: no.toml: cannot be read"), "{missing}");
 }
@@ -109,7 +109,7 @@ fn a_database_is_no_place_to_import_into_and_its_configuration_is_checked_withou
     fs::write(directory.path().join("tidegate.toml"), text).unwrap();
     let checked = stdout(&run(directory.path(), &["config", "check"]));
     assert!(
-        checked.starts_with("ok: 1 entities, 0 topic namespaces, 0 permissions; whether the database has"),
+        checked.starts_with("ok: 1 entities, 0 topic namespaces, 0 agents, 0 permissions; whether the database has"),
         "{checked}"
     );
     fs::write(directory.path().join("orders.csv"), "id\n1\n").unwrap();

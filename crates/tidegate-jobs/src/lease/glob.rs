@@ -7,6 +7,8 @@
 //! A glob is its literal bytes in a row with a wildcard or none before, between and after them. To match is to walk the text with the set
 //! of places that one may have got to, so the work is at most the product of both lengths, whatever the pattern is.
 
+use std::mem;
+
 /// What may stand between two literals.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Wild {
@@ -24,6 +26,10 @@ pub(super) struct Glob {
     /// What may stand before each literal, and after the last.
     wilds: Vec<Wild>,
     separator: u8,
+    /// 1 where a separator may stay, before each literal and after the last.
+    at_separator: Vec<u8>,
+    /// The same of all other bytes.
+    elsewhere: Vec<u8>,
     /// Places between the slashes of `/**/`: whoever gets there by the first slash is past the second as well.
     skips: Vec<usize>,
     /// Whether it ends with `/**`, so that the place before that slash is an end too.
@@ -36,21 +42,22 @@ type Places = Vec<u8>;
 impl Glob {
     /// A pattern of names; `None` if three stars stand together.
     pub(super) fn name(pattern: &str, separator: u8) -> Option<Self> {
-        let mut glob =
-            Self { literals: Vec::new(), wilds: vec![Wild::None], separator, skips: Vec::new(), is_tree: false };
+        let (mut literals, mut wilds) = (Vec::new(), vec![Wild::None]);
         for byte in pattern.bytes() {
-            let last = glob.wilds.last_mut()?;
+            let last = wilds.last_mut()?;
             match (byte, *last) {
                 (b'*', Wild::None) => *last = Wild::Run,
                 (b'*', Wild::Run) => *last = Wild::All,
                 (b'*', Wild::All) => return None,
                 _ => {
-                    glob.literals.push(byte);
-                    glob.wilds.push(Wild::None);
+                    literals.push(byte);
+                    wilds.push(Wild::None);
                 }
             }
         }
-        Some(glob)
+        let at_separator = wilds.iter().map(|wild| u8::from(*wild == Wild::All)).collect();
+        let elsewhere = wilds.iter().map(|wild| u8::from(*wild != Wild::None)).collect();
+        Some(Self { literals, wilds, separator, at_separator, elsewhere, skips: Vec::new(), is_tree: false })
     }
 
     /// A pattern of paths.
@@ -72,8 +79,10 @@ impl Glob {
     /// Whether it is all of that text.
     pub(super) fn matches(&self, text: &str) -> bool {
         let mut places = self.start();
+        let mut next = places.clone();
         for byte in text.bytes() {
-            places = self.after(&places, byte);
+            self.step(&places, byte, &mut next);
+            mem::swap(&mut places, &mut next);
             if !places.contains(&1) {
                 return false;
             }
@@ -95,10 +104,14 @@ impl Glob {
                 skipped = Some(places.clone());
             }
             places = self.staying(&places, child.wilds[at]);
+            if !places.contains(&1) {
+                return false;
+            }
             if child.is_tree && at + 1 == child.literals.len() && !self.is_end(&places) {
                 return false;
             }
-            places = self.after(&places, byte);
+            let before = places.clone();
+            self.step(&before, byte, &mut places);
             // With segments between the slashes or without: kept is what one gets to either way.
             if let Some(skipped) = skipped.take() {
                 places.iter_mut().zip(skipped).for_each(|(place, also)| *place &= also);
@@ -114,20 +127,20 @@ impl Glob {
         places
     }
 
-    /// Where one byte leads.
-    fn after(&self, places: &Places, byte: u8) -> Places {
-        let stays = |wild: Wild| wild == Wild::All || (wild == Wild::Run && byte != self.separator);
-        let mut next: Places =
-            places.iter().zip(&self.wilds).map(|(place, wild)| place & u8::from(stays(*wild))).collect();
-        for ((next, place), literal) in next[1..].iter_mut().zip(places).zip(&self.literals) {
-            *next |= place & u8::from(*literal == byte);
+    /// Where one byte leads, over whatever `to` was. Plain loops over bytes, which take many places at a time.
+    fn step(&self, from: &Places, byte: u8, to: &mut Places) {
+        let stays = if byte == self.separator { &self.at_separator } else { &self.elsewhere };
+        for ((to, place), stays) in to.iter_mut().zip(from).zip(stays) {
+            *to = place & stays;
         }
-        for &skip in &self.skips {
-            if byte == b'/' {
-                next[skip + 1] |= places[skip - 1];
+        for ((to, place), literal) in to[1..].iter_mut().zip(from).zip(&self.literals) {
+            *to |= place & u8::from(*literal == byte);
+        }
+        if byte == b'/' {
+            for &skip in &self.skips {
+                to[skip + 1] |= from[skip - 1];
             }
         }
-        next
     }
 
     /// The places that stay whatever a wildcard of another pattern stands for.
@@ -210,6 +223,7 @@ mod tests {
             ("/m*.rs", "/*.rs"),
             ("/a/b/**", "/a/**/b"),
             ("/a*b", "/a*"),
+            ("**x/b", "/x/**/b"),
         ] {
             assert!(!covers(parent, child), "{child} is not under {parent}");
         }

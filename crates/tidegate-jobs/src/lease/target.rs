@@ -5,8 +5,8 @@ use url::Url;
 
 use super::Namespace;
 
-/// Longest target, in bytes: the longest path of Linux.
-const TARGET_BYTES_MAX: usize = 4096;
+/// Longest target, in bytes: of URLs that servers take in general.
+const TARGET_BYTES_MAX: usize = 2048;
 
 /// Why a target or a pattern is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,9 +92,16 @@ pub(super) fn url(text: &str) -> Result<Address, Refused> {
     if authority.contains('@') {
         return Err(Refused("a URL has no user"));
     }
+    // As it was written: where `..` goes back over what hides a separator it is gone when the path is canonical.
     let raw = &rest[..rest.find(['?', '#']).unwrap_or(rest.len())];
     if raw.contains("//") && has_parent(raw) {
         return Err(Refused("a URL's path does not have both // and .."));
+    }
+    let decoded = decode_unreserved(raw);
+    // `/..;x/` goes up where segments have parameters, and `/;x/` is nothing.
+    let is_dots = |segment: &str| matches!(segment.split_once(';'), Some(("" | "." | "..", _)));
+    if is_veiled(&decoded) || decoded.split('/').any(is_dots) {
+        return Err(Refused("dots and separators are not hidden in a URL's path"));
     }
     let parsed = Url::parse(text).map_err(|_| none)?;
     let host = parsed.host_str().unwrap_or_default().to_ascii_lowercase();
@@ -104,7 +111,13 @@ pub(super) fn url(text: &str) -> Result<Address, Refused> {
     if !is_scheme || host.is_empty() || host.ends_with('.') || host.contains('%') {
         return Err(none);
     }
-    let path = url_path(parsed.path())?;
+    let mut path = decode_unreserved(parsed.path());
+    while path.contains("//") {
+        path = path.replace("//", "/");
+    }
+    if path.is_empty() {
+        path.push('/');
+    }
     let port = parsed.port_or_known_default().map(|port| port.to_string()).unwrap_or_default();
     let query = parsed.query().map(|query| format!("?{query}")).unwrap_or_default();
     Ok(Address { origin: format!("{}:{port}", parsed.scheme()), host: host.to_owned(), path, query })
@@ -113,19 +126,6 @@ pub(super) fn url(text: &str) -> Result<Address, Refused> {
 /// Whether a path goes up, however that is written.
 pub(super) fn has_parent(path: &str) -> bool {
     path.split('/').any(|segment| segment.to_ascii_lowercase().replace("%2e", ".") == "..")
-}
-
-fn url_path(parsed: &str) -> Result<String, Refused> {
-    let mut path = if parsed.is_empty() { "/".to_owned() } else { decode_unreserved(parsed) };
-    while path.contains("//") {
-        path = path.replace("//", "/");
-    }
-    // `/..;x/` goes up where segments have parameters.
-    let is_dots = |segment: &str| matches!(segment.split(';').next(), Some("." | ".."));
-    if is_veiled(&path) || path.split('/').any(is_dots) {
-        return Err(Refused("dots and separators are not hidden in a URL's path"));
-    }
-    Ok(path)
 }
 
 /// Escapes of what needs none are undone, all others are in upper case (RFC 3986, 6.2.2).
@@ -166,7 +166,7 @@ fn is_veiled(text: &str) -> bool {
 /// What holds for every target, and pattern.
 fn plain(text: &str) -> Result<(), Refused> {
     if text.is_empty() || text.len() > TARGET_BYTES_MAX {
-        return Err(Refused("it is empty or longer than 4096 bytes"));
+        return Err(Refused("it is empty or longer than 2048 bytes"));
     }
     if text.chars().any(|c| c.is_control() || c == '\\') {
         return Err(Refused("it has a control character or a backslash"));

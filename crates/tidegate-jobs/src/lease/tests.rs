@@ -135,6 +135,9 @@ fn urls_are_compared_in_one_spelling() {
         "https://api.example.com/v1/%2e%2e%2fv2",
         "https://api.example.com/v1/..%5cv2",
         "https://api.example.com/v1/..;/v2",
+        "https://api.example.com/v1/%2f/%2e.",
+        "https://api.example.com/v1/a/..;/..",
+        "https://api.example.com/v1/;/../v2",
         "https://api.example.com/v1/%252e%252e/v2",
         "https://api.example.com/v1/x//../../v2",
         "https://api.example.com/v1/x//../y",
@@ -257,18 +260,8 @@ fn a_child_does_not_lose_its_parents_list_of_models() {
     assert!(!Lease::default().under(&Lease::default()).names("model.use"));
 }
 
-#[test]
-fn the_dearest_check_is_bounded() {
-    let pattern = format!("/{}", "*a".repeat(120));
-    let own = lease("fs.read", &vec![&*pattern; PATTERNS_MAX]);
-    let target = format!("/{}b", "a".repeat(4000));
-    let started = std::time::Instant::now();
-    assert!(own.permits(Namespace::FsRead, &target).is_err());
-    eprintln!("{:?}", started.elapsed());
-}
-
-/// How somebody may read a path who undoes escapes, more than once, takes backslashes for slashes and `..;x` for `..`.
-fn resolved(path: &str) -> Vec<String> {
+/// How somebody may read a path who undoes escapes, more than once, takes backslashes for slashes, and in URLs `..;x` for `..`.
+fn resolved(path: &str, has_parameters: bool) -> Vec<String> {
     let mut text = path.to_ascii_lowercase();
     for _ in 0..3 {
         for (escape, plain) in [("%25", "%"), ("%2e", "."), ("%2f", "/"), ("%5c", "/")] {
@@ -277,7 +270,7 @@ fn resolved(path: &str) -> Vec<String> {
     }
     let mut stack = Vec::new();
     for segment in text.replace('\\', "/").split('/') {
-        match segment.split(';').next().unwrap() {
+        match segment.split(';').next().filter(|_| has_parameters).unwrap_or(segment) {
             "" | "." => {}
             ".." => drop(stack.pop()),
             _ => stack.push(segment.to_owned()),
@@ -344,7 +337,7 @@ proptest! {
     fn a_path_that_goes_up_never_leaves_its_grant(rest in hostile()) {
         let target = format!("/work/{rest}");
         if lease("fs.read", &["/work/**"]).permits(Namespace::FsRead, &target).is_ok() {
-            prop_assert!(resolved(&target).first().is_some_and(|first| first == "work"), "{}", target);
+            prop_assert!(resolved(&target, false).first().is_some_and(|first| first == "work"), "{}", target);
         }
     }
 
@@ -354,7 +347,7 @@ proptest! {
         if lease("net.fetch", &["https://h/work/**"]).permits(Namespace::NetFetch, &target).is_ok() {
             let path = &target["https://h".len()..];
             let path = &path[..path.find(['?', '#']).unwrap_or(path.len())];
-            prop_assert!(resolved(path).first().is_some_and(|first| first == "work"), "{}", target);
+            prop_assert!(resolved(path, true).first().is_some_and(|first| first == "work"), "{}", target);
         }
     }
 

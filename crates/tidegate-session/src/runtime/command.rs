@@ -49,8 +49,6 @@ pub enum Wants {
         /// The last that the connection has.
         after: u64,
     },
-    /// It is gone. The session stays for its window.
-    Gone,
 }
 
 impl fmt::Debug for Wants {
@@ -62,7 +60,6 @@ impl fmt::Debug for Wants {
             Self::Heard => "Heard",
             Self::Ack { .. } => "Ack",
             Self::Events { .. } => "Events",
-            Self::Gone => "Gone",
         })
     }
 }

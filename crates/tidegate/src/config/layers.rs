@@ -12,12 +12,11 @@ use super::{ConfigError, Origin};
 
 const DEFAULTS: &str = include_str!("defaults.toml");
 const ENVIRONMENT_PREFIX: &str = "TIDEGATE_";
-/// What is planned but not served yet: told apart from a typing error.
-const LATER: &[(&str, &str)] = &[("agent", "agents")];
 /// Variables of the command line, which are no settings of the gateway.
 const COMMAND_LINE: &[&str] = &["TIDEGATE_CONFIG", "TIDEGATE_TOKEN", "TIDEGATE_API_KEY"];
 /// Settings that are never shown.
 const SECRETS: &[&str] = &[
+    "agent.env",
     "application.secret",
     "centrifugo.token_secret",
     "identity.api_keys",
@@ -40,11 +39,14 @@ pub(crate) struct Setting {
 pub(crate) struct Layers {
     /// In the order of `defaults.toml`, by dotted key.
     settings: Vec<(String, Setting)>,
-    /// `[[entity]]`, `[[permission]]`, `[[topic]]` and `[[identity.issuer]]`, which only a file has.
+    /// `[[entity]]`, `[[permission]]`, `[[topic]]`, `[[agent]]`, `[[identity.issuer]]` and `[[arcp.dialect]]`, which only a
+    /// file has.
     pub(crate) entities: Vec<Table>,
     pub(crate) permissions: Vec<Table>,
     pub(crate) issuers: Vec<Table>,
     pub(crate) topics: Vec<Table>,
+    pub(crate) agents: Vec<Table>,
+    pub(crate) dialects: Vec<Table>,
 }
 
 /// Nothing of them: there are secrets among the values.
@@ -60,8 +62,8 @@ impl Layers {
         let table: Table = DEFAULTS.parse().map_err(|e: toml::de::Error| ConfigError::rule("defaults", e.message()))?;
         let mut settings = Vec::new();
         flatten("", table, &mut settings);
-        let (entities, permissions, issuers, topics) = Default::default();
-        Ok(Self { settings, entities, permissions, issuers, topics })
+        let (entities, permissions, issuers, topics, agents, dialects) = Default::default();
+        Ok(Self { settings, entities, permissions, issuers, topics, agents, dialects })
     }
 
     /// The file's layer.
@@ -81,7 +83,9 @@ impl Layers {
             ("entity", value) => self.entities = tables("entity", value)?,
             ("topic", value) => self.topics = tables("topic", value)?,
             ("permission", value) => self.permissions = tables("permission", value)?,
+            ("agent", value) => self.agents = tables("agent", value)?,
             ("identity.issuer", value) => self.issuers = tables("identity.issuer", value)?,
+            ("arcp.dialect", value) => self.dialects = tables("arcp.dialect", value)?,
             (_, Value::Table(section)) if self.is_section(&key) => {
                 for (name, value) in section {
                     self.take(format!("{key}.{name}"), value, origin)?;
@@ -125,11 +129,13 @@ impl Layers {
     }
 
     /// What only a file has, by its name there.
-    pub(crate) fn tables(&self) -> [(&'static str, &[Table]); 4] {
+    pub(crate) fn tables(&self) -> [(&'static str, &[Table]); 6] {
         [
             ("identity.issuer", &self.issuers),
             ("permission", &self.permissions),
             ("topic", &self.topics),
+            ("agent", &self.agents),
+            ("arcp.dialect", &self.dialects),
             ("entity", &self.entities),
         ]
     }
@@ -182,9 +188,6 @@ impl Layers {
     }
 
     fn set(&mut self, key: String, value: Value, origin: Origin) -> Result<(), ConfigError> {
-        if let Some((_, what)) = LATER.iter().find(|(later, _)| *later == key) {
-            return Err(ConfigError::rule(key, format!("this version does not serve {what}")));
-        }
         let Some((_, setting)) = self.settings.iter_mut().find(|(name, _)| *name == key) else {
             return Err(ConfigError::rule(&key, format!("there is no such key; {}", self.known_beside(&key))));
         };
@@ -222,8 +225,9 @@ impl Layers {
         }
         match section {
             Some("identity") => format!("[identity] has {}, issuer", known.join(", ")),
+            Some("arcp") => format!("[arcp] has {}, dialect", known.join(", ")),
             Some(section) => format!("[{section}] has {}", known.join(", ")),
-            None => format!("there are {}, entity, topic, permission", known.join(", ")),
+            None => format!("there are {}, entity, topic, agent, permission", known.join(", ")),
         }
     }
 }

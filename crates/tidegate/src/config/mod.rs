@@ -1,6 +1,8 @@
 //! Configuration: defaults < file < environment < flags, checked as a whole before a port is bound.
 
+mod agents;
 mod application;
+mod arcp;
 mod centrifugo;
 mod entities;
 mod error;
@@ -21,7 +23,9 @@ use tidegate_identity::{Grant, Settings};
 use tidegate_model::{Catalog, EntityBuilder};
 use toml::Table;
 
+pub use agents::CommandAgent;
 pub use application::{Application, ApplicationEndpoint};
+pub use arcp::{Arcp, Dialect, Dialects};
 
 pub(crate) use application::warnings as application_warnings;
 pub use centrifugo::Centrifugo;
@@ -54,6 +58,8 @@ pub struct Config {
     pub application: Application,
     /// For those who come from Centrifugo.
     pub centrifugo: Centrifugo,
+    /// Agent sessions, their jobs, and what runs these.
+    pub arcp: Arcp,
     /// Certificate chain and key, where TLS is on.
     pub tls: Option<Tls>,
     /// Who may do what; see [`Config::grants`].
@@ -185,6 +191,7 @@ impl Config {
             topics: topics::read(&layers)?,
             application: application::read(&layers)?,
             centrifugo: centrifugo::read(&layers),
+            arcp: arcp::read(&layers)?,
             tls: tls(&layers)?,
             layers,
             unknown_variables,

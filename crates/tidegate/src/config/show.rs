@@ -70,6 +70,16 @@ fn inline(name: &str, table: &Table) -> String {
 
 fn without_secrets(name: &str, table: &Table) -> Table {
     let hidden = |key: &str| Layers::is_secret(&format!("{name}.{key}"));
-    let shown = |value: &Value, key| if hidden(key) { Value::String("… hidden".into()) } else { value.clone() };
+    let shown = |value: &Value, key| if hidden(key) { without_values(value) } else { value.clone() };
     table.iter().map(|(key, value)| (key.clone(), shown(value, key))).collect()
+}
+
+/// Of a table the names stay.
+fn without_values(secret: &Value) -> Value {
+    match secret {
+        Value::Table(table) => {
+            Value::Table(table.iter().map(|(key, value)| (key.clone(), without_values(value))).collect())
+        }
+        _ => Value::String("… hidden".into()),
+    }
 }

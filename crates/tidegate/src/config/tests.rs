@@ -82,7 +82,7 @@ fn columns_are_of_every_type() {
 
 #[test]
 fn settings_that_break_a_rule_are_named() {
-    assert_snapshot!(refusal("listne = \"x\""), @"listne: there is no such key; there are listen, data_dir, source, identity, log, tls, api, edge, live, feed, mirror, topics, ephemeral, application, centrifugo, entity, topic, permission");
+    assert_snapshot!(refusal("listne = \"x\""), @"listne: there is no such key; there are listen, data_dir, source, identity, log, tls, api, edge, live, feed, mirror, topics, ephemeral, application, centrifugo, arcp, entity, topic, agent, permission");
     assert_snapshot!(refusal("listen = \"localhost\""), @r#"listen = "localhost" (from tidegate.toml): must be an address and port, such as 127.0.0.1:8470 or [::]:8470"#);
     assert_snapshot!(refusal("listen = 8470"), @"listen = 8470 (from tidegate.toml): must be a string");
     assert_snapshot!(refusal("data_dir = \"\""), @r#"data_dir = "" (from tidegate.toml): must name a directory"#);

@@ -1,0 +1,174 @@
+//! `[arcp]`: bounds and times of agent sessions and their jobs, and the dialects that clients are spoken to in.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use serde::Deserialize;
+use toml::Table;
+
+use super::agents::{self, CommandAgent};
+use super::layers::Layers;
+use super::{ConfigError, typed};
+
+/// A month, in milliseconds.
+const MONTH_MS: u64 = 31 * 24 * 3_600_000;
+/// Whole seconds are what clients are told.
+const SECOND_MS: u64 = 1_000;
+/// With less than the largest event a session could hold none.
+const LOG_BYTES_MIN: u64 = 1 << 20;
+/// Longest name of a client or a user, in bytes.
+const NAME_BYTES_MAX: usize = 256;
+
+/// Agent sessions: what is kept, for how long, and who runs jobs.
+#[derive(Debug, Clone)]
+pub struct Arcp {
+    /// What runs jobs.
+    pub agents: Vec<CommandAgent>,
+    /// Whether the agents for tests and demonstrations are there too. Default no.
+    pub fixtures: bool,
+    /// How those are spoken to who say so by name.
+    pub dialects: Dialects,
+    /// Between signs of life of a connection. Whole seconds. Default 30 s.
+    pub heartbeat_interval: Duration,
+    /// In which a connection has to say hello. Default 10 s.
+    pub hello_timeout: Duration,
+    /// That a session outlives its last connection, and a finished job its end. Whole seconds. Default 10 min.
+    pub resume_window: Duration,
+    /// Events that one session keeps. Default 10,000.
+    pub session_events: usize,
+    /// Their bytes. Default 16 MiB.
+    pub session_bytes: usize,
+    /// Sessions, connected or not; past it a hello is refused. Default 100,000.
+    pub sessions_max: usize,
+    /// Of one user. Default 1,000.
+    pub user_sessions_max: usize,
+    /// Jobs that have not ended; past it a submit is refused. Default 10,000.
+    pub jobs_max: usize,
+    /// Of one user. Default 1,000.
+    pub user_jobs_max: usize,
+    /// Events kept of one job. Default 10,000.
+    pub job_events: usize,
+    /// Their bytes. Default 16 MiB.
+    pub job_bytes: usize,
+    /// Pieces of one streamed result. Default 100,000.
+    pub result_chunks_max: u64,
+    /// Bytes of one streamed result. Default 1 GiB.
+    pub result_bytes_max: u64,
+    /// That a job waits for its worker to come back. Default 60 s.
+    pub worker_grace: Duration,
+    /// Whether a lease has to name the models that may be used. Default no: one that names none allows any.
+    pub require_model_use: bool,
+}
+
+/// A way of saying the three things that clients read differently.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dialect {
+    /// As the draft has it.
+    Spec,
+    /// As the TypeScript client reads it.
+    TypeScript,
+    /// As the Python client reads it.
+    Python,
+    /// As the Go client reads it.
+    Go,
+}
+
+const DIALECTS: &[(&str, Dialect)] =
+    &[("spec", Dialect::Spec), ("typescript", Dialect::TypeScript), ("python", Dialect::Python), ("go", Dialect::Go)];
+
+/// Dialects by name; whoever is not named is known by its hello.
+#[derive(Debug, Clone, Default)]
+pub struct Dialects {
+    clients: HashMap<Box<str>, Dialect>,
+    users: HashMap<Box<str>, Dialect>,
+}
+
+impl Dialects {
+    /// The one for a client of that name (`client.name` of its hello) and a user; the user's wins.
+    #[must_use]
+    pub fn of(&self, client: &str, user: &str) -> Option<Dialect> {
+        self.users.get(user).or_else(|| self.clients.get(client)).copied()
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DialectToml {
+    client: Option<String>,
+    user: Option<String>,
+    dialect: String,
+}
+
+pub(super) fn read(layers: &Layers) -> Result<Arcp, ConfigError> {
+    let number = |key: &str| layers.int(key, 1..=1 << 32).map(|number| number as usize);
+    let bytes = |key: &str| layers.int(key, LOG_BYTES_MIN..=1 << 40);
+    let arcp = Arcp {
+        agents: agents::read(&layers.agents)?,
+        fixtures: layers.bool("arcp.fixtures"),
+        dialects: dialects(&layers.dialects)?,
+        heartbeat_interval: seconds(layers, "arcp.heartbeat_interval_ms")?,
+        hello_timeout: Duration::from_millis(layers.int("arcp.hello_timeout_ms", 1..=MONTH_MS)?),
+        resume_window: seconds(layers, "arcp.resume_window_ms")?,
+        session_events: number("arcp.session_events")?,
+        session_bytes: bytes("arcp.session_bytes")? as usize,
+        sessions_max: number("arcp.max_sessions")?,
+        user_sessions_max: number("arcp.max_user_sessions")?,
+        jobs_max: number("arcp.max_jobs")?,
+        user_jobs_max: number("arcp.max_user_jobs")?,
+        job_events: number("arcp.job_events")?,
+        job_bytes: bytes("arcp.job_bytes")? as usize,
+        result_chunks_max: layers.int("arcp.max_result_chunks", 1..=1 << 32)?,
+        result_bytes_max: layers.int("arcp.max_result_bytes", 1..=1 << 40)?,
+        worker_grace: Duration::from_millis(layers.int("arcp.worker_grace_ms", 0..=MONTH_MS)?),
+        require_model_use: layers.bool("arcp.require_model_use"),
+    };
+    for (key, of_user, of_all) in [
+        ("arcp.max_user_sessions", arcp.user_sessions_max, "arcp.max_sessions"),
+        ("arcp.max_user_jobs", arcp.user_jobs_max, "arcp.max_jobs"),
+    ] {
+        let all = if of_all == "arcp.max_jobs" { arcp.jobs_max } else { arcp.sessions_max };
+        if of_user > all {
+            return Err(layers.error(key, format!("must not be more than {of_all}")));
+        }
+    }
+    Ok(arcp)
+}
+
+/// A time that clients are told in whole seconds.
+fn seconds(layers: &Layers, key: &str) -> Result<Duration, ConfigError> {
+    let millis = layers.int(key, SECOND_MS..=MONTH_MS)?;
+    match millis % SECOND_MS {
+        0 => Ok(Duration::from_millis(millis)),
+        _ => Err(layers.error(key, "must be whole seconds: clients are told so")),
+    }
+}
+
+fn dialects(tables: &[Table]) -> Result<Dialects, ConfigError> {
+    let mut dialects = Dialects::default();
+    for (i, table) in tables.iter().enumerate() {
+        let path = format!("arcp.dialect[{i}]");
+        let toml: DialectToml = typed(&path, table)?;
+        let known = DIALECTS.iter().find(|(name, _)| *name == toml.dialect).map(|(_, dialect)| *dialect);
+        let names: Vec<String> = DIALECTS.iter().map(|(name, _)| format!("{name:?}")).collect();
+        let rule = || format!("must be one of {}", names.join(", "));
+        let wrong = || ConfigError::of(format!("{path}.dialect"), &format!("{:?}", toml.dialect), None, rule());
+        let dialect = known.ok_or_else(wrong)?;
+        let (key, name, named) = match (toml.client, toml.user) {
+            (Some(client), None) => ("client", client, &mut dialects.clients),
+            (None, Some(user)) => ("user", user, &mut dialects.users),
+            _ => return Err(ConfigError::rule(path, "must name either a client or a user")),
+        };
+        let wrong = |rule: String| ConfigError::of(format!("{path}.{key}"), &format!("{name:?}"), None, rule);
+        if !(1..=NAME_BYTES_MAX).contains(&name.len()) {
+            return Err(wrong(format!("must have 1 to {NAME_BYTES_MAX} bytes")));
+        }
+        if named.contains_key(name.as_str()) {
+            return Err(wrong("is named by another [[arcp.dialect]]".to_owned()));
+        }
+        named.insert(name.into(), dialect);
+    }
+    Ok(dialects)
+}
+
+#[cfg(test)]
+mod tests;
