@@ -46,12 +46,12 @@ pub struct Arcp {
     pub jobs_max: usize,
     /// Of one user. Default 1,000.
     pub user_jobs_max: usize,
-    /// Events kept of one job. Default 10,000.
+    /// Jobs of which anything is kept; past it those that ended first are forgotten. Default 100,000.
+    pub kept_jobs_max: usize,
+    /// Events kept of one job. Default 12,000: more than a session keeps of it.
     pub job_events: usize,
-    /// Their bytes. Default 16 MiB.
+    /// Their bytes. Default 20 MiB.
     pub job_bytes: usize,
-    /// Pieces of one streamed result. Default 100,000.
-    pub result_chunks_max: u64,
     /// Bytes of one streamed result. Default 1 GiB.
     pub result_bytes_max: u64,
     /// That a job waits for its worker to come back. Default 60 s.
@@ -115,23 +115,41 @@ pub(super) fn read(layers: &Layers) -> Result<Arcp, ConfigError> {
         user_sessions_max: number("arcp.max_user_sessions")?,
         jobs_max: number("arcp.max_jobs")?,
         user_jobs_max: number("arcp.max_user_jobs")?,
+        kept_jobs_max: number("arcp.max_kept_jobs")?,
         job_events: number("arcp.job_events")?,
         job_bytes: bytes("arcp.job_bytes")? as usize,
-        result_chunks_max: layers.int("arcp.max_result_chunks", 1..=1 << 32)?,
         result_bytes_max: layers.int("arcp.max_result_bytes", 1..=1 << 40)?,
         worker_grace: Duration::from_millis(layers.int("arcp.worker_grace_ms", 0..=MONTH_MS)?),
         require_model_use: layers.bool("arcp.require_model_use"),
     };
-    for (key, of_user, of_all) in [
-        ("arcp.max_user_sessions", arcp.user_sessions_max, "arcp.max_sessions"),
-        ("arcp.max_user_jobs", arcp.user_jobs_max, "arcp.max_jobs"),
+    for (key, most, of_all, all) in [
+        ("arcp.max_user_sessions", arcp.user_sessions_max, "arcp.max_sessions", arcp.sessions_max),
+        ("arcp.max_user_jobs", arcp.user_jobs_max, "arcp.max_jobs", arcp.jobs_max),
+        ("arcp.max_jobs", arcp.jobs_max, "arcp.max_kept_jobs", arcp.kept_jobs_max),
     ] {
-        let all = if of_all == "arcp.max_jobs" { arcp.jobs_max } else { arcp.sessions_max };
-        if of_user > all {
+        if most > all {
             return Err(layers.error(key, format!("must not be more than {of_all}")));
         }
     }
     Ok(arcp)
+}
+
+impl Arcp {
+    /// The bounds of jobs.
+    pub(crate) fn jobs(&self) -> tidegate_jobs::Limits {
+        tidegate_jobs::Limits {
+            live: self.jobs_max,
+            live_of_owner: self.user_jobs_max,
+            kept: self.kept_jobs_max,
+            log_entries: self.job_events,
+            log_bytes: self.job_bytes,
+            result_bytes: self.result_bytes_max,
+            window_ms: self.resume_window.as_millis() as u64,
+            worker_grace_ms: self.worker_grace.as_millis() as u64,
+            require_model_use: self.require_model_use,
+            ..tidegate_jobs::Limits::default()
+        }
+    }
 }
 
 /// A time that clients are told in whole seconds.
