@@ -60,7 +60,7 @@ fn edge(config: EdgeConfig) -> Result<Edge, Box<dyn Error>> {
     let (_, applied) = watch::channel(Position(0));
     let (authority, places) = (Arc::new(Everybody), Arc::new(PositionsOnly));
     let topics = Topics::in_memory(Namespaces::new(Vec::new()), TopicLimits::default(), "", Arc::new(|| 0))?;
-    Ok(Edge::new(config, Rooms { catalog, live, topics, authority, applied, places }))
+    Ok(Edge::new(config, Rooms { catalog, live, topics, authority, applied, places, runtime: None }))
 }
 
 /// Sends each message back. A reply waits in the session with the kind of its message in front.

@@ -1,10 +1,11 @@
 //! Every bound and time of the edge, with its default and the reason for it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tidegate_session::Limits;
 
-use crate::{Quotas, Tls};
+use crate::{ArcpSettings, Quotas, Tls};
 
 /// Replies as long as the longest message that may wait for one client.
 const LONGEST_REPLIES: usize = 4;
@@ -98,6 +99,8 @@ pub struct EdgeConfig {
     pub messages_per_second: u32,
     /// `error` events of one connection a second; more are only counted. Default 5.
     pub errors_per_second: u32,
+    /// Of agents' jobs, where they are served.
+    pub arcp: Arc<ArcpSettings>,
     /// Certificate and key; absent means plain TCP. Default none.
     pub tls: Option<Tls>,
 }
@@ -139,6 +142,7 @@ impl Default for EdgeConfig {
             quotas: Quotas::default(),
             messages_per_second: 100,
             errors_per_second: 5,
+            arcp: Arc::default(),
             tls: None,
         }
     }

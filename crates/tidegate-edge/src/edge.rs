@@ -10,6 +10,7 @@ use tidegate_identity::{Authority, ClientTokens, Principal, Refusal, TopicVerb, 
 use tidegate_live::Live;
 use tidegate_model::{Catalog, Position, Query, Tenant};
 use tidegate_session::Want;
+use tidegate_session::runtime::Runtime;
 use tidegate_topics::{Topic, Topics};
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -43,6 +44,8 @@ pub struct Rooms {
     pub applied: watch::Receiver<Position>,
     /// What else a client may call a position.
     pub places: Arc<dyn Places>,
+    /// Agents' jobs, where they are served.
+    pub runtime: Option<Runtime>,
 }
 
 /// What all connections share. Cheap to clone.
@@ -177,14 +180,19 @@ impl Edge {
         &self.0.rooms.live
     }
 
-    pub(crate) fn authority(&self) -> &dyn Authority {
-        &*self.0.rooms.authority
+    pub(crate) fn authority(&self) -> &Arc<dyn Authority> {
+        &self.0.rooms.authority
     }
 
     /// Topics, presence, ephemeral state.
     #[must_use]
     pub fn topics(&self) -> &Topics {
         &self.0.rooms.topics
+    }
+
+    /// Agents' jobs, where they are served.
+    pub(crate) fn runtime(&self) -> Option<&Runtime> {
+        self.0.rooms.runtime.as_ref()
     }
 
     /// What this process is called, for who has to come back to it.
@@ -312,7 +320,7 @@ impl Edge {
 }
 
 /// What clocks on the wall show, in milliseconds since 1970: tokens end by it.
-fn wall_clock_ms() -> u64 {
+pub(crate) fn wall_clock_ms() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, millis)
 }
 
@@ -320,7 +328,7 @@ fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-fn busy(code: &'static str, message: &str) -> ApiError {
+pub(crate) fn busy(code: &'static str, message: &str) -> ApiError {
     let retry_after = Some(retry_after(rand::random()));
     ApiError { retry_after, ..ApiError::new(StatusCode::SERVICE_UNAVAILABLE, code, message) }
 }

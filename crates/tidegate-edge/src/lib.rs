@@ -38,6 +38,7 @@
 mod admission;
 mod admitted;
 mod application;
+mod arcp;
 mod cap;
 mod centrifugo;
 mod client;
@@ -56,6 +57,7 @@ mod http;
 mod io;
 mod live_http;
 mod live_ws;
+mod mail;
 mod memory;
 mod metrics;
 mod order;
@@ -83,6 +85,7 @@ mod wire;
 mod worker;
 
 pub use application::{Application, Peer, Permit};
+pub use arcp::{ArcpSettings, Dialect, Dialects};
 /// What the Centrifugo client protocol and its server API say of an error.
 pub use centrifugo::Fault as CentrifugoFault;
 pub use config::EdgeConfig;

@@ -87,6 +87,7 @@ enum Whole {
     Publication(Arc<Publication>, usize),
     /// That form's compressed form.
     PackedPublication(Arc<Publication>, usize),
+    Bytes(Bytes),
 }
 
 impl Piece {
@@ -97,6 +98,7 @@ impl Piece {
             Whole::PackedBatch(batch, part) => batch.compressed(*part, Vec::new),
             Whole::Publication(publication, slot) => publication.formed(*slot),
             Whole::PackedPublication(publication, slot) => Some(publication.packed(*slot, Vec::new)),
+            Whole::Bytes(bytes) => Some(&**bytes),
         };
         whole.and_then(|bytes| bytes.get(self.range.clone())).unwrap_or_default()
     }
@@ -122,6 +124,26 @@ impl Out {
         let head = std::mem::take(&mut self.head);
         self.text(&head);
         self.head = head;
+    }
+
+    /// A text message of the head, shared bytes and a tail.
+    pub(crate) fn send_around(&mut self, body: &Bytes, tail: &[u8]) {
+        let len = self.head.len() + body.len() + tail.len();
+        if self.format.is_some() || self.compression.is_some_and(|it| len >= it.min_bytes) {
+            self.head.extend_from_slice(body);
+            self.head.extend_from_slice(tail);
+            return self.send();
+        }
+        self.bytes.extend_from_slice(&tidegate_ws::header(OpCode::Text, false, len));
+        self.bytes.extend_from_slice(&self.head);
+        if body.len() < SHARED_MIN {
+            self.bytes.extend_from_slice(body);
+        } else {
+            let piece = Piece { of: Whole::Bytes(body.clone()), range: 0..body.len() };
+            self.shared.push((self.bytes.len(), piece));
+        }
+        self.bytes.extend_from_slice(tail);
+        self.messages += 1;
     }
 
     /// A text message of the head and a part of a batch's encoded form. That part is compressed once for all clients.

@@ -30,6 +30,8 @@ pub struct Ask {
 enum Says {
     /// What the authority is to find out about.
     Token(Box<str>),
+    /// Nothing.
+    Nothing,
     /// Who it is, where the protocol has found that out itself.
     Known(Arc<Principal>),
 }
@@ -38,6 +40,11 @@ impl Ask {
     /// What a client said of who it is.
     pub fn new(token: impl Into<Box<str>>, proof: Option<Box<str>>) -> Self {
         Self { says: Says::Token(token.into()), proof }
+    }
+
+    /// What is known of one who says nothing of who it is: strangers are let in, or they are not.
+    pub(crate) fn of_nobody() -> Self {
+        Self { says: Says::Nothing, proof: None }
     }
 
     /// Who it is, from a token that the authority does not know of: whether that one still stands is to be found out.
@@ -49,12 +56,11 @@ impl Ask {
     pub(crate) fn begin(self, edge: Edge, register: Rc<Register>, held: Option<Arc<Grip>>) -> Passing {
         Box::pin(async move {
             let headers = HeaderMap::new();
+            let authenticate = |credential| edge.authority().authenticate(&Shown { credential, headers: &headers });
             let answer = match self.says {
                 Says::Known(principal) => Answer::Now(Ok(principal)),
-                Says::Token(token) => {
-                    let shown = Shown { credential: Credential::Bearer(&token), headers: &headers };
-                    edge.authority().authenticate(&shown)
-                }
+                Says::Token(token) => authenticate(Credential::Bearer(&token)),
+                Says::Nothing => authenticate(Credential::None),
             };
             pass(&edge, &register, answer, Proof::Shown(self.proof.as_deref()), held.as_ref()).await
         })

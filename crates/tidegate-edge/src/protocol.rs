@@ -36,6 +36,9 @@ pub trait Protocol {
     /// Why to close the connection, after these messages.
     fn item(&mut self, item: Item, out: &mut Out) -> Result<(), CloseReason>;
 
+    /// Called when what waited was written, or as much of it as goes: to ask for what comes next. By default nothing.
+    fn written(&mut self, _session: &mut Session) {}
+
     /// Writes, on an idle connection whose client misses nothing, how far its subscriptions are. By default nothing.
     fn synced(&mut self, _position: Position, _out: &mut Out) {}
 

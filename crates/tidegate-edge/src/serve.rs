@@ -25,6 +25,7 @@ use crate::admitted::Seat;
 use crate::cap::Place;
 use crate::drain::{self, Drain};
 use crate::http::Site;
+use crate::mail::Mail;
 use crate::metrics::count;
 use crate::order::Desk;
 use crate::worker::{Port, Worker};
@@ -155,7 +156,8 @@ async fn work(
     let passed_on = Arc::new(Notify::new());
     let room = room(&edge, port, passed_on.clone());
     let strangers_max = edge.config().max_unauthenticated / edge.config().workers();
-    let worker = Worker::new(number, edge.clone(), room, inbox, passed_on, strangers_max);
+    let mail = Mail::of(edge.runtime());
+    let worker = Worker::new(number, edge.clone(), room, inbox, passed_on, strangers_max, mail);
     // Many clients are written to in a turn: the turn itself looks after the others.
     let turns = spawn_local(unconstrained(worker.clone().take_turns()));
     let time = spawn_local(unconstrained(worker.clone().keep_time()));

@@ -211,6 +211,7 @@ impl Socket {
         if self.unsent.is_empty() {
             self.blocked_reads = 0;
         }
+        self.protocol.written(&mut self.session);
         self.flush_wire(cx)
     }
 

@@ -22,6 +22,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use slab::Slab;
 use tidegate_live::{ClientId, Parcel, Sink};
+use tidegate_session::runtime::Letter;
 use tidegate_session::{Room, Session};
 use tidegate_topics::{Hub, Passed};
 use tidegate_ws::Decoder;
@@ -32,6 +33,7 @@ use tokio_util::time::DelayQueue;
 
 use crate::admitted::Admitted;
 use crate::client::{Carrier, Client, Name, Stranger, slot_of};
+use crate::mail::Mail;
 use crate::metrics::count;
 use crate::protocol::Protocol;
 use crate::register::Register;
@@ -91,6 +93,7 @@ pub(crate) struct Worker {
     scratch: RefCell<Scratch>,
     timers: RefCell<DelayQueue<ClientId>>,
     inbox: RefCell<mpsc::Receiver<Vec<Parcel>>>,
+    mail: RefCell<Mail>,
     hub: Rc<Hub>,
     /// Told when something of a topic waits.
     passed_on: Arc<Notify>,
@@ -112,6 +115,7 @@ impl Worker {
         inbox: mpsc::Receiver<Vec<Parcel>>,
         passed_on: Arc<Notify>,
         strangers_max: usize,
+        mail: Mail,
     ) -> Rc<Self> {
         let register = Rc::<Register>::default();
         Rc::new(Self {
@@ -128,6 +132,7 @@ impl Worker {
             scratch: RefCell::new(Scratch::new(register.clone())),
             timers: RefCell::default(),
             inbox: RefCell::new(inbox),
+            mail: RefCell::new(mail),
             strangers: RefCell::new(Strangers::new(strangers_max)),
             register,
             emptied: Notify::new(),
@@ -250,7 +255,7 @@ impl Worker {
 
     /// Takes what is delivered and passed on for as long as the engine lives.
     pub(crate) async fn take_turns(self: Rc<Self>) {
-        let mut gathered = Vec::new();
+        let (mut gathered, mut letters) = (Vec::new(), Vec::new());
         loop {
             tokio::select! {
                 count = poll_fn(|cx| self.inbox.borrow_mut().poll_recv_many(cx, &mut gathered, DELIVERIES_MAX)) => {
@@ -259,8 +264,10 @@ impl Worker {
                     }
                 }
                 () = self.passed_on.notified() => {}
+                () = poll_fn(|cx| self.mail.borrow_mut().poll(cx, &mut letters)) => {}
             }
             gathered.drain(..).for_each(|parcels| self.hand_over(parcels));
+            letters.drain(..).for_each(|bundle| self.hand_out(bundle));
             self.pass_on();
             while self.flush() {
                 yield_now().await;
@@ -282,6 +289,20 @@ impl Worker {
                 hand_to(&clients, &mut dirty, address.client, deliver);
             }
         }
+    }
+
+    /// Hands over what the runtime has for its connections.
+    fn hand_out(&self, letters: Vec<Letter>) {
+        let clients = self.clients.borrow();
+        let mut dirty = self.dirty.borrow_mut();
+        for Letter { to, reply } in letters {
+            hand_to(&clients, &mut dirty, to, |session| session.hear(reply));
+        }
+    }
+
+    /// The number of the port over which the runtime reaches this worker's connections.
+    pub(crate) fn mailbox(&self) -> Option<u64> {
+        self.mail.borrow().port()
     }
 
     /// Hands over some of what happened in topics, if everybody whom the last concerned has been written to.

@@ -12,9 +12,9 @@ use crate::fetch::{Fetch, FetchError};
 use crate::hook::Hook;
 use crate::said::ANONYMOUS;
 use crate::{
-    Answer, Authority, Clock, Credential, HookMetrics, Permissions, Principal, PrincipalKind, Proof, Proofs, Refusal,
-    Revocation, Secret, SessionStore, Sessions, SessionsError, Settings, Shown, Tokens, TokensError, TopicVerb,
-    WriteScope,
+    AgentVerb, Answer, Authority, Clock, Credential, HookMetrics, Permissions, Principal, PrincipalKind, Proof, Proofs,
+    Refusal, Revocation, Secret, SessionStore, Sessions, SessionsError, Settings, Shown, Tokens, TokensError,
+    TopicVerb, WriteScope,
 };
 
 /// Why identity cannot be had as configured.
@@ -234,6 +234,10 @@ impl Authority for Access {
 
     fn topic(&self, principal: &Principal, verb: TopicVerb, topic: &str) -> Result<(), Refusal> {
         self.permissions.topic(principal, verb, topic, self.is_open())
+    }
+
+    fn agent(&self, principal: &Principal, verb: AgentVerb, agent: &str) -> Result<(), Refusal> {
+        self.permissions.agent(principal, verb, agent, self.is_open())
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tidegate_model::{Entity, Guard, Query, Tenant};
 use tokio::sync::broadcast;
 
-use crate::{Answer, Principal, Proof, Shown, TopicVerb};
+use crate::{AgentVerb, Answer, Principal, Proof, Shown, TopicVerb};
 
 /// A no, in the words the client gets.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -132,6 +132,15 @@ pub trait Authority: Send + Sync {
     /// # Errors
     /// The refusal to send.
     fn topic(&self, _principal: &Principal, _verb: TopicVerb, _topic: &str) -> Result<(), Refusal> {
+        Err(Refusal::forbidden("you may not do that here"))
+    }
+
+    /// Whether the principal may do that with the agent of that name, and with the jobs that others of its tenant submitted to
+    /// it. By default nobody may.
+    ///
+    /// # Errors
+    /// The refusal to send.
+    fn agent(&self, _principal: &Principal, _verb: AgentVerb, _agent: &str) -> Result<(), Refusal> {
         Err(Refusal::forbidden("you may not do that here"))
     }
 }

@@ -12,6 +12,9 @@ macro_rules! ids {
         pub struct $name(Ulid);
 
         impl $name {
+            /// Nobody's name.
+            pub const NONE: Self = Self(Ulid::nil());
+
             /// One made now; `random` has to be unpredictable. Later ones sort behind earlier ones.
             #[must_use]
             pub fn new(now_ms: u64, random: u128) -> Self {

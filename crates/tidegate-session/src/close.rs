@@ -41,11 +41,13 @@ pub enum CloseReason {
     Unverified,
     /// A server of the application's ended the connection.
     Dismissed,
+    /// Another connection goes on with its durable session; two that took turns would only disturb each other.
+    Fenced,
 }
 
 impl CloseReason {
     /// All of them: the index of each is `reason as usize`.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::Normal,
         Self::Gone,
         Self::GoingAway,
@@ -65,6 +67,7 @@ impl CloseReason {
         Self::Expired,
         Self::Unverified,
         Self::Dismissed,
+        Self::Fenced,
     ];
 
     /// The metric label, the log field and the text of the WebSocket close frame.
@@ -90,6 +93,7 @@ impl CloseReason {
             Self::Expired => "expired",
             Self::Unverified => "unverified",
             Self::Dismissed => "dismissed",
+            Self::Fenced => "fenced",
         }
     }
 
@@ -107,7 +111,8 @@ impl CloseReason {
             | Self::Refused
             | Self::Revoked
             | Self::Expired
-            | Self::Dismissed => 1008,
+            | Self::Dismissed
+            | Self::Fenced => 1008,
             Self::TooBig => 1009,
             Self::SlowClient
             | Self::WriteTimeout

@@ -11,7 +11,7 @@
 //! protocol has queued its answer, [`Session::begin`] lets follow what was held back. A session that ends leaves its topics, and what
 //! it owned there ends too.
 //!
-//! A connection to a durable session ([`durable`], [`runtime`]) is a cursor over its numbered events: [`Session::follow`],
+//! A connection to a durable session ([`durable`], [`runtime`]) is a cursor over its numbered events, from the welcome on:
 //! [`Session::hear`]. What the runtime answers overtakes them.
 //!
 //! # Invariants
@@ -23,7 +23,7 @@
 //!   the namespace says what gives way; it is counted ([`Item::Dropped`]), or ends the subscription ([`Item::Gapped`]).
 //!   Events of a durable session are stored: one that finds no room is asked for again ([`Session::wants_events`]).
 //! - **A plain value.** A session belongs to the worker that owns its client: no lock, no clock, no wake-up. Calls on the
-//!   engine never wait.
+//!   engine and on the runtime never wait. Only [`runtime`] has threads: its state is a plain value too.
 
 mod close;
 pub mod durable;

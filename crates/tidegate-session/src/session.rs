@@ -199,15 +199,8 @@ impl Session {
         }
     }
 
-    /// Follows the events of a durable session from the one after the number `after` on: [`Item::Event`]. `head` is the newest
-    /// number; both are in the welcome. Behind it the client is given them in pages: see [`Session::wants_events`].
-    pub fn follow(&mut self, after: u64, head: u64) {
-        if self.closed.is_none() {
-            self.outbox.follow(after, head);
-        }
-    }
-
-    /// Takes what the runtime says to this client: events of the session it follows, and [`Item::Told`], which counts as a reply.
+    /// Takes what the runtime says to this client: replies, as [`Item::Told`], and from the welcome on the events behind the number
+    /// in it, as [`Item::Event`]. Behind the newest the client is given them in pages: see [`Session::wants_events`].
     pub fn hear(&mut self, reply: Reply) {
         if self.closed.is_none()
             && let Err(reason) = self.outbox.hear(reply)

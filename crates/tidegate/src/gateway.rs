@@ -11,6 +11,9 @@ use tidegate_edge::TlsError;
 use tidegate_feed::LocalFeed;
 use tidegate_feed::postgres::SourceError;
 use tidegate_identity::{Authority, Clock, FetchError, Identity, IdentityError};
+use tidegate_jobs::AgentRef;
+use tidegate_jobs::agents::Agent;
+use tidegate_jobs::credentials::Provisioner;
 use tidegate_live::StartError as LiveError;
 use tidegate_mirror::MirrorError;
 use tidegate_topics::Topics;
@@ -25,6 +28,7 @@ use crate::config::{self, Config, ConfigError};
 use crate::feeds::Feed;
 use crate::house::{Decides, Entities, House, Plan};
 use crate::progress::Progress;
+use crate::runtime::{self, AgentsError, Brought};
 
 /// Connections that the system takes in before they are accepted, as far as it lets us: in a storm one that finds no room
 /// tries again only after a second.
@@ -64,6 +68,9 @@ pub enum StartError {
     /// How the application is reached.
     #[error("cannot reach the application: {0}")]
     Application(#[source] FetchError),
+    /// Agents, or where their jobs are kept.
+    #[error(transparent)]
+    Agents(#[from] AgentsError),
     /// Certificate and key.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -85,6 +92,7 @@ pub struct Builder {
     config: Config,
     authority: Option<Arc<dyn Authority>>,
     handlers: Handlers,
+    brought: Brought,
     routes: Router,
     progress: Progress,
 }
@@ -108,6 +116,7 @@ impl Gateway {
             config,
             authority: None,
             handlers: Handlers::default(),
+            brought: Brought::default(),
             routes: Router::new(),
             progress: Progress::Logged,
         }
@@ -195,6 +204,22 @@ impl Builder {
         self
     }
 
+    /// Offers an agent that is part of this program: a value, or a function from a [`Job`](tidegate_jobs::agents::Job) to a
+    /// future. The version that is named last is what the bare name means. `examples/agent.rs` is one.
+    #[must_use]
+    pub fn agent(mut self, name: &str, version: &str, runs: impl Agent + 'static) -> Self {
+        let agent = AgentRef { name: name.into(), version: version.into() };
+        self.brought.agents.push(Box::new(move |agents| agents.register(agent, true, runs)));
+        self
+    }
+
+    /// Has credentials made for jobs by this: without, the feature is not offered to clients.
+    #[must_use]
+    pub fn provisioner(mut self, provisioner: Arc<dyn Provisioner>) -> Self {
+        self.brought.provisioner = Some(provisioner);
+        self
+    }
+
     /// Routes beside the gateway's own; none may be the same.
     #[must_use]
     pub fn routes(mut self, routes: Router) -> Self {
@@ -213,7 +238,7 @@ impl Builder {
     /// # Errors
     /// [`StartError`], saying what to do.
     pub async fn start(self) -> Result<Gateway, StartError> {
-        let Self { config, authority, handlers, routes, progress } = self;
+        let Self { config, authority, handlers, brought, routes, progress } = self;
         let decides = match authority {
             Some(authority) => Decides::Embedder(authority),
             None => Decides::Configured(identity(&config).await?),
@@ -224,7 +249,8 @@ impl Builder {
         }
         let application = Backend::new(handlers, &config.application, Handle::current(), clock());
         let application = Arc::new(application.map_err(StartError::Application)?);
-        let plan = Plan { config, decides, topics, application, routes, progress };
+        let runtime = runtime::start(&config.arcp, &config.data_dir, brought)?;
+        let plan = Plan { config, decides, topics, application, runtime, routes, progress };
         let entities = plan.entities().await?;
         let mut house = House::open(&plan, entities).await?;
         let address = plan.config.listen;
@@ -297,7 +323,9 @@ async fn keep(plan: Plan, listener: Listener, mut house: House, stop: Cancellati
     tracing::info!("stopping: connections are drained");
     sleep(plan.config.rooms.drain_delay).await;
     drop(listener);
-    house.close().await
+    let closed = house.close().await;
+    plan.runtime.stop().await;
+    closed
 }
 
 /// Waits for another schema, and for that to be one that can be served. Until then the rooms go on with what they have.

@@ -12,6 +12,7 @@ use tidegate_identity::{Access, Authority, ClientTokens, Identity, Permissions};
 use tidegate_live::Live;
 use tidegate_mirror::{Mirror, MirrorError, Writer};
 use tidegate_model::{Catalog, EntityId, RowSource, Transaction};
+use tidegate_session::runtime::Runtime;
 use tidegate_topics::Topics;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -41,6 +42,8 @@ pub(crate) struct Plan {
     pub(crate) topics: Topics,
     /// It outlives the runs.
     pub(crate) application: Arc<Backend>,
+    /// So do agents' jobs.
+    pub(crate) runtime: Runtime,
     /// Beside the gateway's own.
     pub(crate) routes: Router,
     pub(crate) progress: Progress,
@@ -162,6 +165,7 @@ impl House {
                 authority: authority.clone(),
                 applied: on_applied.clone(),
                 places: feed.places(),
+                runtime: Some(plan.runtime.clone()),
             },
         );
         let mut edge = match plan.application.is_there() {

@@ -51,6 +51,7 @@ mod log;
 mod members;
 mod metrics;
 mod progress;
+mod runtime;
 mod serve;
 mod sessions;
 mod token;
@@ -67,5 +68,7 @@ pub use gateway::{Builder, Gateway, StartError};
 pub use tidegate_feed as feed;
 /// The seam to identity, for an authority of one's own.
 pub use tidegate_identity as identity;
+/// Agents that are part of a program ([`Builder::agent`]), and what they are given.
+pub use tidegate_jobs;
 /// The words that all rooms speak.
 pub use tidegate_model as model;

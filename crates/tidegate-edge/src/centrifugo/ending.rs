@@ -40,7 +40,7 @@ pub(super) fn farewell(reason: CloseReason) -> Option<Disconnected> {
         CloseReason::Overloaded => Disconnected::ForceReconnect,
         CloseReason::Unverified => Disconnected::ServerError,
         CloseReason::Expired => Disconnected::Expired,
-        CloseReason::Revoked | CloseReason::Dismissed => Disconnected::ForceDisconnect,
+        CloseReason::Revoked | CloseReason::Dismissed | CloseReason::Fenced => Disconnected::ForceDisconnect,
         CloseReason::Protocol | CloseReason::InvalidText | CloseReason::TooBig => return None,
     })
 }

@@ -168,7 +168,15 @@ impl Gateway {
         let failing = catalog.clone();
         let door = Door::new(anonymous);
         let authority = door.clone();
-        let rooms = Rooms { catalog, live: live.clone(), topics: topics(namespaces), authority, applied, places };
+        let rooms = Rooms {
+            catalog,
+            live: live.clone(),
+            topics: topics(namespaces),
+            authority,
+            applied,
+            places,
+            runtime: None,
+        };
         let edge = furnish(Edge::new(config, rooms))
             .socket("/replies", |_| Box::new(Replies))
             .socket("/failing", move |_| Box::new(Failing { catalog: failing.clone() }));

@@ -245,6 +245,16 @@ impl Job {
     /// # Errors
     /// `PERMISSION_DENIED`, `LEASE_EXPIRED`, `BUDGET_EXHAUSTED`. `INVALID_REQUEST`: the target is too long. The job stops.
     pub async fn authorize(&self, op: Namespace, target: &str) -> Result<(), Fault> {
+        let answer = self.ask(op, target.into()).await?;
+        answer.await.unwrap_or_else(|_| Err(self.why()))
+    }
+
+    /// The question of [`Job::authorize`]: the answer comes by and by, or never once the job stops.
+    pub(super) async fn ask(
+        &self,
+        op: Namespace,
+        target: Box<str>,
+    ) -> Result<oneshot::Receiver<Result<(), Fault>>, Fault> {
         let (answers, answer) = oneshot::channel();
         let asks = |talk: &mut Talk, said: &mut Said| {
             if let Said::Authorize { call, .. } = said {
@@ -252,8 +262,8 @@ impl Job {
                 talk.permits.insert(*call, answers);
             }
         };
-        self.say_with(Said::Authorize { call: 0, op, target: target.into() }, asks).await?;
-        answer.await.unwrap_or_else(|_| Err(self.why()))
+        self.say_with(Said::Authorize { call: 0, op, target }, asks).await?;
+        Ok(answer)
     }
 
     /// Has another agent do a part.
@@ -261,6 +271,15 @@ impl Job {
     /// # Errors
     /// `LEASE_SUBSET_VIOLATION`, `AGENT_NOT_AVAILABLE`, and what [`Job::authorize`] says.
     pub async fn delegate(&self, delegation: Delegation) -> Result<Child, Fault> {
+        let answer = self.ask_for(delegation).await?;
+        answer.await.unwrap_or_else(|_| Err(self.why()))
+    }
+
+    /// The question of [`Job::delegate`], answered as that of [`Job::ask`].
+    pub(super) async fn ask_for(
+        &self,
+        delegation: Delegation,
+    ) -> Result<oneshot::Receiver<Result<Child, Fault>>, Fault> {
         let (answers, answer) = oneshot::channel();
         let asks = |talk: &mut Talk, said: &mut Said| {
             if let Said::Delegate { call, .. } = said {
@@ -269,7 +288,7 @@ impl Job {
             }
         };
         self.say_with(Said::Delegate { call: 0, delegation: Box::new(delegation) }, asks).await?;
-        answer.await.unwrap_or_else(|_| Err(self.why()))
+        Ok(answer)
     }
 
     /// Waits until all that was said so far is stored.
@@ -284,6 +303,11 @@ impl Job {
             _ = heard.wait_for(|heard| *heard >= said) => Ok(()),
             _ = self.stopped() => Err(self.why()),
         }
+    }
+
+    /// Up to which number what was said is stored.
+    pub(super) fn heard(&self) -> watch::Receiver<u64> {
+        self.0.heard.subscribe()
     }
 
     /// Waits until the job is to stop, and says why. An agent then has 5 s to put things in order before it is dropped.
@@ -342,7 +366,7 @@ impl Job {
         }
     }
 
-    async fn say(&self, said: Said) -> Result<(), Fault> {
+    pub(super) async fn say(&self, said: Said) -> Result<(), Fault> {
         self.say_with(said, |_, _| ()).await
     }
 

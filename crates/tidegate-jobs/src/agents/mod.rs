@@ -18,8 +18,10 @@
 
 mod channel;
 mod checks;
+pub mod command;
 pub mod fixtures;
 mod job;
+pub mod lines;
 mod registry;
 
 pub use channel::{Ear, Sayings, Utterance, channel};

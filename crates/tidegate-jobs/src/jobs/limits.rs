@@ -39,8 +39,9 @@ impl Default for Limits {
             kept: 100_000,
             // On disk; in memory an entry counts for four bytes.
             kept_bytes: 8 << 30,
-            log_entries: 10_000,
-            log_bytes: 16 << 20,
+            // After a trim still more than a session keeps, so that no session loses what it has a number for.
+            log_entries: 12_000,
+            log_bytes: 20 << 20,
             result_bytes: 1 << 30,
             // As long as a session can be resumed.
             window_ms: 600_000,

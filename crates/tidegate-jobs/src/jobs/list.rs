@@ -26,7 +26,7 @@ pub struct Filter {
 }
 
 impl Filter {
-    fn takes(&self, job: &Job) -> bool {
+    pub(super) fn takes(&self, job: &Job) -> bool {
         let accepted = &job.record.accepted;
         let is_asked = |asked: &Asked| {
             asked.name == accepted.agent.name

@@ -31,6 +31,7 @@ mod stored;
 mod submit;
 #[cfg(test)]
 mod tests;
+mod view;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -70,6 +71,8 @@ pub struct Jobs {
     /// Those that have ended, by when.
     ended: BTreeSet<(u64, JobId)>,
     agenda: Agenda,
+    /// Those that a restart has ended, until that is said.
+    orphans: Vec<JobId>,
     /// Those of which something has to be [kept](Self::keep).
     changed: Vec<JobId>,
     log_bytes: usize,
@@ -93,6 +96,7 @@ impl Jobs {
             running: 0,
             ended: BTreeSet::new(),
             agenda: Agenda::default(),
+            orphans: Vec::new(),
             changed: Vec::new(),
             log_bytes: 0,
             counts: BTreeMap::new(),

@@ -42,6 +42,13 @@ impl Jobs {
                 self.agenda.arm(job, &self.limits);
                 continue;
             }
+            self.orphans.push(id);
+        }
+    }
+
+    /// Ends what a restart has ended. Apart from [`restore`](Self::restore), so that whoever watched is there to be told.
+    pub fn recover(&mut self, now_ms: u64, effects: &mut Vec<Effect>) {
+        for id in std::mem::take(&mut self.orphans) {
             let fault = Fault::new(Code::InternalError, "the gateway was restarted");
             self.end(id, FinalStatus::Error, Outcome::Fault(fault), Stop::Failed, now_ms, effects);
         }

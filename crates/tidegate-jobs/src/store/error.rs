@@ -43,6 +43,14 @@ pub enum Reason {
     Sqlite(SqliteError),
 }
 
+impl StoreError {
+    /// Whether it is a mistake of whoever wrote, so that trying again is of no use.
+    #[must_use]
+    pub fn is_refused(&self) -> bool {
+        matches!(self.reason, Reason::Refused(_))
+    }
+}
+
 impl Reason {
     pub(super) fn at(self, path: &Path) -> StoreError {
         StoreError { path: path.to_owned(), reason: self }

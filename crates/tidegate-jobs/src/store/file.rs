@@ -37,7 +37,8 @@ const TABLES: &str = "
     CREATE TABLE session (number INTEGER PRIMARY KEY AUTOINCREMENT, id BLOB NOT NULL UNIQUE, owner BLOB NOT NULL,
                           token BLOB NOT NULL, previous BLOB, created_ms INTEGER NOT NULL, floor INTEGER NOT NULL);
     CREATE TABLE segment (session INTEGER, seq INTEGER, job BLOB NOT NULL, n INTEGER NOT NULL,
-                          PRIMARY KEY (session, seq)) WITHOUT ROWID;";
+                          PRIMARY KEY (session, seq)) WITHOUT ROWID;
+    CREATE TABLE watch (session INTEGER, job BLOB, PRIMARY KEY (session, job)) WITHOUT ROWID;";
 
 /// Takes the jobs of the directory for this process; they are free again when the file is dropped.
 pub(super) fn lock(dir: &Path) -> Result<File, StoreError> {

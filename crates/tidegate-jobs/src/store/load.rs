@@ -29,6 +29,8 @@ pub struct StoredSession {
     pub floor: u64,
     /// By their numbers. The first may begin at or below the floor.
     pub segments: Vec<StoredSegment>,
+    /// Jobs of other sessions that it is told of.
+    pub watches: Vec<JobId>,
 }
 
 /// From a number on, a session's numbers are of a job's entries from `n` on.
@@ -103,6 +105,7 @@ fn sessions(db: &Connection) -> Result<Vec<StoredSession>, Reason> {
     let mut found =
         db.prepare("SELECT number, id, owner, token, previous, created_ms, floor FROM session ORDER BY number")?;
     let mut segments = db.prepare("SELECT seq, job, n FROM segment WHERE session = ?1 ORDER BY seq")?;
+    let mut watched = db.prepare("SELECT job FROM watch WHERE session = ?1 ORDER BY job")?;
     let mut rows = found.query([])?;
     let mut sessions = Vec::new();
     while let Some(row) = rows.next()? {
@@ -115,13 +118,16 @@ fn sessions(db: &Connection) -> Result<Vec<StoredSession>, Reason> {
             created_ms: count(row.get(5)?)?,
         };
         let floor = count(row.get(6)?)?;
-        let mut of_session = segments.query([row.get::<_, i64>(0)?])?;
+        let number_of: i64 = row.get(0)?;
+        let mut of_session = segments.query([number_of])?;
         let mut segments = Vec::new();
         while let Some(row) = of_session.next()? {
             let (seq, n) = (count(row.get(0)?)?, count(row.get(2)?)?);
             segments.push(StoredSegment { seq, job: JobId::of(number(row.get(1)?)), n });
         }
-        sessions.push(StoredSession { record, floor, segments });
+        let watches = watched.query_map([number_of], |row| Ok(JobId::of(number(row.get(0)?))))?;
+        let watches = watches.collect::<rusqlite::Result<_>>()?;
+        sessions.push(StoredSession { record, floor, segments, watches });
     }
     Ok(sessions)
 }

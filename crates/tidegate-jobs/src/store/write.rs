@@ -45,7 +45,7 @@ pub enum Write {
     CredentialRevoked(CredentialId),
     /// A new session, or what is new of one.
     Session(SessionRecord),
-    /// From this number on, a session's numbers are of this job's entries from `n` on.
+    /// From this number on, a session's numbers are of this job's entries from `n` on. Takes the place of one at the same number.
     Segment {
         /// Whose.
         session: SessionId,
@@ -55,6 +55,20 @@ pub enum Write {
         job: JobId,
         /// The first of them.
         n: u64,
+    },
+    /// A session is told what happens to a job of another.
+    Watch {
+        /// Which session.
+        session: SessionId,
+        /// Which job.
+        job: JobId,
+    },
+    /// It is no more.
+    Unwatch {
+        /// Which session.
+        session: SessionId,
+        /// Which job.
+        job: JobId,
     },
     /// A session's numbers up to this one are let go. What tells about them alone goes.
     Floor {
@@ -134,7 +148,15 @@ impl Writer<'_> {
             Write::Session(record) => self.session(record),
             Write::Segment { session, seq, job, n } => {
                 let values = params![self.session_number(*session)?, number(*seq)?, bytes(*job), number(*n)?];
-                self.execute("INSERT INTO segment (session, seq, job, n) VALUES (?1, ?2, ?3, ?4)", values)
+                self.execute("INSERT OR REPLACE INTO segment (session, seq, job, n) VALUES (?1, ?2, ?3, ?4)", values)
+            }
+            Write::Watch { session, job } => {
+                let values = params![self.session_number(*session)?, bytes(*job)];
+                self.execute("INSERT INTO watch (session, job) VALUES (?1, ?2) ON CONFLICT DO NOTHING", values)
+            }
+            Write::Unwatch { session, job } => {
+                let Some(session) = self.find_session(*session)? else { return Ok(()) };
+                self.execute("DELETE FROM watch WHERE session = ?1 AND job = ?2", params![session, bytes(*job)])
             }
             Write::Floor { session, seq } => self.floor(*session, *seq),
             Write::SessionEnded(session) => self.session_ended(*session),
@@ -271,6 +293,7 @@ impl Writer<'_> {
     fn session_ended(&self, session: SessionId) -> Result<(), Reason> {
         let Some(session) = self.find_session(session)? else { return Ok(()) };
         self.execute("DELETE FROM segment WHERE session = ?1", [session])?;
+        self.execute("DELETE FROM watch WHERE session = ?1", [session])?;
         self.execute("DELETE FROM session WHERE number = ?1", [session])
     }
 }

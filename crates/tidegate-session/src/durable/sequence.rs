@@ -13,6 +13,9 @@ use std::collections::{BTreeMap, VecDeque};
 
 use tidegate_jobs::JobId;
 
+/// No job: a segment of nobody's, without any number, behind one that has ended. Whatever comes next takes its place.
+const CLOSED: JobId = JobId::NONE;
+
 /// How much of a sequence is kept. At least the newest event is, whatever its size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Caps {
@@ -123,9 +126,13 @@ impl Sequence {
         for (at, segment) in segments.iter().enumerate() {
             let (first_n, sizes) = logs.entry(segment.job).or_insert_with(|| log(segment.job).unwrap_or_default());
             let end_n = first_n.saturating_add(sizes.len() as u64);
-            let end = segments
-                .get(at + 1)
-                .map_or_else(|| segment.seq.saturating_add(end_n.saturating_sub(segment.n).max(1)), |next| next.seq);
+            let end = segments.get(at + 1).map_or_else(
+                || match segment.job {
+                    CLOSED => segment.seq,
+                    _ => segment.seq.saturating_add(end_n.saturating_sub(segment.n).max(1)),
+                },
+                |next| next.seq,
+            );
             sequence.restore(segment, end, *first_n, sizes);
         }
         drop(sequence.trim_segments());
@@ -196,6 +203,15 @@ impl Sequence {
         self.bytes += bytes as usize;
         self.keep_caps(changes);
         seq
+    }
+
+    /// The last segment ends: what its job logs from here on is not the session's, unless it is pushed again.
+    pub fn close(&mut self, changes: &mut Vec<Change>) {
+        if self.segments.back().is_some_and(|last| last.job != CLOSED) {
+            let segment = Segment { seq: self.head() + 1, job: CLOSED, n: 0 };
+            self.segments.push_back(segment);
+            changes.push(Change::Opened(segment));
+        }
     }
 
     /// The client has processed all up to here, which is let go. An older acknowledgement changes nothing.

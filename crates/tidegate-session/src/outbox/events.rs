@@ -86,14 +86,30 @@ impl Cursor {
 
 impl Outbox {
     /// Events after the number `after` are handed over from now on; `head` is the newest.
-    pub(crate) fn follow(&mut self, after: u64, head: u64) {
+    fn follow(&mut self, after: u64, head: u64) {
         let (queue, next) = (VecDeque::new(), after + 1);
         self.events = Some(Box::new(Cursor { queue, bytes: 0, next, head, asked: None, next_bytes: 0 }));
     }
 
+    /// The session's newest number is at least this.
+    fn reach(&mut self, head: u64) {
+        if let Some(cursor) = self.events.as_deref_mut() {
+            cursor.head = cursor.head.max(head);
+        }
+    }
+
     /// Takes what the runtime says. `Err` when the client leaves its answers unread.
     pub(crate) fn hear(&mut self, reply: Reply) -> Result<(), CloseReason> {
+        match &reply {
+            Reply::Welcome(welcome) => self.follow(welcome.after, welcome.head),
+            Reply::Subscribed(subscribed) => self.reach(subscribed.subscribed_from),
+            _ => {}
+        }
         let (Reply::Event { .. } | Reply::Events { .. }) = reply else {
+            // At once, so that no event falls between the two.
+            if let Reply::Welcome(welcome) = &reply {
+                self.follow(welcome.after, welcome.head);
+            }
             return self.control(Queued::Told(Box::new(reply)));
         };
         let Some(cursor) = self.events.as_deref_mut() else { return Ok(()) };

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use serde_json::value::RawValue;
+use sha2::{Digest as _, Sha256};
 use tidegate_jobs::credentials::Credential;
 use tidegate_jobs::lease::{Constraints, Lease};
 use tidegate_jobs::{
@@ -49,8 +50,6 @@ pub enum Wants {
         /// The last that the connection has.
         after: u64,
     },
-    /// It is gone. The session stays for its window.
-    Gone,
 }
 
 impl fmt::Debug for Wants {
@@ -62,7 +61,6 @@ impl fmt::Debug for Wants {
             Self::Heard => "Heard",
             Self::Ack { .. } => "Ack",
             Self::Events { .. } => "Events",
-            Self::Gone => "Gone",
         })
     }
 }
@@ -81,18 +79,32 @@ pub struct Hello {
 
 /// A session to go on with.
 pub struct Resume {
-    /// Which.
-    pub session: SessionId,
-    /// SHA-256 of the token that was shown.
+    /// Which; `None` where only the token says it.
+    pub session: Option<SessionId>,
+    /// [`token_hash`] of the token that was shown.
     pub token: [u8; 32],
     /// The last event that the client has.
     pub last_event_seq: u64,
+}
+
+/// What is kept of a resume token, and compared: its SHA-256.
+#[must_use]
+pub fn token_hash(token: &str) -> [u8; 32] {
+    Sha256::digest(token.as_bytes()).into()
 }
 
 /// What a client asks for.
 pub enum Request {
     /// A job.
     Submit(Box<Submission>),
+    /// A job that cannot be meant: refused in its turn, with [`Reply::Rejected`], because clients tell answers to submits apart by
+    /// their order.
+    Reject {
+        /// Why.
+        fault: Fault,
+        /// Of the submit.
+        trace: Option<TraceId>,
+    },
     /// The end of a job.
     Cancel {
         /// Which.

@@ -314,6 +314,7 @@ impl World {
     pub(super) fn restore(&mut self) {
         let credentials: Vec<_> = self.store.credentials.iter().copied().collect();
         self.jobs.restore(self.store.stored(), &credentials, self.now, &mut self.effects);
+        self.jobs.recover(self.now, &mut self.effects);
     }
 }
 
