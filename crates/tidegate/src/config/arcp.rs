@@ -1,9 +1,9 @@
 //! `[arcp]`: bounds and times of agent sessions and their jobs, and the dialects that clients are spoken to in.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use serde::Deserialize;
+use tidegate_edge::{ArcpSettings, Dialect, Dialects};
 use toml::Table;
 
 use super::agents::{self, CommandAgent};
@@ -30,8 +30,6 @@ pub struct Arcp {
     pub dialects: Dialects,
     /// Between signs of life of a connection. Whole seconds. Default 30 s.
     pub heartbeat_interval: Duration,
-    /// In which a connection has to say hello. Default 10 s.
-    pub hello_timeout: Duration,
     /// That a session outlives its last connection, and a finished job its end. Whole seconds. Default 10 min.
     pub resume_window: Duration,
     /// Events that one session keeps. Default 10,000.
@@ -60,36 +58,7 @@ pub struct Arcp {
     pub require_model_use: bool,
 }
 
-/// A way of saying the three things that clients read differently.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Dialect {
-    /// As the draft has it.
-    Spec,
-    /// As the TypeScript client reads it.
-    TypeScript,
-    /// As the Python client reads it.
-    Python,
-    /// As the Go client reads it.
-    Go,
-}
-
-const DIALECTS: &[(&str, Dialect)] =
-    &[("spec", Dialect::Spec), ("typescript", Dialect::TypeScript), ("python", Dialect::Python), ("go", Dialect::Go)];
-
-/// Dialects by name; whoever is not named is known by its hello.
-#[derive(Debug, Clone, Default)]
-pub struct Dialects {
-    clients: HashMap<Box<str>, Dialect>,
-    users: HashMap<Box<str>, Dialect>,
-}
-
-impl Dialects {
-    /// The one for a client of that name (`client.name` of its hello) and a user; the user's wins.
-    #[must_use]
-    pub fn of(&self, client: &str, user: &str) -> Option<Dialect> {
-        self.users.get(user).or_else(|| self.clients.get(client)).copied()
-    }
-}
+const DIALECTS: [&str; 4] = ["spec", "typescript", "python", "go"];
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -107,7 +76,6 @@ pub(super) fn read(layers: &Layers) -> Result<Arcp, ConfigError> {
         fixtures: layers.bool("arcp.fixtures"),
         dialects: dialects(&layers.dialects)?,
         heartbeat_interval: seconds(layers, "arcp.heartbeat_interval_ms")?,
-        hello_timeout: Duration::from_millis(layers.int("arcp.hello_timeout_ms", 1..=MONTH_MS)?),
         resume_window: seconds(layers, "arcp.resume_window_ms")?,
         session_events: number("arcp.session_events")?,
         session_bytes: bytes("arcp.session_bytes")? as usize,
@@ -135,20 +103,9 @@ pub(super) fn read(layers: &Layers) -> Result<Arcp, ConfigError> {
 }
 
 impl Arcp {
-    /// The bounds of jobs.
-    pub(crate) fn jobs(&self) -> tidegate_jobs::Limits {
-        tidegate_jobs::Limits {
-            live: self.jobs_max,
-            live_of_owner: self.user_jobs_max,
-            kept: self.kept_jobs_max,
-            log_entries: self.job_events,
-            log_bytes: self.job_bytes,
-            result_bytes: self.result_bytes_max,
-            window_ms: self.resume_window.as_millis() as u64,
-            worker_grace_ms: self.worker_grace.as_millis() as u64,
-            require_model_use: self.require_model_use,
-            ..tidegate_jobs::Limits::default()
-        }
+    /// What connections are to know of it.
+    pub(super) fn settings(&self) -> ArcpSettings {
+        ArcpSettings { heartbeat: self.heartbeat_interval, dialects: self.dialects.clone() }
     }
 }
 
@@ -166,24 +123,24 @@ fn dialects(tables: &[Table]) -> Result<Dialects, ConfigError> {
     for (i, table) in tables.iter().enumerate() {
         let path = format!("arcp.dialect[{i}]");
         let toml: DialectToml = typed(&path, table)?;
-        let known = DIALECTS.iter().find(|(name, _)| *name == toml.dialect).map(|(_, dialect)| *dialect);
-        let names: Vec<String> = DIALECTS.iter().map(|(name, _)| format!("{name:?}")).collect();
+        let names = DIALECTS.map(|name| format!("{name:?}"));
         let rule = || format!("must be one of {}", names.join(", "));
         let wrong = || ConfigError::of(format!("{path}.dialect"), &format!("{:?}", toml.dialect), None, rule());
-        let dialect = known.ok_or_else(wrong)?;
+        let dialect = Dialect::named(&toml.dialect).ok_or_else(wrong)?;
         let (key, name, named) = match (toml.client, toml.user) {
             (Some(client), None) => ("client", client, &mut dialects.clients),
-            (None, Some(user)) => ("user", user, &mut dialects.users),
+            (None, Some(user)) => ("user", user, &mut dialects.principals),
             _ => return Err(ConfigError::rule(path, "must name either a client or a user")),
         };
         let wrong = |rule: String| ConfigError::of(format!("{path}.{key}"), &format!("{name:?}"), None, rule);
         if !(1..=NAME_BYTES_MAX).contains(&name.len()) {
             return Err(wrong(format!("must have 1 to {NAME_BYTES_MAX} bytes")));
         }
-        if named.contains_key(name.as_str()) {
+        let known_as = if key == "user" { format!("user:{name}") } else { name.clone() };
+        if named.iter().any(|(other, _)| **other == *known_as) {
             return Err(wrong("is named by another [[arcp.dialect]]".to_owned()));
         }
-        named.insert(name.into(), dialect);
+        named.push((known_as.into(), dialect));
     }
     Ok(dialects)
 }

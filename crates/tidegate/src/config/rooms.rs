@@ -109,6 +109,8 @@ fn edge(layers: &Layers) -> Result<EdgeConfig, ConfigError> {
         cookie: identity::cookie(layers)?,
         query_token: layers.bool("identity.query_token"),
         quotas: quotas(layers)?,
+        // Not of these layers alone.
+        arcp: std::sync::Arc::default(),
         tls: None,
     })
 }
