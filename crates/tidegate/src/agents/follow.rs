@@ -292,3 +292,6 @@ impl Follow {
 fn read<T: serde::de::DeserializeOwned>(frame: &Frame) -> Result<T, FollowError> {
     frame.payload().map_err(|source| FollowError::Message { kind: plain(&frame.kind), source })
 }
+
+#[cfg(test)]
+mod tests;
