@@ -44,7 +44,7 @@ pub(super) enum ClientError {
     #[error("{url}: {why}; is a Tidegate running there?")]
     Connect { url: String, why: String },
     #[error("{code}: {message}")]
-    Refused { code: String, message: String },
+    Refused { code: String, message: String, retryable: bool },
     #[error("the runtime did not come back within {} s: {why}", window.as_secs())]
     Gone { window: Duration, why: String },
     #[error("what the runtime says makes no sense: {0}")]
@@ -179,6 +179,7 @@ impl Client {
                 Resume { session: self.session.clone(), token: self.token.clone(), last_event_seq: self.last_seq };
             match Link::open(&self.runtime, Some(&resume)).await {
                 Ok((link, welcome, session)) => return Ok(self.back(link, &welcome, session)),
+                Err(ClientError::Refused { message, retryable: true, .. }) => self.away.why = message,
                 Err(ClientError::Refused { .. }) => {
                     // Not this session any more, but perhaps another; else it is said why not.
                     let (link, welcome, session) = Link::open(&self.runtime, None).await?;
@@ -254,8 +255,8 @@ impl Link {
                 Ok((link, welcome, session))
             }
             "session.error" => {
-                let Refused { code, message, .. } = frame.payload().map_err(broken)?;
-                Err(ClientError::Refused { code, message })
+                let Refused { code, message, retryable, .. } = frame.payload().map_err(broken)?;
+                Err(ClientError::Refused { code, message, retryable })
             }
             other => Err(ClientError::Broken(format!("{other} instead of a welcome"))),
         }
