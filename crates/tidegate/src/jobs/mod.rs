@@ -113,7 +113,7 @@ impl JobsCommand {
 
 /// Who is asked.
 enum From {
-    Operator(Operator),
+    Operator(Box<Operator>),
     Session(Box<Listing>),
 }
 
@@ -121,7 +121,7 @@ impl Ls {
     async fn run(self) -> Result<(), Failure> {
         let Self { status, agent, all, json, tenant, api_key, at } = self;
         let mut from = match api_key {
-            Some(key) => From::Operator(Operator::new(at.url(), &key, tenant)?),
+            Some(key) => From::Operator(Box::new(Operator::new(at.url(), &key, tenant)?)),
             None => From::Session(Box::new(Listing::open(at).await?)),
         };
         let (mut jobs, mut cursor) = (Vec::new(), None);
