@@ -41,6 +41,10 @@ impl Jobs {
             job.children.insert(child);
         }
         let budget = draft.lease.budget();
+        let promises = holder.filter(|_| allowed.provisioned > 0).and_then(|holder| self.jobs.get_mut(&holder));
+        if let Some(holder) = promises {
+            holder.promised.insert(child);
+        }
         self.draw_up(child, draft, allowed.provisioned, now_ms, effects);
         if let (Some(holder), Some(budget)) = (holder, budget) {
             let units = budget.iter().map(|(unit, _)| unit.clone()).collect();
@@ -94,7 +98,7 @@ impl Jobs {
             key: None,
             max_runtime_sec: None,
             trace: record.accepted.trace,
-            delegated: Some(Delegated { by: id, name: delegation.id.clone(), call, body }),
+            delegated: Some(Delegated { by: id, name: delegation.id.clone(), call, body, holder }),
             depth: record.depth + 1,
         };
         Ok((draft, holder))

@@ -29,7 +29,7 @@ impl Jobs {
         if !job.is_live() || n <= job.kept.said {
             return;
         }
-        self.run(id, now_ms, effects);
+        self.started(id, now_ms, effects);
         if let Some(job) = self.change(id) {
             job.kept.said = n;
         }

@@ -46,9 +46,9 @@ pub struct Arcp {
     pub user_jobs_max: usize,
     /// Jobs of which anything is kept; past it those that ended first are forgotten. Default 100,000.
     pub kept_jobs_max: usize,
-    /// Events kept of one job. Default 12,000: more than a session keeps of it.
+    /// Events kept of one job. Default 10,000; at least what a session keeps.
     pub job_events: usize,
-    /// Their bytes. Default 20 MiB.
+    /// Their bytes. Default 16 MiB.
     pub job_bytes: usize,
     /// Bytes of one streamed result. Default 1 GiB.
     pub result_bytes_max: u64,
@@ -58,7 +58,12 @@ pub struct Arcp {
     pub require_model_use: bool,
 }
 
-const DIALECTS: [&str; 4] = ["spec", "typescript", "python", "go"];
+impl Arcp {
+    /// What connections need of it.
+    pub(super) fn settings(&self) -> ArcpSettings {
+        ArcpSettings { heartbeat: self.heartbeat_interval, dialects: self.dialects.clone() }
+    }
+}
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -102,13 +107,6 @@ pub(super) fn read(layers: &Layers) -> Result<Arcp, ConfigError> {
     Ok(arcp)
 }
 
-impl Arcp {
-    /// What connections are to know of it.
-    pub(super) fn settings(&self) -> ArcpSettings {
-        ArcpSettings { heartbeat: self.heartbeat_interval, dialects: self.dialects.clone() }
-    }
-}
-
 /// A time that clients are told in whole seconds.
 fn seconds(layers: &Layers, key: &str) -> Result<Duration, ConfigError> {
     let millis = layers.int(key, SECOND_MS..=MONTH_MS)?;
@@ -123,8 +121,7 @@ fn dialects(tables: &[Table]) -> Result<Dialects, ConfigError> {
     for (i, table) in tables.iter().enumerate() {
         let path = format!("arcp.dialect[{i}]");
         let toml: DialectToml = typed(&path, table)?;
-        let names = DIALECTS.map(|name| format!("{name:?}"));
-        let rule = || format!("must be one of {}", names.join(", "));
+        let rule = || "must be \"spec\", \"typescript\", \"python\" or \"go\"";
         let wrong = || ConfigError::of(format!("{path}.dialect"), &format!("{:?}", toml.dialect), None, rule());
         let dialect = Dialect::named(&toml.dialect).ok_or_else(wrong)?;
         let (key, name, named) = match (toml.client, toml.user) {
@@ -136,11 +133,11 @@ fn dialects(tables: &[Table]) -> Result<Dialects, ConfigError> {
         if !(1..=NAME_BYTES_MAX).contains(&name.len()) {
             return Err(wrong(format!("must have 1 to {NAME_BYTES_MAX} bytes")));
         }
-        let known_as = if key == "user" { format!("user:{name}") } else { name.clone() };
-        if named.iter().any(|(other, _)| **other == *known_as) {
+        let full: Box<str> = if key == "user" { format!("user:{name}").into() } else { name.clone().into() };
+        if named.iter().any(|(other, _)| *other == full) {
             return Err(wrong("is named by another [[arcp.dialect]]".to_owned()));
         }
-        named.push((known_as.into(), dialect));
+        named.push((full, dialect));
     }
     Ok(dialects)
 }

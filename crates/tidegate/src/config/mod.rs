@@ -181,8 +181,6 @@ impl Config {
             permissions::grants(&permissions, catalog)?;
         }
         let arcp = arcp::read(&layers)?;
-        let mut rooms = rooms::read(&layers)?;
-        rooms.edge.arcp = Arc::new(arcp.settings());
         Ok(Self {
             listen,
             data_dir: layers.text("data_dir").into(),
@@ -190,7 +188,7 @@ impl Config {
             source,
             permissions,
             log: log(&layers)?,
-            rooms,
+            rooms: rooms::read(&layers, &arcp)?,
             topics: topics::read(&layers)?,
             application: application::read(&layers)?,
             centrifugo: centrifugo::read(&layers),

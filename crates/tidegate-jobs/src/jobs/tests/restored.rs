@@ -129,3 +129,19 @@ fn a_family_is_found_again() {
     world.turn();
     assert_eq!(world.dollars(top), "4.5");
 }
+
+#[test]
+fn what_was_reserved_for_a_child_that_waits_returns_after_a_restart() {
+    let mut world = World::new(Limits::default());
+    offer_remote(&mut world);
+    let grants = lease(json!({"agent.delegate": ["*"], "cost.budget": ["USD:5"]}));
+    let top = world.run(Submit { lease: grants.clone(), ..of_worker(None) });
+    let said = Said::Delegate { call: 9, delegation: delegation("remote", grants).into() };
+    world.say_with(top, said, Allowed { may: true, provisioned: 1 });
+    world.turn();
+    assert_eq!(world.dollars(top), "0");
+    world.restart(Limits::default());
+    world.restore();
+    world.turn();
+    assert_eq!((world.dollars(top).as_str(), world.store.credentials.len()), ("5", 0));
+}

@@ -19,9 +19,10 @@ fn everything_has_the_default_that_is_documented() {
     let times = [arcp.heartbeat_interval, arcp.resume_window, arcp.worker_grace];
     assert_eq!(times.map(|time| time.as_secs()), [30, 600, 60]);
     assert_eq!((arcp.session_events, arcp.session_bytes), (10_000, 16 << 20));
-    assert_eq!((arcp.job_events, arcp.job_bytes), (12_000, 20 << 20));
-    assert_eq!((arcp.sessions_max, arcp.user_sessions_max), (100_000, 1_000));
+    assert_eq!((arcp.job_events, arcp.job_bytes), (10_000, 16 << 20));
+    assert_eq!((arcp.sessions_max, arcp.user_sessions_max), (100_000, 20_000));
     assert_eq!((arcp.jobs_max, arcp.user_jobs_max, arcp.kept_jobs_max), (10_000, 1_000, 100_000));
+    assert_eq!(arcp.result_bytes_max, 1 << 30);
     assert!(!arcp.require_model_use && !arcp.fixtures && arcp.agents.is_empty());
     assert!(arcp.dialects.clients.is_empty() && arcp.dialects.principals.is_empty());
 }
@@ -118,7 +119,7 @@ fn settings_that_break_a_rule_are_named() {
     assert_snapshot!(with("fixtures = 1"), @"arcp.fixtures = 1 (from tidegate.toml): must be true or false");
     assert!(with("hartbeat = 1").starts_with("arcp.hartbeat: there is no such key; [arcp] has fixtures, "));
     let dialect = |lines: &str| refusal(&format!("[[arcp.dialect]]\n{lines}"));
-    assert_snapshot!(dialect("client = \"a\"\ndialect = \"java\""), @r#"arcp.dialect[0].dialect = "java": must be one of "spec", "typescript", "python", "go""#);
+    assert_snapshot!(dialect("client = \"a\"\ndialect = \"java\""), @r#"arcp.dialect[0].dialect = "java": must be one of "spec", "typescript", "python" or "go""#);
     assert_snapshot!(dialect("dialect = \"go\""), @"arcp.dialect[0]: must name either a client or a user");
     assert_snapshot!(dialect("client = \"\"\ndialect = \"go\""), @r#"arcp.dialect[0].client = "": must have 1 to 256 bytes"#);
     assert_snapshot!(dialect("user = \"a\"\ndialect = \"go\"\n[[arcp.dialect]]\nuser = \"a\"\ndialect = \"spec\""), @r#"arcp.dialect[1].user = "a": is named by another [[arcp.dialect]]"#);
