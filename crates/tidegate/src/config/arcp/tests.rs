@@ -115,7 +115,7 @@ fn settings_that_break_a_rule_are_named() {
     assert_snapshot!(with("session_bytes = 1"), @"arcp.session_bytes = 1 (from tidegate.toml): must be between 1048576 and 1099511627776");
     assert_snapshot!(with("max_user_jobs = 10001"), @"arcp.max_user_jobs = 10001 (from tidegate.toml): must not be more than arcp.max_jobs");
     assert_snapshot!(with("max_kept_jobs = 9999"), @"arcp.max_jobs = 10000 (from default): must not be more than arcp.max_kept_jobs");
-    assert_snapshot!(with("max_sessions = 10"), @"arcp.max_user_sessions = 1000 (from default): must not be more than arcp.max_sessions");
+    assert_snapshot!(with("max_sessions = 10"), @"arcp.max_user_sessions = 20000 (from default): must not be more than arcp.max_sessions");
     assert_snapshot!(with("fixtures = 1"), @"arcp.fixtures = 1 (from tidegate.toml): must be true or false");
     assert!(with("hartbeat = 1").starts_with("arcp.hartbeat: there is no such key; [arcp] has fixtures, "));
     let dialect = |lines: &str| refusal(&format!("[[arcp.dialect]]\n{lines}"));
