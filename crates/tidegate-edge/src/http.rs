@@ -36,7 +36,7 @@ use crate::stream::Payload;
 use crate::wire::Wire;
 use crate::worker::Worker;
 use crate::{
-    ApiError, Refused, drain, embedded, emulation, events, live_ws, origin, position, subscribe, topic_stream,
+    ApiError, Refused, arcp, drain, embedded, emulation, events, live_ws, origin, position, subscribe, topic_stream,
 };
 
 /// How HTTP/2 begins, as far as is needed to tell it from any method of HTTP/1.
@@ -214,6 +214,13 @@ async fn route(site: &Rc<Site>, link: &Rc<Link>, request: Request<Incoming>) -> 
     let worker = &site.worker;
     let path = request.uri().path();
     let embedded = worker.edge.socket_at(path);
+    let is_arcp = match path {
+        "/arcp" => true,
+        // Its plain GET is the API's.
+        "/" => embedded.is_none() && arcp::is_socket(&request),
+        _ => false,
+    };
+    let runtime = worker.edge.runtime().filter(|_| is_arcp).cloned();
     let methods: &[Method] = match path {
         "/v1/live" => &[Method::GET, Method::POST],
         "/v1/position" => &[Method::GET, Method::HEAD],
@@ -221,7 +228,7 @@ async fn route(site: &Rc<Site>, link: &Rc<Link>, request: Request<Incoming>) -> 
         "/connection/sse" | "/connection/uni_sse" => &[Method::GET, Method::POST],
         "/connection/http_stream" | "/connection/uni_http_stream" | "/emulation" => &[Method::POST],
         "/ws" | "/v1/live/ws" | "/connection/websocket" | "/connection/uni_websocket" => &SOCKET_METHODS,
-        _ if embedded.is_some() => &SOCKET_METHODS,
+        _ if runtime.is_some() || embedded.is_some() => &SOCKET_METHODS,
         _ => return api(&site.outside, request).await,
     };
     if !methods.contains(request.method()) {
@@ -241,9 +248,10 @@ async fn route(site: &Rc<Site>, link: &Rc<Link>, request: Request<Incoming>) -> 
         "/emulation" => emulation::post(&worker.edge, request).await.map(whole),
         "/v1/live" if request.method() == Method::GET => subscribe::get(site, link, &request).await,
         "/v1/live" => subscribe::post(site, link, request).await,
-        _ => match embedded {
-            Some(make) => embedded::open(site, link, request, &*make).await,
-            None => return api(&site.outside, request).await,
+        _ => match (runtime, embedded) {
+            (Some(runtime), _) => arcp::open(site, link, request, &runtime).await,
+            (None, Some(make)) => embedded::open(site, link, request, &*make).await,
+            (None, None) => return api(&site.outside, request).await,
         },
     };
     answered.unwrap_or_else(|error| whole(error.into_response()))

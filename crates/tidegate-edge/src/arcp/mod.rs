@@ -13,6 +13,7 @@
 //! - **Under 1 MiB**, each message: clients close on more.
 
 mod dialect;
+mod endpoint;
 mod envelope;
 mod features;
 mod fields;
@@ -22,6 +23,8 @@ mod pulse;
 mod requests;
 mod settings;
 mod write;
+
+pub(crate) use endpoint::{is_socket, open};
 
 pub use dialect::{Dialect, Dialects};
 pub use settings::ArcpSettings;

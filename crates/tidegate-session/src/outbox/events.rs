@@ -106,10 +106,6 @@ impl Outbox {
             _ => {}
         }
         let (Reply::Event { .. } | Reply::Events { .. }) = reply else {
-            // At once, so that no event falls between the two.
-            if let Reply::Welcome(welcome) = &reply {
-                self.follow(welcome.after, welcome.head);
-            }
             return self.control(Queued::Told(Box::new(reply)));
         };
         let Some(cursor) = self.events.as_deref_mut() else { return Ok(()) };
