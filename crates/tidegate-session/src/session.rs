@@ -199,7 +199,8 @@ impl Session {
         }
     }
 
-    /// Takes what the runtime says to this client: events of the session it follows, and [`Item::Told`], which counts as a reply.
+    /// Takes what the runtime says to this client: replies, as [`Item::Told`], and from the welcome on the events behind the number
+    /// in it, as [`Item::Event`]. Behind the newest the client is given them in pages: see [`Session::wants_events`].
     pub fn hear(&mut self, reply: Reply) {
         if self.closed.is_none()
             && let Err(reason) = self.outbox.hear(reply)

@@ -60,8 +60,8 @@ mod watch;
 pub use application::{Client, Failure};
 pub use cli::Cli;
 pub use config::{
-    Api, Application, ApplicationEndpoint, Arcp, Centrifugo, CommandAgent, Config, ConfigError, Dialect, Dialects,
-    Flags, Log, Origin, Postgres, Rooms, Source, Tls, Topics,
+    Api, Application, ApplicationEndpoint, Arcp, Centrifugo, CommandAgent, Config, ConfigError, Flags, Log, Origin,
+    Postgres, Rooms, Source, Tls, Topics,
 };
 pub use gateway::{Builder, Gateway, StartError};
 /// What an embedding program writes through ([`Gateway::feed`]).

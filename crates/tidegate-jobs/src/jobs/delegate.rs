@@ -25,9 +25,12 @@ impl Jobs {
         now_ms: u64,
         effects: &mut Vec<Effect>,
     ) {
-        let Some(permit) = self.permit(id, Namespace::AgentDelegate, &delegation.agent.name, now_ms, effects) else {
-            return;
+        // A pattern may name a version: it is the one that would run that counts.
+        let target = match self.inventory.resolve(&delegation.agent) {
+            Ok(agent) => agent.to_string(),
+            Err(_) => delegation.agent.name.to_string(),
         };
+        let Some(permit) = self.permit(id, Namespace::AgentDelegate, &target, now_ms, effects) else { return };
         let child = self.name(now_ms);
         let drawn = permit.and_then(|()| self.draft_child(id, call, child, delegation, allowed.may, now_ms));
         let (draft, holder) = match drawn {
@@ -41,6 +44,10 @@ impl Jobs {
             job.children.insert(child);
         }
         let budget = draft.lease.budget();
+        let promises = holder.filter(|_| allowed.provisioned > 0).and_then(|holder| self.jobs.get_mut(&holder));
+        if let Some(holder) = promises {
+            holder.promised.insert(child);
+        }
         self.draw_up(child, draft, allowed.provisioned, now_ms, effects);
         if let (Some(holder), Some(budget)) = (holder, budget) {
             let units = budget.iter().map(|(unit, _)| unit.clone()).collect();
@@ -72,7 +79,8 @@ impl Jobs {
         }
         self.has_room(&record.owner)?;
         let agent = self.inventory.resolve(&delegation.agent)?;
-        record.accepted.lease.covers(&delegation.lease)?;
+        let lease = delegation.lease.clone().under(&record.accepted.lease);
+        record.accepted.lease.covers(&lease)?;
         let constraints = delegation.constraints.within(&record.accepted.constraints)?;
         constraints.check(now_ms)?;
         let body = encode::delegation(delegation, &agent, child);
@@ -89,12 +97,12 @@ impl Jobs {
             request_id: None,
             agent,
             input: delegation.input.clone(),
-            lease: delegation.lease.clone(),
+            lease,
             constraints,
             key: None,
             max_runtime_sec: None,
             trace: record.accepted.trace,
-            delegated: Some(Delegated { by: id, name: delegation.id.clone(), call, body }),
+            delegated: Some(Delegated { by: id, name: delegation.id.clone(), call, body, holder }),
             depth: record.depth + 1,
         };
         Ok((draft, holder))

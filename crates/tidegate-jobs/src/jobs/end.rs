@@ -91,12 +91,13 @@ impl Jobs {
         if let Some(waiting) = self.waiting.get_mut(&child) {
             // Its credentials are being made: they are revoked when that is over.
             waiting.is_unwanted = true;
-            let parent = waiting.draft.delegated.as_ref().map(|delegated| delegated.by);
-            let reserved = waiting.draft.lease.budget();
-            if let Some(parent) = parent {
-                self.disown(parent, child);
+            let Some(delegated) = &waiting.draft.delegated else { return };
+            let (parent, holder, reserved) = (delegated.by, delegated.holder, waiting.draft.lease.budget());
+            self.disown(parent, child);
+            if let Some(holder) = holder.and_then(|holder| self.change(holder)) {
+                holder.promised.remove(&child);
             }
-            self.give_back(parent, reserved.as_ref(), now_ms, effects);
+            self.give_back(Some(parent), reserved.as_ref(), now_ms, effects);
             return;
         }
         if is_success && self.stands_alone(child) {

@@ -22,6 +22,9 @@ pub(super) struct Job {
     pub(super) parent: Option<JobId>,
     /// Live ones, and those that wait for credentials.
     pub(super) children: BTreeSet<JobId>,
+    /// Those of its children, or theirs, that wait for credentials and for which something was taken off its budget. A restart forgets
+    /// them, so what is stored of it still has that.
+    pub(super) promised: BTreeSet<JobId>,
     /// Sessions that have entries of it in their sequence.
     pub(super) holds: usize,
     /// Its agent was told once that the lease has ended.
@@ -51,6 +54,7 @@ impl Job {
             credential_ids: Vec::new(),
             parent,
             children: BTreeSet::new(),
+            promised: BTreeSet::new(),
             holds: 0,
             knows_expiry: false,
             awaited_until_ms: None,

@@ -151,7 +151,13 @@ impl Jobs {
         for id in std::mem::take(&mut self.changed) {
             let Some(job) = self.jobs.get_mut(&id) else { continue };
             job.is_changed = false;
-            effects.push(Effect::Keep { job: id, kept: Arc::new(job.kept.clone()) });
+            let mut kept = job.kept.clone();
+            for waiting in job.promised.iter().filter_map(|child| self.waiting.get(child)) {
+                if let (Some(budget), Some(reserved)) = (&mut kept.budget, waiting.draft.lease.budget()) {
+                    budget.give_back(&reserved);
+                }
+            }
+            effects.push(Effect::Keep { job: id, kept: Arc::new(kept) });
             if job.kept.said > job.told_heard && job.is_live() {
                 job.told_heard = job.kept.said;
                 effects.push(Effect::Tell { job: id, told: Told::Heard(job.kept.said) });

@@ -62,6 +62,8 @@ pub(super) struct Delegated {
     pub(super) call: u64,
     /// The body of the event in its log.
     pub(super) body: String,
+    /// Whose budget its own was taken off.
+    pub(super) holder: Option<JobId>,
 }
 
 /// A job whose credentials are being made.
@@ -200,6 +202,11 @@ impl Jobs {
     /// All credentials of a job are there, or one never will be.
     fn settle(&mut self, id: JobId, waiting: Waiting, now_ms: u64, effects: &mut Vec<Effect>) {
         let Waiting { draft, ids, made, failed, is_unwanted, .. } = waiting;
+        if let Some(holder) = draft.delegated.as_ref().and_then(|delegated| delegated.holder)
+            && let Some(holder) = self.change(holder)
+        {
+            holder.promised.remove(&id);
+        }
         let delegated = draft.delegated.is_some();
         if !is_unwanted && failed.is_none() {
             let accepted = self.begin(id, draft, ids, made, now_ms, effects);
@@ -304,12 +311,7 @@ impl Jobs {
             effects.push(Effect::Tell { job: id, told: Told::Heard(job.kept.said) });
             self.agenda.arm(job, &self.limits);
         }
-        self.run(id, now_ms, effects);
-    }
-
-    /// Its first event, if it has not had it.
-    pub(super) fn run(&mut self, id: JobId, now_ms: u64, effects: &mut Vec<Effect>) {
-        if self.jobs.get(&id).is_none_or(|job| job.kept.is_running || !job.is_live()) {
+        if job.kept.is_running {
             return;
         }
         if let Some(job) = self.change(id) {

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use serde_json::value::RawValue;
+use sha2::{Digest as _, Sha256};
 use tidegate_jobs::credentials::Credential;
 use tidegate_jobs::lease::{Constraints, Lease};
 use tidegate_jobs::{
@@ -80,10 +81,16 @@ pub struct Hello {
 pub struct Resume {
     /// Which; `None` where only the token says it.
     pub session: Option<SessionId>,
-    /// [`token_hash`](super::token_hash) of the token that was shown.
+    /// [`token_hash`] of the token that was shown.
     pub token: [u8; 32],
     /// The last event that the client has.
     pub last_event_seq: u64,
+}
+
+/// What is kept of a resume token, and compared: its SHA-256.
+#[must_use]
+pub fn token_hash(token: &str) -> [u8; 32] {
+    Sha256::digest(token.as_bytes()).into()
 }
 
 /// What a client asks for.

@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 
-use sha2::{Digest as _, Sha256};
 use tidegate_jobs::store::{SessionRecord, Write};
-use tidegate_jobs::{Code, Fault, Owner, SessionId};
+use tidegate_jobs::{Code, Fault, SessionId};
 
 use super::metrics::count;
 use super::outcome::{Outcome, Read};
 use super::state::{Durable, State};
-use super::{Hello, Link, Reply, Resume, Welcome};
+use super::{Hello, Link, Reply, Resume, Welcome, token_hash};
 use crate::durable::{Resumption, Sequence};
 
 /// Events of one answer to [`Wants::Events`](super::Wants::Events), and their bytes.
@@ -59,10 +58,10 @@ impl State {
         now_ms: u64,
         out: &mut Outcome,
     ) -> Result<Welcome, Fault> {
-        let Resume { session: named, token: shown, last_event_seq } = resume;
+        let Resume { session, token: shown, last_event_seq } = resume;
+        let id = &session.or_else(|| self.tokens.get(shown).copied()).unwrap_or(SessionId::NONE);
         let expired = |message: &str| Err(Fault::new(Code::ResumeWindowExpired, message));
-        let id = named.or_else(|| self.shown_by(&hello.owner, shown)).unwrap_or(SessionId::NONE);
-        let Some(session) = self.sessions.get(&id).filter(|session| session.resumption.show(shown)) else {
+        let Some(session) = self.sessions.get(id).filter(|session| session.resumption.show(shown)) else {
             return expired("this session is not kept any more, or the token is not its last one; begin a new session");
         };
         if session.owner != hello.owner {
@@ -77,18 +76,17 @@ impl State {
             out.letters.push((former, Reply::Fenced));
         }
         let (token, hash) = self.token();
-        if let Some(session) = self.sessions.get_mut(&id) {
+        if let Some(session) = self.sessions.get_mut(id) {
+            let (current, previous) = session.resumption.tokens();
+            for token in [Some(current), previous].into_iter().flatten().filter(|token| *token != shown) {
+                self.tokens.remove(token);
+            }
             session.resumption.rotate(hash, shown);
+            self.tokens.insert(hash, *id);
         }
-        self.attach(from, id, hello);
-        self.store(id, out);
-        Ok(self.welcome(id, token, Some(*last_event_seq), now_ms))
-    }
-
-    /// The session of that owner whose token this is, for the few clients that show nothing else.
-    fn shown_by(&self, owner: &Owner, shown: &[u8; 32]) -> Option<SessionId> {
-        let theirs = self.sessions.iter().filter(|(_, session)| session.owner == *owner);
-        theirs.filter(|(_, session)| session.resumption.show(shown)).map(|(id, _)| *id).next()
+        self.attach(from, *id, hello);
+        self.store(*id, out);
+        Ok(self.welcome(*id, token, Some(*last_event_seq), now_ms))
     }
 
     /// A connection has the session.
@@ -124,7 +122,12 @@ impl State {
 
     /// Its client has the welcome: the token from before is of no use any more.
     pub(super) fn heard(&mut self, id: SessionId, out: &mut Outcome) {
-        if self.sessions.get_mut(&id).is_some_and(|session| session.resumption.heard()) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        let previous = session.resumption.tokens().1.copied();
+        if session.resumption.heard() {
+            if let Some(previous) = previous {
+                self.tokens.remove(&previous);
+            }
             self.store(id, out);
         }
     }
@@ -133,6 +136,10 @@ impl State {
     pub(super) fn end(&mut self, id: SessionId, out: &mut Outcome) {
         let Some(session) = self.sessions.remove(&id) else { return };
         count(&self.metrics.ended);
+        let (token, previous) = session.resumption.tokens();
+        for token in [Some(token), previous].into_iter().flatten() {
+            self.tokens.remove(token);
+        }
         if let Some(owned) = self.owned.get_mut(&session.owner) {
             *owned -= 1;
             if *owned == 0 {
@@ -196,10 +203,4 @@ impl State {
         let hash = token_hash(&token);
         (token, hash)
     }
-}
-
-/// What is kept of a resume token.
-#[must_use]
-pub fn token_hash(token: &str) -> [u8; 32] {
-    Sha256::digest(token.as_bytes()).into()
 }

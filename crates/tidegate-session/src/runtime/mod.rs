@@ -24,8 +24,8 @@ mod thread;
 
 pub use command::{
     Command, Hello, Letter, Link, List, Listed, Reply, Request, Resume, Submission, Subscribed, Wants, Welcome,
+    token_hash,
 };
 pub use handle::{Busy, Listing, Options, Runtime, RuntimeError};
-pub use hello::token_hash;
 pub use limits::SessionLimits;
 pub use metrics::RuntimeMetrics;

@@ -11,15 +11,12 @@ use tidegate_jobs::{
 
 use super::metrics::count;
 use super::outcome::{Audit, Outcome};
-use super::state::State;
+use super::state::{Meant, State};
 use super::{Link, List, Listed, Reply, Request, Submission, Subscribed};
 
 /// Jobs of a list, unless said otherwise, and at most.
 const LISTED: usize = 100;
 const LISTED_MAX: usize = 1_000;
-
-/// A submit; or one that is refused when its turn comes, with its trace.
-pub(super) type Submitting = Result<Box<Submission>, Box<(Fault, Option<TraceId>)>>;
 
 impl State {
     pub(super) fn request(
@@ -34,7 +31,7 @@ impl State {
         let (done, job) = match request {
             Request::Submit(submission) => return self.submit(from, id, envelope, Ok(submission), now_ms, out),
             Request::Reject { fault, trace } => {
-                return self.submit(from, id, envelope, Err(Box::new((fault, trace))), now_ms, out);
+                return self.submit(from, id, envelope, Err((fault, trace)), now_ms, out);
             }
             Request::Close => {
                 self.detach(from, id, now_ms);
@@ -54,40 +51,25 @@ impl State {
     }
 
     /// Answers in the order in which jobs are submitted: while one waits for its credentials, so do those behind it.
-    fn submit(
-        &mut self,
-        from: Link,
-        id: SessionId,
-        envelope: Arc<str>,
-        submission: Submitting,
-        now_ms: u64,
-        out: &mut Outcome,
-    ) {
+    fn submit(&mut self, from: Link, id: SessionId, envelope: Arc<str>, meant: Meant, now_ms: u64, out: &mut Outcome) {
         let most = self.limits.waiting;
         let Some(session) = self.sessions.get_mut(&id) else { return };
         if session.awaiting.is_none() {
-            return self.submit_now(id, envelope, submission, now_ms, out);
+            return self.submit_now(id, envelope, meant, now_ms, out);
         }
         if session.later.len() < most {
-            return session.later.push_back((envelope, submission));
+            return session.later.push_back((envelope, meant));
         }
         let fault =
             Fault::new(Code::InternalError, "too many submits wait for credentials of an earlier one; try again");
-        let trace = submission.map_or_else(|refused| refused.1, |submission| submission.trace);
+        let trace = meant.map_or_else(|(_, trace)| trace, |submission| submission.trace);
         out.letters.push((from, Reply::Rejected { request_id: envelope, fault, trace }));
     }
 
-    fn submit_now(
-        &mut self,
-        id: SessionId,
-        envelope: Arc<str>,
-        submission: Submitting,
-        now_ms: u64,
-        out: &mut Outcome,
-    ) {
-        let submission = match submission {
+    fn submit_now(&mut self, id: SessionId, envelope: Arc<str>, meant: Meant, now_ms: u64, out: &mut Outcome) {
+        let submission = match meant {
             Ok(submission) => *submission,
-            Err(refused) => return self.reject(id, envelope, refused.0, refused.1, out),
+            Err((fault, trace)) => return self.reject(id, envelope, fault, trace, out),
         };
         let Some(session) = self.sessions.get(&id) else { return };
         let (owner, rights) = (session.owner.clone(), session.rights.clone());
@@ -165,9 +147,9 @@ impl State {
     fn submit_later(&mut self, id: SessionId, now_ms: u64, out: &mut Outcome) {
         while let Some(session) = self.sessions.get_mut(&id)
             && session.awaiting.is_none()
-            && let Some((envelope, submission)) = session.later.pop_front()
+            && let Some((envelope, meant)) = session.later.pop_front()
         {
-            self.submit_now(id, envelope, submission, now_ms, out);
+            self.submit_now(id, envelope, meant, now_ms, out);
         }
     }
 

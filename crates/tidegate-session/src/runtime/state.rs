@@ -9,14 +9,13 @@ use tidegate_jobs::credentials::{Credential, ProvisionError, Provisioner};
 use tidegate_jobs::store::{Stored, StoredSegment, StoredSession, Write};
 use tidegate_jobs::{
     Allowed, CredentialId, Delegation, Fault, Inventory, JobId, Jobs, Limits, Owner, Record, Rights, Said, SessionId,
-    Spoken,
+    Spoken, TraceId,
 };
 
 use super::metrics::RuntimeMetrics;
 use super::numbering::Numbering;
 use super::outcome::Outcome;
-use super::requests::Submitting;
-use super::{Command, Link, Reply, SessionLimits, Wants};
+use super::{Command, Link, Reply, SessionLimits, Submission, Wants};
 use crate::durable::{Change, Resumption, Seen, Segment, Sequence};
 
 /// Where random numbers come from.
@@ -43,6 +42,8 @@ pub(crate) struct State {
     pub(super) holders: HashMap<JobId, Vec<SessionId>>,
     /// What this turn has let go, to be stored at its end.
     pub(super) floors: HashMap<SessionId, u64>,
+    /// Sessions by the hash of a token that is good.
+    pub(super) tokens: HashMap<[u8; 32], SessionId>,
     /// Sessions by owner.
     pub(super) owned: HashMap<Owner, usize>,
     /// When sessions without a connection end.
@@ -74,8 +75,11 @@ pub(crate) struct Durable {
     /// The submit that waits for its credentials.
     pub(super) awaiting: Option<(JobId, Arc<str>)>,
     /// Those behind it, which have to be answered after it.
-    pub(super) later: VecDeque<(Arc<str>, Submitting)>,
+    pub(super) later: VecDeque<(Arc<str>, Meant)>,
 }
+
+/// A submit, or why it is none.
+pub(crate) type Meant = Result<Box<Submission>, (Fault, Option<TraceId>)>;
 
 /// What a state is made of.
 pub(crate) struct Parts {
@@ -111,6 +115,7 @@ impl State {
             numbering: HashMap::new(),
             holders: HashMap::new(),
             floors: HashMap::new(),
+            tokens: HashMap::new(),
             owned: HashMap::new(),
             ends: BTreeSet::new(),
             random,
@@ -173,6 +178,8 @@ impl State {
         if let Some(at) = durable.resumption.ends_at() {
             self.ends.insert((at, id));
         }
+        let (token, previous) = durable.resumption.tokens();
+        self.tokens.extend([Some(token), previous].into_iter().flatten().map(|token| (*token, id)));
         self.sessions.insert(id, durable);
     }
 
@@ -184,10 +191,7 @@ impl State {
         }
         // Whoever has no session any more is on its way out.
         let Some(&id) = self.links.get(&from) else { return };
-        // For events it asks by itself: its client may not have the welcome yet.
-        if !matches!(wants, Wants::Events { .. }) {
-            self.heard(id, out);
-        }
+        self.heard(id, out);
         match wants {
             Wants::Session(_) | Wants::Heard => {}
             Wants::Request(envelope, request) => {

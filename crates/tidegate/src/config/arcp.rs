@@ -1,9 +1,9 @@
 //! `[arcp]`: bounds and times of agent sessions and their jobs, and the dialects that clients are spoken to in.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use serde::Deserialize;
+use tidegate_edge::{ArcpSettings, Dialect, Dialects};
 use toml::Table;
 
 use super::agents::{self, CommandAgent};
@@ -30,8 +30,6 @@ pub struct Arcp {
     pub dialects: Dialects,
     /// Between signs of life of a connection. Whole seconds. Default 30 s.
     pub heartbeat_interval: Duration,
-    /// In which a connection has to say hello. Default 10 s.
-    pub hello_timeout: Duration,
     /// That a session outlives its last connection, and a finished job its end. Whole seconds. Default 10 min.
     pub resume_window: Duration,
     /// Events that one session keeps. Default 10,000.
@@ -46,12 +44,12 @@ pub struct Arcp {
     pub jobs_max: usize,
     /// Of one user. Default 1,000.
     pub user_jobs_max: usize,
-    /// Events kept of one job. Default 10,000.
+    /// Jobs of which anything is kept; past it those that ended first are forgotten. Default 100,000.
+    pub kept_jobs_max: usize,
+    /// Events kept of one job. Default 10,000; at least what a session keeps.
     pub job_events: usize,
     /// Their bytes. Default 16 MiB.
     pub job_bytes: usize,
-    /// Pieces of one streamed result. Default 100,000.
-    pub result_chunks_max: u64,
     /// Bytes of one streamed result. Default 1 GiB.
     pub result_bytes_max: u64,
     /// That a job waits for its worker to come back. Default 60 s.
@@ -60,34 +58,10 @@ pub struct Arcp {
     pub require_model_use: bool,
 }
 
-/// A way of saying the three things that clients read differently.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Dialect {
-    /// As the draft has it.
-    Spec,
-    /// As the TypeScript client reads it.
-    TypeScript,
-    /// As the Python client reads it.
-    Python,
-    /// As the Go client reads it.
-    Go,
-}
-
-const DIALECTS: &[(&str, Dialect)] =
-    &[("spec", Dialect::Spec), ("typescript", Dialect::TypeScript), ("python", Dialect::Python), ("go", Dialect::Go)];
-
-/// Dialects by name; whoever is not named is known by its hello.
-#[derive(Debug, Clone, Default)]
-pub struct Dialects {
-    clients: HashMap<Box<str>, Dialect>,
-    users: HashMap<Box<str>, Dialect>,
-}
-
-impl Dialects {
-    /// The one for a client of that name (`client.name` of its hello) and a user; the user's wins.
-    #[must_use]
-    pub fn of(&self, client: &str, user: &str) -> Option<Dialect> {
-        self.users.get(user).or_else(|| self.clients.get(client)).copied()
+impl Arcp {
+    /// What connections need of it.
+    pub(super) fn settings(&self) -> ArcpSettings {
+        ArcpSettings { heartbeat: self.heartbeat_interval, dialects: self.dialects.clone() }
     }
 }
 
@@ -107,7 +81,6 @@ pub(super) fn read(layers: &Layers) -> Result<Arcp, ConfigError> {
         fixtures: layers.bool("arcp.fixtures"),
         dialects: dialects(&layers.dialects)?,
         heartbeat_interval: seconds(layers, "arcp.heartbeat_interval_ms")?,
-        hello_timeout: Duration::from_millis(layers.int("arcp.hello_timeout_ms", 1..=MONTH_MS)?),
         resume_window: seconds(layers, "arcp.resume_window_ms")?,
         session_events: number("arcp.session_events")?,
         session_bytes: bytes("arcp.session_bytes")? as usize,
@@ -115,19 +88,19 @@ pub(super) fn read(layers: &Layers) -> Result<Arcp, ConfigError> {
         user_sessions_max: number("arcp.max_user_sessions")?,
         jobs_max: number("arcp.max_jobs")?,
         user_jobs_max: number("arcp.max_user_jobs")?,
+        kept_jobs_max: number("arcp.max_kept_jobs")?,
         job_events: number("arcp.job_events")?,
         job_bytes: bytes("arcp.job_bytes")? as usize,
-        result_chunks_max: layers.int("arcp.max_result_chunks", 1..=1 << 32)?,
         result_bytes_max: layers.int("arcp.max_result_bytes", 1..=1 << 40)?,
         worker_grace: Duration::from_millis(layers.int("arcp.worker_grace_ms", 0..=MONTH_MS)?),
         require_model_use: layers.bool("arcp.require_model_use"),
     };
-    for (key, of_user, of_all) in [
-        ("arcp.max_user_sessions", arcp.user_sessions_max, "arcp.max_sessions"),
-        ("arcp.max_user_jobs", arcp.user_jobs_max, "arcp.max_jobs"),
+    for (key, most, of_all, all) in [
+        ("arcp.max_user_sessions", arcp.user_sessions_max, "arcp.max_sessions", arcp.sessions_max),
+        ("arcp.max_user_jobs", arcp.user_jobs_max, "arcp.max_jobs", arcp.jobs_max),
+        ("arcp.max_jobs", arcp.jobs_max, "arcp.max_kept_jobs", arcp.kept_jobs_max),
     ] {
-        let all = if of_all == "arcp.max_jobs" { arcp.jobs_max } else { arcp.sessions_max };
-        if of_user > all {
+        if most > all {
             return Err(layers.error(key, format!("must not be more than {of_all}")));
         }
     }
@@ -148,24 +121,23 @@ fn dialects(tables: &[Table]) -> Result<Dialects, ConfigError> {
     for (i, table) in tables.iter().enumerate() {
         let path = format!("arcp.dialect[{i}]");
         let toml: DialectToml = typed(&path, table)?;
-        let known = DIALECTS.iter().find(|(name, _)| *name == toml.dialect).map(|(_, dialect)| *dialect);
-        let names: Vec<String> = DIALECTS.iter().map(|(name, _)| format!("{name:?}")).collect();
-        let rule = || format!("must be one of {}", names.join(", "));
+        let rule = || "must be \"spec\", \"typescript\", \"python\" or \"go\"";
         let wrong = || ConfigError::of(format!("{path}.dialect"), &format!("{:?}", toml.dialect), None, rule());
-        let dialect = known.ok_or_else(wrong)?;
+        let dialect = Dialect::named(&toml.dialect).ok_or_else(wrong)?;
         let (key, name, named) = match (toml.client, toml.user) {
             (Some(client), None) => ("client", client, &mut dialects.clients),
-            (None, Some(user)) => ("user", user, &mut dialects.users),
+            (None, Some(user)) => ("user", user, &mut dialects.principals),
             _ => return Err(ConfigError::rule(path, "must name either a client or a user")),
         };
         let wrong = |rule: String| ConfigError::of(format!("{path}.{key}"), &format!("{name:?}"), None, rule);
         if !(1..=NAME_BYTES_MAX).contains(&name.len()) {
             return Err(wrong(format!("must have 1 to {NAME_BYTES_MAX} bytes")));
         }
-        if named.contains_key(name.as_str()) {
+        let full: Box<str> = if key == "user" { format!("user:{name}").into() } else { name.clone().into() };
+        if named.iter().any(|(other, _)| *other == full) {
             return Err(wrong("is named by another [[arcp.dialect]]".to_owned()));
         }
-        named.insert(name.into(), dialect);
+        named.push((full, dialect));
     }
     Ok(dialects)
 }

@@ -25,7 +25,7 @@ use toml::Table;
 
 pub use agents::CommandAgent;
 pub use application::{Application, ApplicationEndpoint};
-pub use arcp::{Arcp, Dialect, Dialects};
+pub use arcp::Arcp;
 
 pub(crate) use application::warnings as application_warnings;
 pub use centrifugo::Centrifugo;
@@ -180,6 +180,7 @@ impl Config {
         if let Source::Local(catalog) = &source {
             permissions::grants(&permissions, catalog)?;
         }
+        let arcp = arcp::read(&layers)?;
         Ok(Self {
             listen,
             data_dir: layers.text("data_dir").into(),
@@ -187,11 +188,11 @@ impl Config {
             source,
             permissions,
             log: log(&layers)?,
-            rooms: rooms::read(&layers)?,
+            rooms: rooms::read(&layers, &arcp)?,
             topics: topics::read(&layers)?,
             application: application::read(&layers)?,
             centrifugo: centrifugo::read(&layers),
-            arcp: arcp::read(&layers)?,
+            arcp,
             tls: tls(&layers)?,
             layers,
             unknown_variables,

@@ -1,11 +1,12 @@
 //! Settings of the rooms to the left and of the HTTP API, from the merged layers.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tidegate_edge::{EdgeConfig, Quota, Quotas};
 
 use super::layers::Layers;
-use super::{ConfigError, identity};
+use super::{Arcp, ConfigError, identity};
 
 /// Nothing here is larger than a terabyte, and no time longer than a month.
 const BYTES: std::ops::RangeInclusive<u64> = 1..=1 << 40;
@@ -46,11 +47,11 @@ pub struct Rooms {
     pub mirror: tidegate_mirror::Options,
 }
 
-pub(super) fn read(layers: &Layers) -> Result<Rooms, ConfigError> {
+pub(super) fn read(layers: &Layers, arcp: &Arcp) -> Result<Rooms, ConfigError> {
     let drain_delay = millis(layers, "edge.drain_delay_ms")?;
     Ok(Rooms {
         api: api(layers)?,
-        edge: edge(layers)?,
+        edge: edge(layers, arcp)?,
         drain_delay,
         live: live(layers)?,
         feed: feed(layers)?,
@@ -68,7 +69,7 @@ fn api(layers: &Layers) -> Result<Api, ConfigError> {
     Ok(Api { max_body_bytes, max_bodies_bytes, body_timeout, max_changes: count(layers, "api.max_changes")? })
 }
 
-fn edge(layers: &Layers) -> Result<EdgeConfig, ConfigError> {
+fn edge(layers: &Layers, arcp: &Arcp) -> Result<EdgeConfig, ConfigError> {
     let rate = |key| layers.int(key, 1..=1_000_000).map(|rate| rate as u32);
     let min_bytes_per_second = layers.int("edge.min_bytes_per_second", 1..=1 << 30)? as u32;
     let bytes_per_second = off_or(layers, "edge.bytes_per_second", READ_BYTES)?;
@@ -109,6 +110,7 @@ fn edge(layers: &Layers) -> Result<EdgeConfig, ConfigError> {
         cookie: identity::cookie(layers)?,
         query_token: layers.bool("identity.query_token"),
         quotas: quotas(layers)?,
+        arcp: Arc::new(arcp.settings()),
         tls: None,
     })
 }
@@ -226,7 +228,8 @@ mod tests {
 
     #[test]
     fn the_documented_defaults_are_those_of_the_rooms() {
-        let rooms = read(&Layers::defaults().unwrap()).unwrap();
+        let layers = Layers::defaults().unwrap();
+        let rooms = read(&layers, &super::super::arcp::read(&layers).unwrap()).unwrap();
         assert_eq!(format!("{:?}", rooms.edge), format!("{:?}", EdgeConfig::default()));
         assert_eq!(format!("{:?}", rooms.live), format!("{:?}", tidegate_live::Config::default()));
         assert_eq!(format!("{:?}", rooms.mirror), format!("{:?}", tidegate_mirror::Options::default()));

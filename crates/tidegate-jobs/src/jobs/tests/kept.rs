@@ -126,14 +126,6 @@ fn of_a_job_with_a_key_record_and_end_stay_for_a_day() {
     assert_nothing_is_left(&world);
 }
 
-fn assert_nothing_is_left(world: &World) {
-    let jobs = &world.jobs;
-    assert!(jobs.jobs.is_empty() && jobs.waiting.is_empty() && jobs.keys.is_empty() && jobs.tenants.is_empty());
-    assert!(jobs.live.is_empty() && jobs.ended.is_empty() && jobs.changed.is_empty() && jobs.due().is_none());
-    assert_eq!((jobs.live_all, jobs.running, jobs.log_bytes), (0, 0, 0));
-    assert!(world.store.records.is_empty() && world.store.logs.is_empty() && world.store.kept.is_empty());
-}
-
 #[test]
 fn a_log_past_its_bounds_loses_its_oldest() {
     let mut world = World::new(Limits { log_entries: 80, ..Limits::default() });

@@ -1,5 +1,7 @@
 //! Jobs with a naive store and a clock that is set by hand.
 
+#![expect(clippy::needless_pass_by_value, reason = "what tests say is made where it is said")]
+
 mod begins;
 mod delegated;
 mod ends;
@@ -119,6 +121,7 @@ pub(super) struct World {
     pub(super) effects: Vec<Effect>,
     pub(super) store: Store,
     said: HashMap<JobId, u64>,
+    restarts: u128,
 }
 
 pub(super) fn owner(name: &str) -> Owner {
@@ -180,7 +183,7 @@ fn machine(limits: Limits, seed: u128) -> Jobs {
 impl World {
     pub(super) fn new(limits: Limits) -> Self {
         let jobs = machine(limits, 1);
-        Self { jobs, now: START_MS, effects: Vec::new(), store: Store::default(), said: HashMap::new() }
+        Self { jobs, now: START_MS, effects: Vec::new(), store: Store::default(), said: HashMap::new(), restarts: 1 }
     }
 
     /// The end of a turn: what it has come to.
@@ -307,7 +310,8 @@ impl World {
     /// As after `kill -9`: what was not stored is gone.
     pub(super) fn restart(&mut self, limits: Limits) {
         self.effects.clear();
-        self.jobs = machine(limits, u128::from(self.now));
+        self.restarts += 1;
+        self.jobs = machine(limits, self.restarts);
         self.said = self.store.kept.iter().map(|(job, kept)| (*job, kept.said)).collect();
     }
 
@@ -316,6 +320,15 @@ impl World {
         self.jobs.restore(self.store.stored(), &credentials, self.now, &mut self.effects);
         self.jobs.recover(self.now, &mut self.effects);
     }
+}
+
+pub(super) fn assert_nothing_is_left(world: &World) {
+    let jobs = &world.jobs;
+    assert!(jobs.jobs.is_empty() && jobs.waiting.is_empty() && jobs.keys.is_empty() && jobs.tenants.is_empty());
+    assert!(jobs.live.is_empty() && jobs.ended.is_empty() && jobs.changed.is_empty() && jobs.due().is_none());
+    assert_eq!((jobs.live_all, jobs.running, jobs.log_bytes), (0, 0, 0));
+    let store = &world.store;
+    assert!(store.records.is_empty() && store.logs.is_empty() && store.kept.is_empty() && store.credentials.is_empty());
 }
 
 /// What an agent is told, but what was heard.

@@ -16,15 +16,15 @@ fn refusal(text: &str) -> String {
 #[test]
 fn everything_has_the_default_that_is_documented() {
     let arcp = load("").unwrap().arcp;
-    let times = [arcp.heartbeat_interval, arcp.hello_timeout, arcp.resume_window, arcp.worker_grace];
-    assert_eq!(times.map(|time| time.as_secs()), [30, 10, 600, 60]);
+    let times = [arcp.heartbeat_interval, arcp.resume_window, arcp.worker_grace];
+    assert_eq!(times.map(|time| time.as_secs()), [30, 600, 60]);
     assert_eq!((arcp.session_events, arcp.session_bytes), (10_000, 16 << 20));
     assert_eq!((arcp.job_events, arcp.job_bytes), (10_000, 16 << 20));
-    assert_eq!((arcp.sessions_max, arcp.user_sessions_max), (100_000, 1_000));
-    assert_eq!((arcp.jobs_max, arcp.user_jobs_max), (10_000, 1_000));
-    assert_eq!((arcp.result_chunks_max, arcp.result_bytes_max), (100_000, 1 << 30));
+    assert_eq!((arcp.sessions_max, arcp.user_sessions_max), (100_000, 20_000));
+    assert_eq!((arcp.jobs_max, arcp.user_jobs_max, arcp.kept_jobs_max), (10_000, 1_000, 100_000));
+    assert_eq!(arcp.result_bytes_max, 1 << 30);
     assert!(!arcp.require_model_use && !arcp.fixtures && arcp.agents.is_empty());
-    assert_eq!(arcp.dialects.of("any", "any"), None);
+    assert!(arcp.dialects.clients.is_empty() && arcp.dialects.principals.is_empty());
 }
 
 #[test]
@@ -68,8 +68,8 @@ dialect = "python"
     assert_eq!((candidate.agent.to_string().as_str(), candidate.is_default), ("review@3.0.0-rc.1", false));
     assert_eq!((plain.agent.to_string().as_str(), plain.env_from.join(" ").as_str()), ("plain@1.0.0", "PATH"));
     assert_eq!((arcp.resume_window.as_secs(), arcp.fixtures), (60, true));
-    assert_eq!(arcp.dialects.of("our-dashboard", "bob"), Some(Dialect::Go));
-    assert_eq!(arcp.dialects.of("our-dashboard", "ann"), Some(Dialect::Python));
+    assert_eq!(arcp.dialects.clients, [("our-dashboard".into(), Dialect::Go)]);
+    assert_eq!(arcp.dialects.principals, [("user:ann".into(), Dialect::Python)]);
     for shown in [config.show(), config.show_json().to_string(), format!("{config:?}")] {
         assert!(!shown.contains("hunter2"), "{shown}");
     }
@@ -114,11 +114,12 @@ fn settings_that_break_a_rule_are_named() {
     assert_snapshot!(with("heartbeat_interval_ms = 1500"), @"arcp.heartbeat_interval_ms = 1500 (from tidegate.toml): must be whole seconds: clients are told so");
     assert_snapshot!(with("session_bytes = 1"), @"arcp.session_bytes = 1 (from tidegate.toml): must be between 1048576 and 1099511627776");
     assert_snapshot!(with("max_user_jobs = 10001"), @"arcp.max_user_jobs = 10001 (from tidegate.toml): must not be more than arcp.max_jobs");
-    assert_snapshot!(with("max_sessions = 10"), @"arcp.max_user_sessions = 1000 (from default): must not be more than arcp.max_sessions");
+    assert_snapshot!(with("max_kept_jobs = 9999"), @"arcp.max_jobs = 10000 (from default): must not be more than arcp.max_kept_jobs");
+    assert_snapshot!(with("max_sessions = 10"), @"arcp.max_user_sessions = 20000 (from default): must not be more than arcp.max_sessions");
     assert_snapshot!(with("fixtures = 1"), @"arcp.fixtures = 1 (from tidegate.toml): must be true or false");
     assert!(with("hartbeat = 1").starts_with("arcp.hartbeat: there is no such key; [arcp] has fixtures, "));
     let dialect = |lines: &str| refusal(&format!("[[arcp.dialect]]\n{lines}"));
-    assert_snapshot!(dialect("client = \"a\"\ndialect = \"java\""), @r#"arcp.dialect[0].dialect = "java": must be one of "spec", "typescript", "python", "go""#);
+    assert_snapshot!(dialect("client = \"a\"\ndialect = \"java\""), @r#"arcp.dialect[0].dialect = "java": must be one of "spec", "typescript", "python" or "go""#);
     assert_snapshot!(dialect("dialect = \"go\""), @"arcp.dialect[0]: must name either a client or a user");
     assert_snapshot!(dialect("client = \"\"\ndialect = \"go\""), @r#"arcp.dialect[0].client = "": must have 1 to 256 bytes"#);
     assert_snapshot!(dialect("user = \"a\"\ndialect = \"go\"\n[[arcp.dialect]]\nuser = \"a\"\ndialect = \"spec\""), @r#"arcp.dialect[1].user = "a": is named by another [[arcp.dialect]]"#);
