@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 
 use crate::credentials::Credential;
 use crate::lease::{Constraints, Lease, Namespace};
-use crate::{Accepted, Asked, Ending, Fault, JobId, Kind};
+use crate::{Accepted, AgentRef, Asked, Ending, Fault, JobId, Kind};
 
 /// What an agent says. It is numbered from 1 for each job, so that a worker that comes back knows what was heard.
 #[derive(Debug)]
@@ -62,6 +62,12 @@ pub enum Said {
     },
     /// It has failed; what it says after that is ignored.
     Failed(Fault),
+    /// A worker has come back with the job. Its number counts for nothing. Answered by [`Told::Heard`] with what was heard of the
+    /// job, or by [`Told::Stop`].
+    Back {
+        /// The agents that it serves, which the job's has to be one of.
+        serves: Arc<[AgentRef]>,
+    },
 }
 
 /// A piece of a result.

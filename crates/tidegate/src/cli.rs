@@ -67,7 +67,8 @@ Every setting of the file is also an environment variable: TIDEGATE_<SECTION>_<K
     #[command(after_help = "Examples:
   tidegate demo
   tidegate demo --speed 7200 --listen 127.0.0.1:0
-  curl -N 'http://127.0.0.1:8470/v1/live' -d '{\"entity\":\"quakes\",\"limit\":5}'")]
+  curl -N 'http://127.0.0.1:8470/v1/live' -d '{\"entity\":\"quakes\",\"limit\":5}'
+  tidegate agent run count --input '{\"to\":5}'      while it runs, in another terminal")]
     Demo(Demo),
     /// Load a CSV or JSON Lines file into the store
     #[command(after_help = "Examples:

@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tidegate_identity::{
-    Answer, Authority, Credential, Principal, PrincipalKind, Proof, Refusal, Revocation, Shown, TopicVerb, WriteScope,
+    AgentVerb, Answer, Authority, Credential, Principal, PrincipalKind, Proof, Refusal, Revocation, Shown, TopicVerb,
+    WriteScope,
 };
 use tidegate_model::{Comparison, Entity, Filter, Query, Tenant, Value};
 use tokio::sync::{broadcast, watch};
@@ -120,6 +121,11 @@ impl Authority for Door {
 
     fn write(&self, _: &Principal, _: &Entity) -> Result<WriteScope, Refusal> {
         Ok(WriteScope::Named)
+    }
+
+    fn agent(&self, _: &Principal, verb: AgentVerb, _: &str) -> Result<(), Refusal> {
+        let is_granted = verb == AgentVerb::Submit;
+        is_granted.then_some(()).ok_or_else(|| Refusal::forbidden("only one's own jobs are shown"))
     }
 
     fn topic(&self, principal: &Principal, _: TopicVerb, topic: &str) -> Result<(), Refusal> {

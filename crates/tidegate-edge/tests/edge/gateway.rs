@@ -18,6 +18,7 @@ use tidegate_model::{
     Catalog, Change, Entity, EntityBuilder, Page, Position, Query, Row, RowSource, ScanError, ScanReply, ScanRequest,
     Tenant, Transaction, Type, Value,
 };
+use tidegate_session::runtime::Runtime;
 use tidegate_session::{CloseReason, Item, Session, Want};
 use tidegate_topics::{Keep, Limits, Namespace, Namespaces, Options, SlowPolicy, Topics};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -135,6 +136,12 @@ impl Gateway {
         Self::open(EdgeConfig::default(), true, Arc::new(Lines)).await
     }
 
+    /// With jobs of agents.
+    pub(crate) async fn serving(runtime: Runtime) -> Self {
+        let config = EdgeConfig::default();
+        Self::built(config, true, Arc::new(PositionsOnly), namespaces(), Some(runtime), |edge| edge).await
+    }
+
     async fn open(config: EdgeConfig, anonymous: bool, places: Arc<dyn Places>) -> Self {
         Self::furnished(config, anonymous, places, namespaces(), |edge| edge).await
     }
@@ -145,6 +152,17 @@ impl Gateway {
         anonymous: bool,
         places: Arc<dyn Places>,
         namespaces: Vec<Namespace>,
+        furnish: impl FnOnce(Edge) -> Edge,
+    ) -> Self {
+        Self::built(config, anonymous, places, namespaces, None, furnish).await
+    }
+
+    async fn built(
+        config: EdgeConfig,
+        anonymous: bool,
+        places: Arc<dyn Places>,
+        namespaces: Vec<Namespace>,
+        runtime: Option<Runtime>,
         furnish: impl FnOnce(Edge) -> Edge,
     ) -> Self {
         let column = |name: &str, kind| (name.to_owned(), kind);
@@ -168,15 +186,8 @@ impl Gateway {
         let failing = catalog.clone();
         let door = Door::new(anonymous);
         let authority = door.clone();
-        let rooms = Rooms {
-            catalog,
-            live: live.clone(),
-            topics: topics(namespaces),
-            authority,
-            applied,
-            places,
-            runtime: None,
-        };
+        let rooms =
+            Rooms { catalog, live: live.clone(), topics: topics(namespaces), authority, applied, places, runtime };
         let edge = furnish(Edge::new(config, rooms))
             .socket("/replies", |_| Box::new(Replies))
             .socket("/failing", move |_| Box::new(Failing { catalog: failing.clone() }));
@@ -370,6 +381,10 @@ fn namespaces() -> Vec<Namespace> {
 
 /// What happens among people, with a clock that runs.
 fn topics(namespaces: Vec<Namespace>) -> Topics {
-    let clock = Arc::new(|| SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64));
-    Topics::in_memory(Namespaces::new(namespaces), Limits::default(), "_orama", clock).unwrap()
+    Topics::in_memory(Namespaces::new(namespaces), Limits::default(), "_orama", clock()).unwrap()
+}
+
+/// Milliseconds since 1970.
+pub(crate) fn clock() -> Arc<dyn Fn() -> u64 + Send + Sync> {
+    Arc::new(|| SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64))
 }

@@ -107,6 +107,7 @@ pub(super) fn bytes(said: &Said) -> usize {
         Said::Chunk { data: Chunk::Text(text), .. } => text.len(),
         Said::Chunk { data: Chunk::Binary(bytes), .. } => bytes.len(),
         Said::Authorize { target, .. } => target.len(),
+        Said::Back { .. } => 0,
         Said::Delegate { delegation, .. } => delegation.input.get().len(),
         Said::Done { result, summary } => {
             result.as_ref().map_or(0, |result| result.get().len()) + summary.as_ref().map_or(0, String::len)

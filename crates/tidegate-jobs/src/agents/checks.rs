@@ -2,10 +2,8 @@
 
 use serde_json::value::RawValue;
 
-use crate::{BODY_BYTES_MAX, CHUNK_BYTES_MAX, Chunk, DEPTH_MAX, Fault, Kind, Said, depth};
+use crate::{BODY_BYTES_MAX, CHUNK_BYTES_MAX, Chunk, DEPTH_MAX, Fault, Kind, RESULT_BYTES_MAX, Said, depth};
 
-/// Longest result in itself, in bytes of JSON: it is told twice in one message of at most 1 MiB. A longer one is streamed.
-pub const RESULT_BYTES_MAX: usize = 448 << 10;
 /// Longest text for people, in bytes.
 const TEXT_BYTES_MAX: usize = 32 << 10;
 /// Longest details of a fault, in bytes of JSON.
@@ -37,6 +35,7 @@ pub(super) fn check(said: &mut Said) -> Result<(), Fault> {
             }
             result.as_ref().map_or(Ok(()), |result| json(result, RESULT_BYTES_MAX, "a result that is not streamed"))
         }
+        Said::Back { .. } => Ok(()),
         Said::Failed(fault) => {
             cut(&mut fault.message);
             if fault.message.is_empty() {

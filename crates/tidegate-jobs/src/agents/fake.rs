@@ -10,7 +10,7 @@ use super::{Agents, Ear, Utterance, channel, fixtures};
 use crate::{Accepted, AgentRef, Fault, JobId, Said, Spoken, Start, Told, TraceId};
 
 pub(super) struct Runtime {
-    pub(super) agents: Agents,
+    pub(super) agents: Arc<Agents>,
     ear: Ear,
     jobs: u128,
 }
@@ -23,6 +23,7 @@ pub(super) fn told(said: &Said) -> String {
         Said::Authorize { call, op, target } => format!("authorize {call} {op:?} {target}"),
         Said::Delegate { call, delegation } => format!("delegate {call} {} {:?}", delegation.id, delegation.agent),
         Said::Done { result, .. } => format!("done {}", result.as_deref().map_or("-", RawValue::get)),
+        Said::Back { serves } => format!("back {}", serves.len()),
         Said::Failed(fault) => format!("failed {fault}"),
     }
 }
@@ -31,7 +32,7 @@ impl Runtime {
     /// With the fixtures.
     pub(super) fn new() -> Self {
         let (sayings, ear) = channel();
-        let agents = Agents::new(Handle::current(), sayings);
+        let agents = Arc::new(Agents::new(Handle::current(), sayings));
         fixtures::register(&agents).unwrap();
         Self { agents, ear, jobs: 0 }
     }

@@ -25,7 +25,7 @@ pub struct Job(Arc<Shared>);
 /// What an agent returns.
 #[derive(Debug, Default)]
 pub struct Output {
-    /// Any JSON of at most [`RESULT_BYTES_MAX`](super::RESULT_BYTES_MAX); ignored where the result was streamed.
+    /// Any JSON of at most [`RESULT_BYTES_MAX`](crate::RESULT_BYTES_MAX); ignored where the result was streamed.
     pub result: Option<Box<RawValue>>,
     /// For people.
     pub summary: Option<String>,
@@ -370,28 +370,33 @@ impl Job {
         self.say_with(said, |_, _| ()).await
     }
 
-    async fn say_with(&self, mut said: Said, with: impl FnOnce(&mut Talk, &mut Said)) -> Result<(), Fault> {
+    async fn say_with(&self, said: Said, with: impl FnOnce(&mut Talk, &mut Said)) -> Result<(), Fault> {
+        let outcome = self.try_say(said, with).await;
+        if outcome.is_err() {
+            // So that one that talks on without listening can be ended.
+            tokio::task::yield_now().await;
+        }
+        outcome
+    }
+
+    async fn try_say(&self, mut said: Said, with: impl FnOnce(&mut Talk, &mut Said)) -> Result<(), Fault> {
         checks::check(&mut said)?;
         let room = tokio::select! {
             biased;
-            _ = self.stopped() => None,
-            room = self.0.sayings.room(channel::bytes(&said)) => {
-                Some(room.map_err(|deaf| Fault::new(Code::InternalError, deaf.to_string()))?)
-            }
+            _ = self.stopped() => return Err(self.why()),
+            room = self.0.sayings.room(channel::bytes(&said)) => room,
         };
-        if let Some(room) = room {
-            // The number and the place on the way are taken in one: what is heard is in the order of its numbers.
-            let mut talk = self.talk();
-            if !talk.is_over {
-                with(&mut talk, &mut said);
-                talk.said += 1;
-                room.say(Spoken { job: self.id(), n: talk.said, said });
-                return Ok(());
-            }
+        let room = room.map_err(|deaf| Fault::new(Code::InternalError, deaf.to_string()))?;
+        // The number and the place on the way are taken in one: what is heard is in the order of its numbers.
+        let mut talk = self.talk();
+        if talk.is_over {
+            drop(talk);
+            return Err(self.why());
         }
-        // So that one that talks on without listening can be ended.
-        tokio::task::yield_now().await;
-        Err(self.why())
+        with(&mut talk, &mut said);
+        talk.said += 1;
+        room.say(Spoken { job: self.id(), n: talk.said, said });
+        Ok(())
     }
 
     /// Why nothing can be said any more.

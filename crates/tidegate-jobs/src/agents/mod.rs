@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  runtime ── Agents::tell(job, Told) ──► a task a job: a Rust value
-//!     ▲                                └► the worker that has the job
+//!     ▲                                └► the connection of the worker that has the job
 //!     └── Ear ◄── Sayings: 4,096 utterances, 64 MiB ◄── Job::log, authorize, chunk …
 //! ```
 //!
@@ -23,11 +23,20 @@ pub mod fixtures;
 mod job;
 pub mod lines;
 mod registry;
+pub mod workers;
+
+use std::time::{SystemTime, UNIX_EPOCH};
 
 pub use channel::{Ear, Sayings, Utterance, channel};
-pub use checks::RESULT_BYTES_MAX;
 pub use job::{Child, Job, Output};
 pub use registry::{Agent, Agents, Running};
+pub use workers::{WorkerEar, WorkerLink};
+
+/// The time that leases end by, in milliseconds since 1970.
+fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
 
 #[cfg(test)]
 mod fake;

@@ -8,13 +8,17 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use super::channel::Sayings;
 use super::job::{Job, Output};
+use super::workers::Hall;
 use crate::{AgentRef, Code, Fault, Inventory, JobId, Start, Told, is_name, is_version};
 
 /// How long an agent that is to stop may go on.
 const STOP_GRACE: Duration = Duration::from_secs(5);
+/// Between looks for jobs whose workers are gone.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// What an agent does with one job.
 pub type Running = Pin<Box<dyn Future<Output = Result<Output, Fault>> + Send>>;
@@ -42,6 +46,8 @@ pub struct Agents {
     own: Mutex<BTreeMap<AgentRef, Own>>,
     jobs: Arc<Mutex<HashMap<JobId, Job>>>,
     tasks: Mutex<JoinSet<()>>,
+    hall: Arc<Mutex<Hall>>,
+    since: Instant,
     inventory: watch::Sender<Arc<Inventory>>,
 }
 
@@ -54,12 +60,17 @@ impl Agents {
     /// None yet. Their tasks run on `runtime`, and what they say goes to `sayings`.
     #[must_use]
     pub fn new(runtime: Handle, sayings: Sayings) -> Self {
+        let (hall, since) = (Arc::<Mutex<Hall>>::default(), Instant::now());
+        let mut tasks = JoinSet::new();
+        tasks.spawn_on(miss(hall.clone(), since, sayings.clone()), &runtime);
         Self {
             runtime,
             sayings,
             own: Mutex::default(),
             jobs: Arc::default(),
-            tasks: Mutex::default(),
+            tasks: Mutex::new(tasks),
+            hall,
+            since,
             inventory: watch::Sender::new(Arc::default()),
         }
     }
@@ -77,12 +88,42 @@ impl Agents {
             return Err(Fault::invalid(format!("there is an agent {agent} already")));
         }
         own.insert(agent, Own { runs: Arc::new(runs), is_default });
+        drop(own);
+        self.offer();
+        Ok(())
+    }
+
+    /// Says what there is now.
+    pub(super) fn offer(&self) {
+        // Held until it is said, so that the last to look is the last to say.
+        let own = lock(&self.own);
         let mut inventory = Inventory::default();
         for (agent, own) in &*own {
             inventory.offer(agent, own.is_default);
         }
-        self.inventory.send_replace(Arc::new(inventory));
-        Ok(())
+        for (agent, is_default) in lock(&self.hall).agents() {
+            inventory.offer(agent, *is_default);
+        }
+        self.inventory.send_if_modified(|before| {
+            let is_other = **before != inventory;
+            *before = Arc::new(inventory);
+            is_other
+        });
+    }
+
+    /// The workers.
+    pub(super) fn hall(&self) -> MutexGuard<'_, Hall> {
+        lock(&self.hall)
+    }
+
+    /// The way to the runtime.
+    pub(super) fn sayings(&self) -> &Sayings {
+        &self.sayings
+    }
+
+    /// The time that workers are waited for by, in milliseconds.
+    pub(super) fn since_ms(&self) -> u64 {
+        since_ms(self.since)
     }
 
     /// What can be asked for now, and changes of it.
@@ -98,13 +139,14 @@ impl Agents {
     }
 
     /// Tells an agent something about a job. Never waits; about a job that it has not (any more) it does nothing.
-    pub fn tell(&self, job: JobId, told: Told) {
+    pub fn tell(&self, id: JobId, told: Told) {
         match told {
             Told::Start(start) => self.start(start),
             told => {
-                let job = lock(&self.jobs).get(&job).cloned();
-                if let Some(job) = job {
-                    job.tell(told);
+                let job = lock(&self.jobs).get(&id).cloned();
+                match job {
+                    Some(job) => job.tell(told),
+                    None => self.hall().tell(id, told, self.since_ms()),
                 }
             }
         }
@@ -112,6 +154,7 @@ impl Agents {
 
     fn start(&self, start: Arc<Start>) {
         let runs = lock(&self.own).get(&start.accepted.agent).map(|own| own.runs.clone());
+        let Some(runs) = runs else { return self.hall().start(start, self.since_ms()) };
         let job = Job::new(start, self.sayings.clone());
         lock(&self.jobs).insert(job.id(), job.clone());
         let slot = Slot { jobs: self.jobs.clone(), job };
@@ -133,12 +176,24 @@ impl Drop for Slot {
     }
 }
 
-async fn run(agent: Option<Arc<dyn Agent>>, slot: Slot) {
+/// Has the jobs fail that no worker comes back with.
+async fn miss(hall: Arc<Mutex<Hall>>, since: Instant, sayings: Sayings) {
+    loop {
+        tokio::time::sleep(LOOK_EVERY).await;
+        let lost = lock(&hall).lost(since_ms(since));
+        for spoken in lost {
+            let Ok(room) = sayings.room(0).await else { return };
+            room.say(spoken);
+        }
+    }
+}
+
+fn since_ms(since: Instant) -> u64 {
+    u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)
+}
+
+async fn run(agent: Arc<dyn Agent>, slot: Slot) {
     let job = &slot.job;
-    let Some(agent) = agent else {
-        let fault = Fault::new(Code::AgentNotAvailable, format!("there is no agent {}", job.start().accepted.agent));
-        return job.end(Err(fault)).await;
-    };
     // A task of its own, so that its panic is its own.
     let mut task = JoinSet::new();
     let its = job.clone();

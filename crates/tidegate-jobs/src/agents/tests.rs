@@ -45,8 +45,11 @@ async fn an_agent_that_panics_loses_its_own_job() {
     let job = runtime.start("panics", &json!(null));
     assert_eq!(runtime.hears_all(job, nothing).await, ["failed INTERNAL_ERROR: the agent panicked"]);
     let job = runtime.start("nobody", &json!(null));
-    let heard = runtime.hears_all(job, nothing).await;
-    assert_eq!(heard, ["failed AGENT_NOT_AVAILABLE: there is no agent nobody@0"]);
+    let spoken = runtime.hears().await;
+    assert_eq!(
+        (spoken.job, told(&spoken.said)),
+        (job, "failed INTERNAL_ERROR: no worker has come (back) for the job".into())
+    );
     let job = runtime.start("echo", &json!(1));
     assert_eq!(runtime.hears_all(job, nothing).await, ["done 1"]);
 }
@@ -154,4 +157,38 @@ async fn who_says_too_much_waits_for_room() {
         assert!(matches!(runtime.hears().await.said, Said::Chunk { .. }));
     }
     assert!(runtime.is_silent().await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_may_speak_of_one_job() {
+    let mut runtime = Runtime::new();
+    let agent = async |job: Job| -> Result<Output, Fault> {
+        let mut speakers = tokio::task::JoinSet::new();
+        for _ in 0..8 {
+            let job = job.clone();
+            speakers.spawn(async move {
+                for _ in 0..1_000 {
+                    job.thought("x").await.unwrap();
+                }
+            });
+        }
+        speakers.join_all().await;
+        job.authorize(Namespace::ModelUse, "m").await?;
+        Ok(Output::default())
+    };
+    runtime.agents.register(named("choir"), true, agent).unwrap();
+    let job = runtime.start("choir", &json!(null));
+    // Numbers come in their order: that is asserted there.
+    assert_eq!(runtime.hears_all(job, nothing).await.len(), 8_002);
+}
+
+#[tokio::test(start_paused = true)]
+async fn names_are_taken_once() {
+    let runtime = Runtime::new();
+    let echo = |name: &str| runtime.agents.register(named(name), false, super::fixtures::echo);
+    assert_eq!(echo("mine"), Ok(()));
+    for bad in ["mine", "Mine", ""] {
+        assert_eq!(echo(bad).unwrap_err().code, Code::InvalidRequest);
+    }
+    assert!(!runtime.agents.is_workers(&named("mine")) && runtime.agents.is_workers(&named("yours")));
 }

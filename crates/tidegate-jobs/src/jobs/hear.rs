@@ -9,8 +9,8 @@ use serde_json::value::RawValue;
 use super::job::Job;
 use super::{Allowed, Jobs, encode};
 use crate::{
-    BODY_BYTES_MAX, CHUNK_BYTES_MAX, Chunk, DEPTH_MAX, Effect, Fault, FinalStatus, JobId, Kind, Outcome, ResultId,
-    Said, Spoken, Stop, Streaming, Told, What, depth,
+    AgentRef, BODY_BYTES_MAX, CHUNK_BYTES_MAX, Chunk, DEPTH_MAX, Effect, Fault, FinalStatus, JobId, Kind, Outcome,
+    ResultId, Said, Spoken, Stop, Streaming, Told, What, depth,
 };
 
 /// The metric that says what is left of a budget. It is the runtime's to say.
@@ -25,6 +25,9 @@ impl Jobs {
     /// what it says of a job that has ended. `allowed` matters to a delegation alone.
     pub fn hear(&mut self, spoken: Spoken, allowed: Allowed, now_ms: u64, effects: &mut Vec<Effect>) {
         let Spoken { job: id, n, said } = spoken;
+        if let Said::Back { serves } = said {
+            return self.hear_back(id, &serves, now_ms, effects);
+        }
         let Some(job) = self.jobs.get(&id) else { return };
         if !job.is_live() || n <= job.kept.said {
             return;
@@ -43,11 +46,26 @@ impl Jobs {
             }
             Said::Delegate { call, delegation } => self.delegate(id, call, &delegation, allowed, now_ms, effects),
             Said::Done { result, summary } => self.hear_done(id, result, summary, now_ms, effects),
+            Said::Back { .. } => {}
             Said::Failed(fault) => {
                 let outcome = Outcome::Fault(fitting(fault));
                 self.end(id, FinalStatus::Error, outcome, Stop::Ended, now_ms, effects);
             }
         }
+    }
+
+    /// A worker has come back with a job.
+    fn hear_back(&mut self, id: JobId, serves: &[AgentRef], now_ms: u64, effects: &mut Vec<Effect>) {
+        let job = self.jobs.get_mut(&id).filter(|job| job.is_live());
+        if job.as_ref().is_some_and(|job| !serves.contains(&job.record.accepted.agent)) {
+            effects.push(Effect::Tell { job: id, told: Told::Stop(Stop::Failed) });
+            return;
+        }
+        if let Some(job) = job.filter(|job| job.awaited_until_ms.is_none()) {
+            job.told_heard = job.kept.said;
+            effects.push(Effect::Tell { job: id, told: Told::Heard(job.kept.said) });
+        }
+        self.started(id, now_ms, effects);
     }
 
     fn hear_event(&mut self, id: JobId, kind: &Kind, body: &RawValue, now_ms: u64, effects: &mut Vec<Effect>) {

@@ -1,4 +1,4 @@
-//! Agents that are commands: one process a job, which talks in [lines](super::lines) on its standard input and output.
+//! Agents that are commands: one process a job, which talks in [lines] on its standard input and output.
 //!
 //! # Life of a process
 //! - It is started with the job's line on its input, leads a process group of its own, and has no variables of environment but those
@@ -11,11 +11,11 @@
 //! - It is killed when the gateway ends in order. If that is killed its processes are not, but their input ends: a command should
 //!   end when it reads that.
 //!
-//! What it writes to its standard error goes to the log, with the values of its credentials taken out: at most 100 lines at once
-//! and then 20 a second, each of at most 4 KiB.
+//! What it writes to its standard error goes to the log: at most 100 lines at once and then 20 a second, each of at most 4 KiB. The
+//! values of its credentials are taken out, and those of its variables of 8 bytes and more, which may be secrets too.
 //!
-//! A process that does not read is told nothing more, and after 256 questions whose answers it has not read it is not heard until
-//! it reads.
+//! A process that has closed its input is told nothing more. One with 256 questions that are not answered, or that leaves 1 MiB of
+//! what it is told unread, is not heard until that is less.
 
 mod pipe;
 mod process;
@@ -25,7 +25,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
 use tokio::process::{ChildStdin, ChildStdout};
@@ -36,6 +36,7 @@ use self::pipe::{Cut, LinesOf};
 use self::process::{PATIENCE, Pipes, Process};
 use super::job::{Child, Job, Output};
 use super::lines::{self, LINE_BYTES_MAX};
+use super::now_ms;
 use super::registry::{Agent, Running};
 use crate::{Code, Fault, Said, Told};
 
@@ -95,7 +96,7 @@ async fn run(spec: Arc<CommandSpec>, job: Job) -> Result<Output, Fault> {
         Process::start(&spec).map_err(|error| failed(format!("the command could not be started: {error}")))?;
     let Pipes { stdin, stdout, stderr } = pipes;
     let mut logged = JoinSet::new();
-    logged.spawn(stderr::log(job.clone(), stderr));
+    logged.spawn(stderr::log(job.clone(), spec.clone(), stderr));
     let mut talk = Talk {
         job: &job,
         process,
@@ -269,11 +270,6 @@ async fn write(stdin: &mut Option<ChildStdin>, unread: &mut Vec<u8>) {
         }
     }
     unread.clear();
-}
-
-fn now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -23,13 +23,13 @@
 //! | `{"type":"result","result"?,"summary"?}` | the end |
 //! | `{"type":"error","code","message","retryable"?,"details"?}` | the end; a code that ARCP has not goes into `details.code` of an `INTERNAL_ERROR` |
 //!
-//! Each is counted from 1, in its order.
+//! Each is counted from 1, in its order. What workers say beside this is on [their page](super::workers).
 
 mod read;
 mod write;
 
 pub use read::LINE_BYTES_MAX;
-pub(super) use read::{fault, namespace, read};
+pub(super) use read::{OfJob, fault, json, namespace, read, read_of_job};
 pub(super) use write::write;
 
 #[cfg(test)]

@@ -12,15 +12,28 @@ use serde_json::value::RawValue;
 
 use crate::agents::checks;
 use crate::lease::{Constraints, Lease, Namespace};
-use crate::{Asked, Chunk, Code, Delegation, Fault, Kind, Said};
+use crate::{Asked, Chunk, Code, Delegation, Fault, JobId, Kind, Said};
 
 /// Longest line from an agent, in bytes.
 pub const LINE_BYTES_MAX: usize = 2 << 20;
+
+/// A worker's line.
+#[derive(Debug)]
+pub(in crate::agents) struct OfJob {
+    /// About which job.
+    pub(in crate::agents) job: JobId,
+    /// Its number.
+    pub(in crate::agents) n: u64,
+    /// What it says, or what is wrong with that.
+    pub(in crate::agents) said: Result<Said, String>,
+}
 
 /// All fields that any line has.
 #[derive(Deserialize)]
 struct Fields {
     r#type: String,
+    job_id: Option<JobId>,
+    n: Option<u64>,
     kind: Option<String>,
     body: Option<Box<RawValue>>,
     call: Option<u64>,
@@ -42,13 +55,29 @@ struct Fields {
     details: Option<Box<RawValue>>,
 }
 
-/// Reads a line, and holds it against the bounds of what is said.
+/// Reads a command's line, and holds it against the bounds of what is said.
 ///
 /// # Errors
 /// What is wrong with it, without anything that it says.
 pub(in crate::agents) fn read(line: &[u8], now_ms: u64) -> Result<Said, String> {
     let text = std::str::from_utf8(line).map_err(|_| "it is no UTF-8")?;
-    let fields: Fields = json(text)?;
+    checked(json(text)?, now_ms)
+}
+
+/// The same with a worker's.
+///
+/// # Errors
+/// What is wrong with it, if it can't be told which job and number it is.
+pub(in crate::agents) fn read_of_job(line: &str, now_ms: u64) -> Result<OfJob, String> {
+    if line.len() > LINE_BYTES_MAX {
+        return Err(format!("it is longer than {LINE_BYTES_MAX} bytes"));
+    }
+    let fields: Fields = json(line)?;
+    let (Some(job), Some(n)) = (fields.job_id, fields.n) else { return Err("it has no job_id and n".into()) };
+    Ok(OfJob { job, n, said: checked(fields, now_ms) })
+}
+
+fn checked(fields: Fields, now_ms: u64) -> Result<Said, String> {
     let mut said = said(fields, now_ms)?;
     checks::check(&mut said).map_err(|_| "it breaks a bound, or its body has not the shape of its kind")?;
     Ok(said)

@@ -49,7 +49,14 @@ fn a_workers_job_waits_for_it_and_goes_on_where_it_was() {
     world.restore();
     assert!(world.turn().is_empty());
     world.tick(29_999);
-    world.jobs.started(job, world.now, &mut world.effects);
+    let back = |serves: Vec<AgentRef>| Spoken { job, n: 0, said: Said::Back { serves: serves.into() } };
+    world.jobs.hear(back(Vec::new()), Allowed { may: true, provisioned: 0 }, world.now, &mut world.effects);
+    assert!(is_stopped(&world.turn(), job, Stop::Failed), "its agent is another's");
+    let agent = world.jobs.jobs[&job].record.accepted.agent.clone();
+    world.jobs.hear(back(vec![agent.clone()]), Allowed { may: true, provisioned: 0 }, world.now, &mut world.effects);
+    let effects = world.turn();
+    assert!(matches!(&effects[..], [Effect::Tell { told: Told::Heard(2), .. }]), "{effects:?}");
+    world.jobs.hear(back(vec![agent]), Allowed { may: true, provisioned: 0 }, world.now, &mut world.effects);
     let effects = world.turn();
     assert!(matches!(&effects[..], [Effect::Tell { told: Told::Heard(2), .. }]), "{effects:?}");
     world.tick(1_000_000);
