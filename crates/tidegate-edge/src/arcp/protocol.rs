@@ -361,7 +361,7 @@ impl<D: Desk> Drop for Arcp<D> {
 }
 
 /// Whose sessions and jobs a principal's are. Strangers are one, and so are servers.
-fn owner(principal: &Principal) -> Owner {
+pub(super) fn owner(principal: &Principal) -> Owner {
     let name = match principal.kind {
         PrincipalKind::User => format!("user:{}", principal.user).into(),
         PrincipalKind::Anonymous => "anonymous".into(),

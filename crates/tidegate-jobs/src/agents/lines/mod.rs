@@ -30,7 +30,7 @@ mod write;
 
 pub use read::LINE_BYTES_MAX;
 pub(super) use read::{OfJob, fault, json, namespace, read, read_of_job};
-pub(super) use write::write;
+pub(super) use write::{refused, write};
 
 #[cfg(test)]
 mod tests;

@@ -26,6 +26,12 @@ pub(in crate::agents) fn write(job: Option<JobId>, told: &Told) -> String {
     serde_json::to_string(&line).unwrap_or_default()
 }
 
+/// Why a worker's connection ends, as its last line.
+pub(in crate::agents) fn refused(error: &Fault) -> String {
+    // As above.
+    serde_json::to_string(&Out::Refused { error }).unwrap_or_default()
+}
+
 #[derive(Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 enum Out<'a> {
@@ -57,6 +63,9 @@ enum Out<'a> {
         #[serde(skip_serializing_if = "Option::is_none")]
         job_id: Option<JobId>,
         reason: &'static str,
+    },
+    Refused {
+        error: &'a Fault,
     },
 }
 
