@@ -184,10 +184,19 @@ impl House {
             identity: plan.decides.identity().cloned(),
             topics: plan.topics.metrics.clone(),
             application: plan.application.metrics().clone(),
+            jobs: plan.runtime.metrics().clone(),
         };
         let identity = plan.decides.identity().cloned();
         let asked = Asked { authority, credentials, identity };
-        let api = Api::new(&plan.config.rooms.api, catalog, asked, feed.clone(), mirror.clone(), edge.clone());
+        let api = Api::new(
+            &plan.config.rooms.api,
+            catalog,
+            asked,
+            feed.clone(),
+            mirror.clone(),
+            edge.clone(),
+            plan.runtime.clone(),
+        );
         let router = api::router(api, health.clone(), exported).merge(plan.routes.clone());
         let (shutdown, serving) = (CancellationToken::new(), JoinSet::new());
         let mut house = Self { feed, live, mirror, health, edge, router, shutdown, serving };

@@ -2,6 +2,7 @@
 
 mod application;
 mod identity;
+mod jobs;
 mod topics;
 
 use std::fmt;
@@ -20,6 +21,7 @@ use tidegate_live::Live;
 use tidegate_mirror::Mirror;
 use tidegate_model::Position;
 use tidegate_session::CloseReason;
+use tidegate_session::runtime::RuntimeMetrics;
 use tokio::sync::watch;
 
 use crate::feeds::Feed;
@@ -38,6 +40,7 @@ pub(crate) struct Sources {
     pub(crate) identity: Option<Arc<Identity>>,
     pub(crate) topics: Arc<tidegate_topics::Metrics>,
     pub(crate) application: Arc<crate::application::Metrics>,
+    pub(crate) jobs: Arc<RuntimeMetrics>,
 }
 
 /// A registry whose every scrape reads the rooms.
@@ -65,6 +68,7 @@ impl Collector for Sources {
         self.mirror(&mut out)?;
         topics::encode(&self.topics, &mut out)?;
         application::encode(&self.application, &mut out)?;
+        jobs::encode(&self.jobs, &mut out)?;
         self.identity.as_deref().map_or(Ok(()), |identity| identity::encode(identity, &mut out))
     }
 }

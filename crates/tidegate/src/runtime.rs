@@ -74,6 +74,7 @@ fn job_limits(config: &Arcp) -> Limits {
     Limits {
         live: config.jobs_max,
         live_of_owner: config.user_jobs_max,
+        kept: config.kept_jobs_max,
         log_entries: with_slack(config.job_events, config.session_events),
         log_bytes: with_slack(config.job_bytes, config.session_bytes),
         result_bytes: config.result_bytes_max,

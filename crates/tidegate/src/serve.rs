@@ -17,6 +17,7 @@ const LANDING: &str = concat!(
     env!("CARGO_PKG_VERSION"),
     "\n\nLive queries:  GET /v1/live/ws  POST /v1/live  GET /v1/live?query=…  GET /ws\n\
      Rows:          GET /v1/entities  GET /v1/entities/{entity}?query=…  POST /v1/entities/{entity}/changes\n\
+     Agents:        GET /arcp  GET /v1/jobs  POST /v1/jobs/{job}/cancel\n\
      Operations:    GET /healthz  GET /readyz  GET /metrics  GET /v1/position  GET /v1/source\n\n",
     env!("CARGO_PKG_REPOSITORY"),
     "\n"
@@ -76,7 +77,7 @@ pub(crate) fn demo(options: demo::Options) -> Result<(), Failure> {
     })
 }
 
-fn begin(config: &Config) {
+pub(crate) fn begin(config: &Config) {
     log::start(&config.log);
     for name in &config.unknown_variables {
         tracing::warn!(name, "this environment variable looks like a setting and is none");

@@ -75,6 +75,9 @@ fn every_command_has_help_with_examples() {
     let directory = TempDir::new().unwrap();
     for command in
         [&["serve"][..], &["init"], &["demo"], &["import"], &["query"], &["backup"], &["config"], &["sessions"], &[]]
+            .into_iter()
+            .chain([&["agent"][..], &["agent", "list"], &["agent", "run"]])
+            .chain([&["jobs"][..], &["jobs", "ls"], &["jobs", "watch"], &["jobs", "cancel"]])
     {
         let help = stdout(&run(directory.path(), &[command, &["--help"]].concat()));
         assert!(
@@ -387,4 +390,36 @@ fn the_demo_stays_on_loopback() {
     let directory = TempDir::new().unwrap();
     let error = stderr_of_failure(&run(directory.path(), &["demo", "--listen", "0.0.0.0:0"]));
     assert!(error.contains("lets everybody in") && error.contains("--open-to-network"), "{error}");
+}
+
+#[tokio::test]
+async fn operators_ask_about_jobs_with_a_key() {
+    let directory = TempDir::new().unwrap();
+    let at = directory.path();
+    fs::write(at.join("tidegate.toml"), "[identity]\nanonymous = true\napi_keys = [\"a-key-for-the-tests\"]").unwrap();
+    let serving = Serving::start(tidegate(at).args(["serve", "--listen", "127.0.0.1:0"]));
+    let asked = |line: &[&str], key: &str| {
+        let mut command = tidegate(at);
+        command.args(["jobs"]).args(line).args(["--url", &serving.url]).env("TIDEGATE_API_KEY", key).output().unwrap()
+    };
+    let (key, nobody) = ("a-key-for-the-tests", "job_01ARZ3NDEKTSV4RRFFQ69G5FAV");
+    assert_eq!(
+        stdout(&asked(&["ls", "--status", "running,pending", "--agent", "echo", "--all"], key)),
+        "there is no such job\n"
+    );
+    assert_eq!(stdout(&asked(&["ls", "--json", "--tenant", "acme"], key)), "[]\n");
+    let unknown = "error: unknown_job: there is no such job\n";
+    assert_eq!(stderr_of_failure(&asked(&["cancel", nobody, "--reason", "why"], key)), unknown);
+    assert_eq!(stderr_of_failure(&asked(&["cancel", "another"], key)), unknown);
+    assert!(stderr_of_failure(&asked(&["ls", "--agent", "Echo"], key)).starts_with("error: malformed: "));
+    assert!(stderr_of_failure(&asked(&["ls", "--status", "done"], key)).contains("must be pending, running"));
+    assert!(stderr_of_failure(&asked(&["ls"], "another-key")).starts_with("error: unauthenticated: "));
+
+    // A stranger is none, though everything else is open to it.
+    for (method, path) in [("GET", "/v1/jobs".to_owned()), ("POST", format!("/v1/jobs/{nobody}/cancel"))] {
+        let refused = within("an answer", request(serving.address(), method, &path, &[], b"")).await.unwrap();
+        assert_eq!(refused.status, 403, "{path}");
+    }
+    let metrics = String::from_utf8(get(serving.address(), "/metrics").await.body).unwrap();
+    assert!(metrics.contains("tidegate_jobs_live 0\n") && metrics.contains("tidegate_arcp_sessions 0\n"), "{metrics}");
 }

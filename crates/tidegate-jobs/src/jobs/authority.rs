@@ -31,9 +31,8 @@ impl Jobs {
             return Some(Err(fault));
         }
         let lease = &self.jobs.get(&id)?.record.accepted.lease;
-        let is_free = op == Namespace::ModelUse
-            && !self.limits.require_model_use
-            && lease.patterns(Namespace::ModelUse.name()).is_empty();
+        let is_free =
+            op == Namespace::ModelUse && !self.limits.require_model_use && !lease.names(Namespace::ModelUse.name());
         let permit = self.is_solvent(id);
         Some(permit.and_then(|()| if is_free { Ok(()) } else { lease.permits(op, target) }))
     }

@@ -25,9 +25,12 @@ impl Jobs {
         now_ms: u64,
         effects: &mut Vec<Effect>,
     ) {
-        let Some(permit) = self.permit(id, Namespace::AgentDelegate, &delegation.agent.name, now_ms, effects) else {
-            return;
+        // A pattern may name a version: it is the one that would run that counts.
+        let target = match self.inventory.resolve(&delegation.agent) {
+            Ok(agent) => agent.to_string(),
+            Err(_) => delegation.agent.name.to_string(),
         };
+        let Some(permit) = self.permit(id, Namespace::AgentDelegate, &target, now_ms, effects) else { return };
         let child = self.name(now_ms);
         let drawn = permit.and_then(|()| self.draft_child(id, call, child, delegation, allowed.may, now_ms));
         let (draft, holder) = match drawn {
@@ -76,7 +79,8 @@ impl Jobs {
         }
         self.has_room(&record.owner)?;
         let agent = self.inventory.resolve(&delegation.agent)?;
-        record.accepted.lease.covers(&delegation.lease)?;
+        let lease = delegation.lease.clone().under(&record.accepted.lease);
+        record.accepted.lease.covers(&lease)?;
         let constraints = delegation.constraints.within(&record.accepted.constraints)?;
         constraints.check(now_ms)?;
         let body = encode::delegation(delegation, &agent, child);
@@ -93,7 +97,7 @@ impl Jobs {
             request_id: None,
             agent,
             input: delegation.input.clone(),
-            lease: delegation.lease.clone(),
+            lease,
             constraints,
             key: None,
             max_runtime_sec: None,

@@ -20,6 +20,8 @@ mod provision;
 mod readers;
 mod requests;
 mod state;
+#[cfg(test)]
+mod tests;
 mod thread;
 
 pub use command::{

@@ -24,6 +24,15 @@ impl Numbering {
         }
     }
 
+    /// The events from this place on, so many, have these numbers.
+    pub(crate) fn extend(&mut self, n: u64, seq: u64, count: u64) {
+        let known = self.next.saturating_sub(n);
+        if known < count {
+            self.push(n + known, seq + known);
+            self.next = n + count;
+        }
+    }
+
     /// The number of the event at this place. Those from before what is known (a restart forgets what was acknowledged) count
     /// as if they had come without others between.
     pub(crate) fn seq(&self, n: u64) -> u64 {

@@ -44,7 +44,7 @@ pub(super) enum ClientError {
     #[error("{url}: {why}; is a Tidegate running there?")]
     Connect { url: String, why: String },
     #[error("{code}: {message}")]
-    Refused { code: String, message: String },
+    Refused { code: String, message: String, retryable: bool },
     #[error("the runtime did not come back within {} s: {why}", window.as_secs())]
     Gone { window: Duration, why: String },
     #[error("what the runtime says makes no sense: {0}")]
@@ -74,7 +74,6 @@ pub(super) struct Client {
     /// Of the last event that was handed over, and of the last that was acknowledged.
     last_seq: u64,
     acked: (u64, Instant),
-    next_id: u64,
     gaps: u32,
     away: Away,
 }
@@ -99,7 +98,6 @@ impl Client {
             acks: has(&welcome, "ack"),
             last_seq: 0,
             acked: (0, now),
-            next_id: 1,
             gaps: 0,
             away: Away::new(now, String::new()),
             runtime,
@@ -109,8 +107,7 @@ impl Client {
 
     /// Says something, as far as there is a connection; the id of what was said.
     pub(super) async fn send(&mut self, kind: &str, payload: &impl Serialize) -> String {
-        self.next_id += 1;
-        let id = format!("tidegate-{}", self.next_id);
+        let id = new_id();
         if let Some(link) = &mut self.link {
             // A connection that broke is noticed where it is read.
             let _ = link.say(&id, kind, Some(&self.session), payload).await;
@@ -182,6 +179,7 @@ impl Client {
                 Resume { session: self.session.clone(), token: self.token.clone(), last_event_seq: self.last_seq };
             match Link::open(&self.runtime, Some(&resume)).await {
                 Ok((link, welcome, session)) => return Ok(self.back(link, &welcome, session)),
+                Err(ClientError::Refused { message, retryable: true, .. }) => self.away.why = message,
                 Err(ClientError::Refused { .. }) => {
                     // Not this session any more, but perhaps another; else it is said why not.
                     let (link, welcome, session) = Link::open(&self.runtime, None).await?;
@@ -240,7 +238,7 @@ impl Link {
             let now = Instant::now();
             let mut link = Self { socket, interval: None, heard: now, said: now, pings: 0 };
             let hello = hello(runtime.token.as_deref(), resume);
-            link.say("tidegate-1", "session.hello", None, &hello).await.map_err(lost)?;
+            link.say(&new_id(), "session.hello", None, &hello).await.map_err(lost)?;
             let frame = link.next("").await.map_err(lost)?;
             Ok((link, frame))
         };
@@ -257,8 +255,8 @@ impl Link {
                 Ok((link, welcome, session))
             }
             "session.error" => {
-                let Refused { code, message, .. } = frame.payload().map_err(broken)?;
-                Err(ClientError::Refused { code, message })
+                let Refused { code, message, retryable, .. } = frame.payload().map_err(broken)?;
+                Err(ClientError::Refused { code, message, retryable })
             }
             other => Err(ClientError::Broken(format!("{other} instead of a welcome"))),
         }
@@ -325,8 +323,7 @@ impl Link {
     }
 
     async fn signal(&mut self, kind: &str, session: &str, payload: &Value) -> Result<(), String> {
-        let id = format!("tidegate-life-{:016x}", rand::random::<u64>());
-        self.say(&id, kind, Some(session), payload).await
+        self.say(&new_id(), kind, Some(session), payload).await
     }
 }
 
@@ -343,6 +340,12 @@ fn address(url: &str) -> Result<String, &'static str> {
         Some(("https" | "wss", _)) => Err("the terminal's client speaks http:// and ws:// only"),
         _ => Err("must begin with http:// or ws://"),
     }
+}
+
+/// The id of a message. Runtimes tell by its form how their clients are spoken to, and some take no others than those that they
+/// know: with this one it is as the draft has it.
+fn new_id() -> String {
+    uuid::Uuid::now_v7().to_string()
 }
 
 /// The time as the protocol writes it.

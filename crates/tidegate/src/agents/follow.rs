@@ -101,7 +101,12 @@ impl Follow {
             }
         };
         self.screen.close();
-        if let (Ok(Outcome::Unknown) | Err(_), Some(job)) = (&outcome, &self.job) {
+        let is_unknown = match &outcome {
+            Ok(outcome) => *outcome == Outcome::Unknown,
+            Err(FollowError::Client(error)) => !matches!(error, ClientError::Refused { .. }),
+            Err(_) => false,
+        };
+        if let (true, Some(job)) = (is_unknown, &self.job) {
             self.screen.note(&format!("the job may go on: tidegate jobs watch {job}"));
         }
         self.client.close().await;
@@ -228,12 +233,12 @@ impl Follow {
     }
 
     fn refused(&mut self, frame: &Frame) -> Result<Option<Outcome>, FollowError> {
-        let Refused { code, message, request_id } = read(frame)?;
+        let Refused { code, message, retryable, request_id } = read(frame)?;
         let (code, message) = (plain(&code), plain(&message));
         // Without an id it can only be about what is being waited for.
         let is_answer = request_id.as_ref().map_or(self.job.is_none(), |request| *request == self.request);
         if is_answer {
-            return Err(ClientError::Refused { code, message }.into());
+            return Err(ClientError::Refused { code, message, retryable }.into());
         }
         if request_id.is_some() && request_id == self.cancel {
             self.screen.note(&format!("it could not be cancelled: {code}: {message}"));
@@ -292,3 +297,6 @@ impl Follow {
 fn read<T: serde::de::DeserializeOwned>(frame: &Frame) -> Result<T, FollowError> {
     frame.payload().map_err(|source| FollowError::Message { kind: plain(&frame.kind), source })
 }
+
+#[cfg(test)]
+mod tests;

@@ -23,8 +23,8 @@ impl Listing {
             match self.0.next().await? {
                 Heard::Frame(frame) if frame.kind == "session.jobs" => return Ok(frame.payload()?),
                 Heard::Frame(frame) if frame.kind == "session.error" => {
-                    let Refused { code, message, .. } = frame.payload()?;
-                    return Err(ClientError::Refused { code, message }.into());
+                    let Refused { code, message, retryable, .. } = frame.payload()?;
+                    return Err(ClientError::Refused { code, message, retryable }.into());
                 }
                 Heard::Back { .. } => drop(self.0.send("session.list_jobs", wanted).await),
                 Heard::Frame(_) | Heard::Lost(_) => {}

@@ -123,9 +123,13 @@ impl Screen {
         if matches!((&self.mode, &self.out), (Mode::Json, Out::Standard { .. })) {
             return Ok(());
         }
-        let pretty = serde_json::from_str::<serde_json::Value>(json).and_then(|v| serde_json::to_string_pretty(&v));
-        // What does not fit into our numbers is shown as it came.
-        self.write(format!("{}\n", pretty.as_deref().unwrap_or(json)).as_bytes())
+        // For programs as it came: their numbers may be larger than ours.
+        let pretty = match self.out {
+            Out::Standard { is_terminal: true } => serde_json::from_str::<serde_json::Value>(json).ok(),
+            _ => None,
+        };
+        let shown = pretty.map_or_else(|| json.to_owned(), |value| format!("{value:#}"));
+        self.write(format!("{shown}\n").as_bytes())
     }
 
     /// The end: what moved stands still and is gone.

@@ -88,6 +88,8 @@ pub(super) struct Refused {
     #[serde(default)]
     pub(super) message: String,
     #[serde(default)]
+    pub(super) retryable: bool,
+    #[serde(default)]
     pub(super) request_id: Option<String>,
 }
 

@@ -36,9 +36,16 @@ impl FromRequestParts<Api> for Server {
 
     async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, ApiError> {
         let Caller(principal) = Caller::from_request_parts(parts, api).await?;
-        if principal.kind == PrincipalKind::ApiKey {
-            return Ok(Self);
+        Self::check(&principal)
+    }
+}
+
+impl Server {
+    /// Whether it is one.
+    pub(super) fn check(principal: &Principal) -> Result<Self, ApiError> {
+        match principal.kind {
+            PrincipalKind::ApiKey => Ok(Self),
+            _ => Err(ApiError::new(axum::http::StatusCode::FORBIDDEN, "forbidden", "this takes an API key")),
         }
-        Err(ApiError::new(axum::http::StatusCode::FORBIDDEN, "forbidden", "this takes an API key"))
     }
 }

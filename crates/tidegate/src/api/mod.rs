@@ -4,6 +4,7 @@ mod caller;
 mod centrifugo;
 mod changes;
 mod ephemeral;
+mod jobs;
 mod operations;
 mod rows;
 mod sessions;
@@ -22,6 +23,7 @@ use tidegate_edge::{ApiError, Credentials, Edge};
 use tidegate_identity::{Authority, Identity};
 use tidegate_mirror::Mirror;
 use tidegate_model::{Catalog, Entity, ScanError};
+use tidegate_session::runtime::Runtime;
 use tidegate_topics::Topics;
 use tokio::sync::Semaphore;
 
@@ -51,6 +53,7 @@ struct Inner {
     feed: Feed,
     mirror: Arc<Mirror>,
     edge: Edge,
+    runtime: Runtime,
     /// One permit for each KiB of a body.
     bodies: Arc<Semaphore>,
     started: Instant,
@@ -66,6 +69,7 @@ impl Api {
         feed: Feed,
         mirror: Arc<Mirror>,
         edge: Edge,
+        runtime: Runtime,
     ) -> Self {
         let Asked { authority, credentials, identity } = asked;
         let bounds = bounds.clone();
@@ -80,6 +84,7 @@ impl Api {
             feed,
             mirror,
             edge,
+            runtime,
             bodies,
             started,
             uid,
@@ -124,6 +129,7 @@ pub(crate) fn router(api: Api, health: Arc<Health>, sources: Sources) -> Router 
         .route("/v1/source", get(source::status))
         .merge(topics::routes())
         .merge(ephemeral::routes())
+        .merge(jobs::routes())
         .merge(centrifugo::routes())
         .merge(sessions)
         .with_state(api)

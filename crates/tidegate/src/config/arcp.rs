@@ -30,6 +30,8 @@ pub struct Arcp {
     pub dialects: Dialects,
     /// Between signs of life of a connection. Whole seconds. Default 30 s.
     pub heartbeat_interval: Duration,
+    /// In which a connection has to say hello. Default 10 s.
+    pub hello_timeout: Duration,
     /// That a session outlives its last connection, and a finished job its end. Whole seconds. Default 10 min.
     pub resume_window: Duration,
     /// Events that one session keeps. Default 10,000.
@@ -44,12 +46,12 @@ pub struct Arcp {
     pub jobs_max: usize,
     /// Of one user. Default 1,000.
     pub user_jobs_max: usize,
-    /// Events kept of one job. Default 10,000.
+    /// Jobs of which anything is kept; past it those that ended first are forgotten. Default 100,000.
+    pub kept_jobs_max: usize,
+    /// Events kept of one job. Default 10,000; at least what a session keeps.
     pub job_events: usize,
     /// Their bytes. Default 16 MiB.
     pub job_bytes: usize,
-    /// Pieces of one streamed result. Default 100,000.
-    pub result_chunks_max: u64,
     /// Bytes of one streamed result. Default 1 GiB.
     pub result_bytes_max: u64,
     /// That a job waits for its worker to come back. Default 60 s.
@@ -61,7 +63,7 @@ pub struct Arcp {
 impl Arcp {
     /// What connections need of it.
     pub(super) fn settings(&self) -> ArcpSettings {
-        ArcpSettings { heartbeat: self.heartbeat_interval, dialects: self.dialects.clone() }
+        ArcpSettings { heartbeat: self.heartbeat_interval, hello: self.hello_timeout, dialects: self.dialects.clone() }
     }
 }
 
@@ -81,6 +83,7 @@ pub(super) fn read(layers: &Layers) -> Result<Arcp, ConfigError> {
         fixtures: layers.bool("arcp.fixtures"),
         dialects: dialects(&layers.dialects)?,
         heartbeat_interval: seconds(layers, "arcp.heartbeat_interval_ms")?,
+        hello_timeout: Duration::from_millis(layers.int("arcp.hello_timeout_ms", 1..=MONTH_MS)?),
         resume_window: seconds(layers, "arcp.resume_window_ms")?,
         session_events: number("arcp.session_events")?,
         session_bytes: bytes("arcp.session_bytes")? as usize,
@@ -88,19 +91,19 @@ pub(super) fn read(layers: &Layers) -> Result<Arcp, ConfigError> {
         user_sessions_max: number("arcp.max_user_sessions")?,
         jobs_max: number("arcp.max_jobs")?,
         user_jobs_max: number("arcp.max_user_jobs")?,
+        kept_jobs_max: number("arcp.max_kept_jobs")?,
         job_events: number("arcp.job_events")?,
         job_bytes: bytes("arcp.job_bytes")? as usize,
-        result_chunks_max: layers.int("arcp.max_result_chunks", 1..=1 << 32)?,
         result_bytes_max: layers.int("arcp.max_result_bytes", 1..=1 << 40)?,
         worker_grace: Duration::from_millis(layers.int("arcp.worker_grace_ms", 0..=MONTH_MS)?),
         require_model_use: layers.bool("arcp.require_model_use"),
     };
-    for (key, of_user, of_all) in [
-        ("arcp.max_user_sessions", arcp.user_sessions_max, "arcp.max_sessions"),
-        ("arcp.max_user_jobs", arcp.user_jobs_max, "arcp.max_jobs"),
+    for (key, most, of_all, all) in [
+        ("arcp.max_user_sessions", arcp.user_sessions_max, "arcp.max_sessions", arcp.sessions_max),
+        ("arcp.max_user_jobs", arcp.user_jobs_max, "arcp.max_jobs", arcp.jobs_max),
+        ("arcp.max_jobs", arcp.jobs_max, "arcp.max_kept_jobs", arcp.kept_jobs_max),
     ] {
-        let all = if of_all == "arcp.max_jobs" { arcp.jobs_max } else { arcp.sessions_max };
-        if of_user > all {
+        if most > all {
             return Err(layers.error(key, format!("must not be more than {of_all}")));
         }
     }

@@ -113,16 +113,16 @@ impl JobsCommand {
 
 /// Who is asked.
 enum From {
-    Operator(Operator),
-    Session(Listing),
+    Operator(Box<Operator>),
+    Session(Box<Listing>),
 }
 
 impl Ls {
     async fn run(self) -> Result<(), Failure> {
         let Self { status, agent, all, json, tenant, api_key, at } = self;
         let mut from = match api_key {
-            Some(key) => From::Operator(Operator::new(at.url(), &key, tenant)?),
-            None => From::Session(Listing::open(at).await?),
+            Some(key) => From::Operator(Box::new(Operator::new(at.url(), &key, tenant)?)),
+            None => From::Session(Box::new(Listing::open(at).await?)),
         };
         let (mut jobs, mut cursor) = (Vec::new(), None);
         for _ in 0..PAGES_MAX {
@@ -177,9 +177,7 @@ fn table(jobs: &[Value]) -> String {
         .set_header(["job", "agent", "status", "since", "events", "part of"]);
     for job in jobs {
         let part = |name: &str| agents::shown(&job[name]);
-        table.add_row(
-            ["job_id", "agent", "status", "created_at", "last_event_seq", "parent_job_id"].map(|name| part(name)),
-        );
+        table.add_row(["job_id", "agent", "status", "created_at", "last_event_seq", "parent_job_id"].map(part));
     }
     table.to_string()
 }

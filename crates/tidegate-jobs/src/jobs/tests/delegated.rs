@@ -48,6 +48,29 @@ fn a_child_has_its_parents_trace_owner_and_session_and_its_event_is_in_the_paren
 }
 
 #[test]
+fn a_child_that_names_no_models_may_use_none_where_its_parents_were_named() {
+    let mut world = World::new(Limits::default());
+    let job = world.run(leased(json!({"agent.delegate": ["other"], "model.use": ["tier-fast/*"]})));
+    let unnamed = world.delegates(job, delegation("other", Lease::default())).unwrap();
+    let named = delegation("other", lease_of(json!({"model.use": ["tier-fast/a"]})));
+    let named = world.delegates(job, named).unwrap();
+    let ask = |world: &mut World, job, model| world.asks(job, Namespace::ModelUse, model).unwrap().is_ok();
+    assert!(ask(&mut world, job, "tier-fast/b") && !ask(&mut world, job, "tier-slow/a"));
+    assert!(!ask(&mut world, unnamed, "tier-fast/a"));
+    assert!(ask(&mut world, named, "tier-fast/a") && !ask(&mut world, named, "tier-fast/b"));
+}
+
+#[test]
+fn a_version_that_the_lease_names_is_the_only_one_that_may_be_delegated_to() {
+    let mut world = World::new(Limits::default());
+    let job = world.run(leased(json!({"agent.delegate": ["other@1"]})));
+    let other = delegation("other", Lease::default());
+    assert_eq!(world.delegates(job, other.clone()).unwrap_err().code, Code::PermissionDenied, "the default is 2");
+    let first = Delegation { agent: Asked::parse("other@1").unwrap(), ..other };
+    assert!(world.delegates(job, first).is_ok());
+}
+
+#[test]
 fn a_refused_delegation_leaves_nothing() {
     let mut world = World::new(Limits { live_of_owner: 2, ..Limits::default() });
     let job = world.run(Submit { constraints: Constraints { expires_at_ms: Some(START_MS + 60_000) }, ..parent() });

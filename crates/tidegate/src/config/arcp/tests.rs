@@ -16,13 +16,13 @@ fn refusal(text: &str) -> String {
 #[test]
 fn everything_has_the_default_that_is_documented() {
     let arcp = load("").unwrap().arcp;
-    let times = [arcp.heartbeat_interval, arcp.resume_window, arcp.worker_grace];
-    assert_eq!(times.map(|time| time.as_secs()), [30, 600, 60]);
+    let times = [arcp.heartbeat_interval, arcp.hello_timeout, arcp.resume_window, arcp.worker_grace];
+    assert_eq!(times.map(|time| time.as_secs()), [30, 10, 600, 60]);
     assert_eq!((arcp.session_events, arcp.session_bytes), (10_000, 16 << 20));
     assert_eq!((arcp.job_events, arcp.job_bytes), (10_000, 16 << 20));
     assert_eq!((arcp.sessions_max, arcp.user_sessions_max), (100_000, 20_000));
-    assert_eq!((arcp.jobs_max, arcp.user_jobs_max), (10_000, 1_000));
-    assert_eq!((arcp.result_chunks_max, arcp.result_bytes_max), (100_000, 1 << 30));
+    assert_eq!((arcp.jobs_max, arcp.user_jobs_max, arcp.kept_jobs_max), (10_000, 1_000, 100_000));
+    assert_eq!(arcp.result_bytes_max, 1 << 30);
     assert!(!arcp.require_model_use && !arcp.fixtures && arcp.agents.is_empty());
     assert!(arcp.dialects.clients.is_empty() && arcp.dialects.principals.is_empty());
 }
@@ -114,7 +114,8 @@ fn settings_that_break_a_rule_are_named() {
     assert_snapshot!(with("heartbeat_interval_ms = 1500"), @"arcp.heartbeat_interval_ms = 1500 (from tidegate.toml): must be whole seconds: clients are told so");
     assert_snapshot!(with("session_bytes = 1"), @"arcp.session_bytes = 1 (from tidegate.toml): must be between 1048576 and 1099511627776");
     assert_snapshot!(with("max_user_jobs = 10001"), @"arcp.max_user_jobs = 10001 (from tidegate.toml): must not be more than arcp.max_jobs");
-    assert_snapshot!(with("max_sessions = 10"), @"arcp.max_user_sessions = 1000 (from default): must not be more than arcp.max_sessions");
+    assert_snapshot!(with("max_kept_jobs = 9999"), @"arcp.max_jobs = 10000 (from default): must not be more than arcp.max_kept_jobs");
+    assert_snapshot!(with("max_sessions = 10"), @"arcp.max_user_sessions = 20000 (from default): must not be more than arcp.max_sessions");
     assert_snapshot!(with("fixtures = 1"), @"arcp.fixtures = 1 (from tidegate.toml): must be true or false");
     assert!(with("hartbeat = 1").starts_with("arcp.hartbeat: there is no such key; [arcp] has fixtures, "));
     let dialect = |lines: &str| refusal(&format!("[[arcp.dialect]]\n{lines}"));

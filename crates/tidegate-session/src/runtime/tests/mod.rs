@@ -1,0 +1,9 @@
+//! The machine, driven without threads, clock or SQLite: scenarios, and histories of any kind.
+
+#![allow(clippy::expect_used)]
+
+mod disk;
+mod found;
+mod histories;
+mod truth;
+mod world;
