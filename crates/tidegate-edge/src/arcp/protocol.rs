@@ -34,6 +34,11 @@ mod tests;
 /// Until events that could not be asked for are asked for again.
 const AGAIN: Duration = Duration::from_millis(50);
 
+/// Events, or their bytes, after which the runtime is told that the socket took them: often enough that an agent that waits for
+/// them does not wait longer than it has to.
+const TOLD_EVENTS: u64 = 256;
+const TOLD_BYTES: u64 = 256 << 10;
+
 /// The runtime has as many commands waiting as it takes.
 pub(super) struct Busy;
 
@@ -81,6 +86,16 @@ pub(super) struct Arcp<D: Desk> {
     is_heard: bool,
     /// When to ask again for events.
     again_at: Option<Instant>,
+    /// Events that the socket took, and that the runtime has yet to be told of.
+    took: Took,
+}
+
+/// Events that a socket took.
+#[derive(Default)]
+struct Took {
+    seq: u64,
+    events: u64,
+    bytes: u64,
 }
 
 /// How far a client is.
@@ -128,6 +143,7 @@ impl<D: Desk> Arcp<D> {
             has_written: false,
             is_heard: false,
             again_at: None,
+            took: Took::default(),
         }
     }
 
@@ -286,6 +302,8 @@ impl<D: Desk> Protocol for Arcp<D> {
         match item {
             Item::Told(reply) => return self.told(*reply, out),
             Item::Event { seq, entry } => {
+                let Took { events, bytes, .. } = self.took;
+                self.took = Took { seq, events: events + 1, bytes: bytes + entry.bytes() as u64 };
                 let now_ms = self.now_ms();
                 self.writer.event(seq, &entry, now_ms, out);
             }
@@ -301,6 +319,10 @@ impl<D: Desk> Protocol for Arcp<D> {
             && let Some(pulse) = &mut self.pulse
         {
             pulse.sent(Instant::now());
+        }
+        let Took { seq, events, bytes } = self.took;
+        if (events >= TOLD_EVENTS || bytes >= TOLD_BYTES) && self.send(session, Wants::Took { seq, bytes }).is_ok() {
+            self.took = Took::default();
         }
         let Some(after) = session.wants_events() else { return };
         if self.send(session, Wants::Events { after }).is_err() {

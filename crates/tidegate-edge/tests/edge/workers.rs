@@ -47,7 +47,8 @@ async fn a_worker_serves_jobs_and_is_not_slowed_by_what_clients_are_slowed_by() 
     let done = json!({ "type": "result", "job_id": job["job_id"], "n": EVENTS + 1, "result": "x".repeat(400 << 10) });
     worker.send(&done.to_string()).await;
     let messages = ann.until("job.result").await;
-    let texts: Vec<u64> = messages.iter().filter_map(|said| said["payload"]["body"]["text"].as_str()?.parse().ok()).collect();
+    let texts: Vec<u64> =
+        messages.iter().filter_map(|said| said["payload"]["body"]["text"].as_str()?.parse().ok()).collect();
     assert_eq!(texts, (1..=EVENTS).collect::<Vec<_>>());
     loop {
         let line = worker.json().await;
