@@ -138,7 +138,8 @@ impl Thread {
                 Ok(()) = inventory.changed() => {}
                 () = stop.cancelled(), if !is_stopping => {}
                 () = sleep(idle), if !is_stopping => {}
-                else => {}
+                // What there is was taken; nothing more is waited for.
+                () = std::future::ready(()), if is_stopping => {}
             }
             if is_stopping && inputs.is_empty() && sayings.is_empty() {
                 return;
