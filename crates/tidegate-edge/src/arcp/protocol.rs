@@ -71,8 +71,6 @@ pub(super) struct Arcp<D: Desk> {
     /// The dialect that the address asks for.
     asked: Option<Dialect>,
     stage: Stage,
-    /// When it has to be known who this is.
-    hello_by: Instant,
     ask: Option<Ask>,
     writer: Writer,
     /// As the runtime knows the connection, once it does.
@@ -131,7 +129,6 @@ impl<D: Desk> Arcp<D> {
         let writer = Writer::new((place.clock)(), place.random);
         let errors = Bucket::new(place.errors_per_second, place.errors_per_second, now);
         Self {
-            hello_by: now + place.settings.hello,
             place,
             asked,
             stage: Stage::Fresh,
@@ -357,14 +354,10 @@ impl<D: Desk> Protocol for Arcp<D> {
     }
 
     fn due(&self) -> Option<Instant> {
-        let hello_by = self.missing().map(|_| self.hello_by);
-        [hello_by, self.pulse.map(|pulse| pulse.due()), self.again_at].into_iter().flatten().min()
+        self.pulse.map(|pulse| pulse.due()).into_iter().chain(self.again_at).min()
     }
 
     fn tick(&mut self, session: &mut Session, now: Instant) -> Result<(), CloseReason> {
-        if self.missing().is_some() && self.hello_by <= now {
-            return Err(self.fail(session, None, &Fault::invalid("no session.hello came in time")));
-        }
         if self.again_at.take_if(|at| *at <= now).is_some() {
             self.written(session);
         }

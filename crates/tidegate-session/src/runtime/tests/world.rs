@@ -83,6 +83,7 @@ pub(super) fn role(tenant: &str, name: &str, observes: bool) -> Role {
 pub(super) struct Agent {
     pub(super) said: u64,
     pub(super) stopped: bool,
+    pub(super) held: bool,
 }
 
 /// One connection, on the gateway's side a cursor, and what is on its way to the client.
@@ -439,6 +440,7 @@ impl World {
             match told {
                 Told::Start(_) => drop(self.agents.insert(job, Agent::default())),
                 Told::Stop(_) => self.agents.entry(job).or_default().stopped = true,
+                Told::Hold(held) => self.agents.entry(job).or_default().held = held,
                 Told::Heard(n) => assert!(n <= self.agents[&job].said, "heard what was not said"),
                 Told::Permit { .. } | Told::Delegated { .. } | Told::Child { .. } => {}
             }
