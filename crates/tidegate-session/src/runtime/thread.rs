@@ -2,6 +2,7 @@
 //! While it commits more gathers: under load one commit is for many.
 
 use std::collections::HashMap;
+use std::future::ready;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -133,12 +134,17 @@ impl Thread {
             let stop = self.stop.clone();
             tokio::select! {
                 biased;
-                _ = waiting.recv_many(&mut inputs, INPUTS) => {}
+                count = waiting.recv_many(&mut inputs, INPUTS) => {
+                    if count == 0 {
+                        // Nobody is left who could ask for anything.
+                        self.stop.cancel();
+                    }
+                }
                 _ = ear.recv_many(&mut sayings, SAYINGS) => {}
                 Ok(()) = inventory.changed() => {}
                 () = stop.cancelled(), if !is_stopping => {}
                 () = sleep(idle), if !is_stopping => {}
-                else => {}
+                () = ready(()), if is_stopping => {}
             }
             if is_stopping && inputs.is_empty() && sayings.is_empty() {
                 return;
