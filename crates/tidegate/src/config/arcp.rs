@@ -61,7 +61,8 @@ pub struct Arcp {
 impl Arcp {
     /// What connections need of it.
     pub(super) fn settings(&self) -> ArcpSettings {
-        ArcpSettings { heartbeat: self.heartbeat_interval, dialects: self.dialects.clone() }
+        let (heartbeat, dialects) = (self.heartbeat_interval, self.dialects.clone());
+        ArcpSettings { heartbeat, dialects, ..ArcpSettings::default() }
     }
 }
 
