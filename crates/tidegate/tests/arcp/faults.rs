@@ -166,14 +166,14 @@ pub(crate) async fn a_stalled_subscriber_freezes_the_owners_job() {
     let mut stalled = house.connect("ann").await;
     stalled.ask("job.subscribe", json!({ "job_id": job, "history": true })).await;
     // More than sockets hold, and nobody reads it there.
-    let text = "x".repeat(8 << 10);
-    for n in 0..1_200 {
+    let text = "x".repeat(16 << 10);
+    for n in 0..600 {
         part.job.log("info", &format!("{n} {text}")).await.unwrap();
     }
     part.done();
-    assert_eq!(client.events(&job).await.len(), 1_202);
+    assert_eq!(client.events(&job).await.len(), 602);
     // It misses nothing of it, though.
-    assert_eq!(stalled.events(&job).await.len(), 1_202);
+    assert_eq!(stalled.events(&job).await.len(), 602);
 }
 
 #[tokio::test]
@@ -342,7 +342,7 @@ pub(crate) async fn two_children_each_get_the_whole_remaining_budget() {
 pub(crate) async fn float_budgets() {
     let house = House::open().await;
     let mut client = house.connect("ann").await;
-    let lease = json!({ "cost.budget": ["USD:0.3", "credits:12345678901234567.01"], "tool.call": ["*"] });
+    let lease = json!({ "cost.budget": ["USD:0.3", "credits:99999999999999.99"], "tool.call": ["*"] });
     let job = client.submit(json!({ "agent": "puppet", "lease_request": lease })).await;
     let part = house.part().await;
     for _ in 0..3 {
@@ -353,7 +353,7 @@ pub(crate) async fn float_budgets() {
     let refused: Fault = part.job.authorize(Namespace::ToolCall, "x").await.unwrap_err();
     assert_eq!(refused.code, Code::BudgetExhausted);
     let subscribed = house.speaking("python", "ann").await.ask("job.subscribe", json!({ "job_id": job })).await;
-    assert_eq!(subscribed["payload"]["budget"]["credits"], "credits:12345678901234567.01");
+    assert_eq!(subscribed["payload"]["budget"]["credits"], "credits:99999999999999.99");
     part.done();
 }
 

@@ -44,6 +44,9 @@ pub(crate) const CONFIG: &str = r#"
 [log]
 level = "warn"
 
+[edge]
+errors_per_second = 1000
+
 [[identity.issuer]]
 issuer = "https://id.example"
 audience = "tidegate"

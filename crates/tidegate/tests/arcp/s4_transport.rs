@@ -1,6 +1,7 @@
 //! Section 4: transport.
 
 use serde_json::json;
+use tidegate_jobs::agents::Output;
 
 use crate::fixture::{Client, House, end, hello};
 
@@ -24,7 +25,8 @@ pub(crate) async fn the_largest_pieces_fit_what_clients_take() {
         let events = client.run(json!({ "agent": "stream", "input": input })).await;
         assert_eq!(end(&events)["payload"]["result_size"], 1_400 << 10);
     }
-    let text = "x".repeat(470 << 10);
-    let events = client.run(json!({ "agent": "echo", "input": text })).await;
+    let job = client.submit(json!({ "agent": "puppet" })).await;
+    house.part().await.end(Output::of(&"x".repeat(470 << 10)));
+    let events = client.events(&job).await;
     assert_eq!(end(&events)["payload"]["result"], end(&events)["payload"]["output"]);
 }

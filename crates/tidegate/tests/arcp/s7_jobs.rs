@@ -138,7 +138,7 @@ pub(crate) async fn a_job_runs_and_ends_once_in_one_of_four_states() {
     let mut client = house.connect("ann").await;
     for (submit, of, status, error) in [
         (json!({ "agent": "echo", "input": 1 }), "job.result", "success", None),
-        (json!({ "agent": "fail" }), "job.error", "error", Some("INTERNAL_ERROR")),
+        (json!({ "agent": "fail", "input": {} }), "job.error", "error", Some("INTERNAL_ERROR")),
         (
             json!({ "agent": "slow", "input": { "ms": 600_000 }, "max_runtime_sec": 1 }),
             "job.error",
