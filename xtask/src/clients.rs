@@ -12,16 +12,18 @@ use crate::step::{Outcome, command, run};
 use crate::tools;
 
 const JS: &str = "centrifuge-js";
-const PYTHON: &str = "centrifuge-python";
+/// Python's, by folder, and how each is called on PyPI.
+const PYTHON: [(&str, &str); 2] =
+    [("centrifuge-python", "centrifuge-python"), ("arcp-python", "agentruntimecontrolprotocol")];
 
 /// Installs what is missing and runs all tests.
 pub(crate) fn run_all() -> Outcome {
-    js().and(python())
+    PYTHON.iter().fold(js(), |all, (folder, package)| all.and(python(folder, package)))
 }
 
-/// Installs both, where they are not there as they should be.
+/// Installs all, where they are not there as they should be.
 pub(crate) fn install() -> Outcome {
-    install_js().and(install_python())
+    PYTHON.iter().fold(install_js(), |all, (folder, _)| all.and(install_python(folder)))
 }
 
 fn js() -> Outcome {
@@ -37,15 +39,16 @@ fn js() -> Outcome {
     run(name, with_binary(command)?)
 }
 
-fn python() -> Outcome {
-    let name = "PyPI's centrifuge-python";
-    if let Err(why) = install_python() {
-        return not_run(name, &why);
+fn python(name: &str, package: &str) -> Outcome {
+    let package = format!("PyPI's {package}");
+    if let Err(why) = install_python(name) {
+        return not_run(&package, &why);
     }
-    let mut command =
-        command(tools::own(PYTHON).join("bin/python"), ["-m", "unittest", "discover", "--start-directory"]);
-    command.arg(folder(PYTHON)).args(["--pattern", "test_*.py", "--verbose"]).env("PYTHONDONTWRITEBYTECODE", "1");
-    run(name, with_binary(command)?)
+    let mut command = command(tools::own(name).join("bin/python"), ["-m", "unittest", "discover", "--start-directory"]);
+    command.arg(folder(name)).args(["--pattern", "test_*.py", "--verbose"]);
+    // For what they share, which lies beside them.
+    command.env("PYTHONPATH", tools::root().join("clients/conformance")).env("PYTHONDONTWRITEBYTECODE", "1");
+    run(&package, with_binary(command)?)
 }
 
 fn install_js() -> Outcome {
@@ -61,9 +64,9 @@ fn install_js() -> Outcome {
     })
 }
 
-fn install_python() -> Outcome {
-    let into = tools::own(PYTHON);
-    let requirements = folder(PYTHON).join("requirements.txt");
+fn install_python(name: &str) -> Outcome {
+    let into = tools::own(name);
+    let requirements = folder(name).join("requirements.txt");
     unless_there(&into, &requirements, || {
         setup::python_environment(&into)?;
         let mut install = command(into.join("bin/python"), ["-m", "pip", "install", "--quiet", "--require-hashes"]);

@@ -36,8 +36,8 @@ enum Task {
     Packaging,
     /// The JavaScript client's tests, also against the real binary.
     Js,
-    /// npm's `centrifuge` and PyPI's `centrifuge-python`, in the versions that clients/conformance says (below target/),
-    /// against the real binary.
+    /// npm's `centrifuge`, PyPI's `centrifuge-python` and `agentruntimecontrolprotocol`, in the versions that
+    /// clients/conformance says (below target/), against the real binary.
     Clients,
     /// The demo page, and that of examples/postgres, in headless Chromium.
     Browser,

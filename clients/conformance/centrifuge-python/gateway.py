@@ -1,35 +1,21 @@
-"""A gateway for the tests, with an application behind it and a line to it that can be cut."""
+"""A gateway for the tests, with an application behind it."""
 
 import asyncio
-import base64
-import hashlib
-import hmac
 import json
-import os
 import pathlib
-import shutil
-import subprocess
-import tempfile
 import threading
-import time
 import urllib.request
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from centrifuge import Client, ClientEventHandler, SubscriptionEventHandler
+
+from child import Child, seconds_from_now, signed
 
 TOML = (pathlib.Path(__file__).parent.parent / "gateway.toml").read_text()
 SECRET = b"what the tests sign as Centrifugo does it"
 ISSUER_SECRET = b"what the issuer of the tests signs with"
 LIMIT_S = 20
-
-
-def signed(secret, claims):
-    def part(value):
-        return base64.urlsafe_b64encode(value).rstrip(b"=")
-
-    said = b".".join(part(json.dumps(value).encode()) for value in ({"alg": "HS256", "typ": "JWT"}, claims))
-    return (said + b"." + part(hmac.digest(secret, said, hashlib.sha256))).decode()
 
 
 def token(**claims):
@@ -40,10 +26,6 @@ def token(**claims):
 def issuer_token(**claims):
     """A token of the issuer that the configuration names."""
     return signed(ISSUER_SECRET, {"iss": "tests", "exp": seconds_from_now(600), **claims})
-
-
-def seconds_from_now(seconds):
-    return int(time.time()) + seconds
 
 
 class Application(BaseHTTPRequestHandler):
@@ -65,34 +47,20 @@ class Application(BaseHTTPRequestHandler):
         pass
 
 
-class Gateway:
-    """The binary that `TIDEGATE_BIN` names, as a child."""
+class Gateway(Child):
+    """A gateway with an application behind it."""
 
     def __init__(self):
         self.application = ThreadingHTTPServer(("127.0.0.1", 0), Application)
         threading.Thread(target=self.application.serve_forever, daemon=True).start()
-        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="tidegate-python-"))
         port = self.application.server_address[1]
         secret = "what the application shares with the tests"
-        toml = f'{TOML}\n[application]\nurl = "http://127.0.0.1:{port}/"\nsecret = "{secret}"\n'
-        (self.folder / "tidegate.toml").write_text(toml)
-        command = [os.environ["TIDEGATE_BIN"], "serve", "--listen", "127.0.0.1:0"]
-        command += ["--data-dir", str(self.folder / "data"), "--config", str(self.folder / "tidegate.toml")]
-        self.child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        line = self.child.stdout.readline()
-        if not line.startswith("listening on "):
-            self.stop()
-            raise AssertionError(f"first line: {line!r}")
-        self.url = line.removeprefix("listening on ").strip()
-        # What it says later must not fill the pipe.
-        threading.Thread(target=self.child.stdout.read, daemon=True).start()
+        super().__init__(f'{TOML}\n[application]\nurl = "http://127.0.0.1:{port}/"\nsecret = "{secret}"\n')
 
     def stop(self):
-        self.child.kill()
-        self.child.wait()
+        super().stop()
         self.application.shutdown()
         self.application.server_close()
-        shutil.rmtree(self.folder, ignore_errors=True)
 
     async def post(self, path, body):
         headers = {"X-API-Key": "k", "content-type": "application/json"}
@@ -110,45 +78,6 @@ class Gateway:
 def answer(request):
     with urllib.request.urlopen(request, timeout=LIMIT_S) as response:
         return json.load(response)
-
-
-class Line:
-    """A way to a gateway. While it `is_down`, nobody gets through."""
-
-    @classmethod
-    async def to(cls, gateway):
-        self = cls()
-        self.target = urlsplit(gateway.url)
-        self.is_down = False
-        self.writers = set()
-        self.server = await asyncio.start_server(self.carry, "127.0.0.1", 0)
-        self.url = f"http://127.0.0.1:{self.server.sockets[0].getsockname()[1]}"
-        return self
-
-    async def carry(self, reader, writer):
-        if self.is_down:
-            return writer.transport.abort()
-        far_reader, far_writer = await asyncio.open_connection(self.target.hostname, self.target.port)
-        self.writers |= {writer, far_writer}
-        await asyncio.gather(self.pass_on(reader, far_writer), self.pass_on(far_reader, writer))
-
-    async def pass_on(self, reader, writer):
-        try:
-            while data := await reader.read(65536):
-                writer.write(data)
-                await writer.drain()
-        except ConnectionError:
-            pass
-        writer.close()
-        self.writers.discard(writer)
-
-    def cut(self):
-        for writer in self.writers:
-            writer.transport.abort()
-
-    def stop(self):
-        self.server.close()
-        self.cut()
 
 
 class Told(ClientEventHandler, SubscriptionEventHandler):

@@ -6,7 +6,8 @@ from urllib.parse import quote
 
 from centrifuge import CentrifugeError, DeltaType, StreamPosition
 
-from gateway import Gateway, Line, Told, client_of, issuer_token, seconds_from_now, token
+from child import Line, seconds_from_now
+from gateway import Gateway, Told, client_of, issuer_token, token
 
 ENCODINGS = {"json": False, "protobuf": True}
 

@@ -215,7 +215,7 @@ async fn route(site: &Rc<Site>, link: &Rc<Link>, request: Request<Incoming>) -> 
     let path = request.uri().path();
     let embedded = worker.edge.socket_at(path);
     let is_arcp = match path {
-        "/arcp" => true,
+        "/arcp" | "/arcp/worker" => true,
         // Its plain GET is the API's.
         "/" => embedded.is_none() && arcp::is_socket(&request),
         _ => false,
@@ -249,6 +249,7 @@ async fn route(site: &Rc<Site>, link: &Rc<Link>, request: Request<Incoming>) -> 
         "/v1/live" if request.method() == Method::GET => subscribe::get(site, link, &request).await,
         "/v1/live" => subscribe::post(site, link, request).await,
         _ => match (runtime, embedded) {
+            (Some(runtime), _) if path == "/arcp/worker" => arcp::open_worker(site, link, request, &runtime).await,
             (Some(runtime), _) => arcp::open(site, link, request, &runtime).await,
             (None, Some(make)) => embedded::open(site, link, request, &*make).await,
             (None, None) => return api(&site.outside, request).await,

@@ -30,6 +30,17 @@ pub trait Protocol {
         Ok(())
     }
 
+    /// Whether no further message is to be taken now. Whoever says so has the connection's task woken when that changes. By default
+    /// one is always taken.
+    fn is_full(&self) -> bool {
+        false
+    }
+
+    /// Whether its messages are read no faster than the configuration says. By default they are.
+    fn is_paced(&self) -> bool {
+        true
+    }
+
     /// Writes an item as messages.
     ///
     /// # Errors

@@ -72,7 +72,7 @@ pub(crate) struct Socket {
     /// Bytes read and not decoded yet, because reading paused.
     held: Bytes,
     blocked_reads: u32,
-    messages: Bucket,
+    messages: Option<Bucket>,
     bytes: Option<Bucket>,
     /// Reading pauses until then.
     read_at: Option<Instant>,
@@ -108,6 +108,7 @@ impl Socket {
         let config = admitted.edge.config();
         let messages = config.messages_per_second;
         let bytes = u32::try_from(config.bytes_per_second).unwrap_or(u32::MAX);
+        let is_paced = protocol.is_paced();
         Self {
             session,
             wire,
@@ -118,8 +119,8 @@ impl Socket {
             control: Vec::new(),
             held: early,
             blocked_reads: 0,
-            messages: Bucket::new(messages, messages.saturating_mul(2), now),
-            bytes: (bytes > 0).then(|| Bucket::new(bytes, bytes.max(READ_BYTES as u32), now)),
+            messages: is_paced.then(|| Bucket::new(messages, messages.saturating_mul(2), now)),
+            bytes: (is_paced && bytes > 0).then(|| Bucket::new(bytes, bytes.max(READ_BYTES as u32), now)),
             read_at: None,
             pace: None,
             ping_at: unless_zero(config.ping_interval).map(|interval| now + interval),
@@ -186,6 +187,7 @@ impl Socket {
         self.read_at.is_none()
             && self.passing.is_none()
             && !self.session.is_reply_full()
+            && !self.protocol.is_full()
             && !(is_blocked && (self.blocked_reads >= BLOCKED_READS_MAX || self.control.len() >= CONTROL_MAX))
     }
 
@@ -295,7 +297,7 @@ impl Socket {
             let Some(event) = event else { break };
             messages += 1;
             // The message is taken all the same; the next one waits.
-            if let Some(until) = self.messages.charge(1, now) {
+            if let Some(until) = self.messages.as_mut().and_then(|bucket| bucket.charge(1, now)) {
                 self.read_at = self.read_at.max(Some(until));
                 self.admitted.edge.metrics().pause(Paused::Messages);
             }

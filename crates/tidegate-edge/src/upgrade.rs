@@ -35,12 +35,19 @@ pub(crate) struct Entrance {
     place: Place,
     /// The subprotocol that was chosen.
     subprotocol: Option<&'static str>,
+    /// Longest message.
+    message_bytes: usize,
 }
 
 impl Entrance {
     /// To be answered as the subprotocol that was chosen among those that the client offers.
     pub(crate) fn speaking(self, subprotocol: Option<&'static str>) -> Self {
         Self { subprotocol, ..self }
+    }
+
+    /// For messages of so many bytes at least.
+    pub(crate) fn for_messages(self, bytes: usize) -> Self {
+        Self { message_bytes: self.message_bytes.max(bytes), ..self }
     }
 }
 
@@ -56,7 +63,8 @@ pub(crate) fn enter(site: &Site, request: &Request<Incoming>) -> Result<Entrance
     let edge = &site.worker.edge;
     let handshake = check(edge, request)?;
     let resumes = request.uri().query().is_some_and(|query| query.split('&').any(|field| field == "resume=true"));
-    Ok(Entrance { handshake, place: edge.admit(&site.outside.drain, resumes)?, subprotocol: None })
+    let place = edge.admit(&site.outside.drain, resumes)?;
+    Ok(Entrance { handshake, place, subprotocol: None, message_bytes: edge.config().max_message_bytes })
 }
 
 /// Checks the handshake before anything is opened for it.
@@ -117,7 +125,7 @@ pub(crate) fn switch(
     pass: Option<Pass>,
     kind: &'static str,
 ) -> Response<Payload> {
-    let Entrance { handshake, place, subprotocol } = entrance;
+    let Entrance { handshake, place, subprotocol, message_bytes } = entrance;
     let worker = site.worker.clone();
     let transport = if handshake.accept.is_some() { Transport::WebSocket } else { Transport::WebSocketH2 };
     let mut admitted = Admitted::new(&worker.edge, link, place, kind, transport);
@@ -129,7 +137,7 @@ pub(crate) fn switch(
     let deflate = handshake.deflate.as_ref().map(|(deflate, _)| *deflate);
     spawn_local(site.open.track_future(async move {
         let config = worker.edge.config();
-        let limits = Limits { message_bytes: config.max_message_bytes, fragments: config.max_fragments };
+        let limits = Limits { message_bytes, fragments: config.max_fragments };
         let decoder = Decoder::new(Role::Server, limits, deflate);
         let timeout = unless_zero(config.write_timeout);
         // A stalled tunnel says nothing about the others on its socket: its own error names the reason.

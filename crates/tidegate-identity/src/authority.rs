@@ -136,7 +136,7 @@ pub trait Authority: Send + Sync {
     }
 
     /// Whether the principal may do that with the agent of that name, and with the jobs that others of its tenant submitted to
-    /// it. By default nobody may.
+    /// it. Whoever may serve it has the jobs of all tenants. By default nobody may.
     ///
     /// # Errors
     /// The refusal to send.

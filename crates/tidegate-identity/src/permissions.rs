@@ -102,11 +102,13 @@ impl Permissions {
             .ok_or_else(|| Refusal::forbidden("you may not do that here"))
     }
 
-    /// Whether the principal may do that with the agent.
+    /// Whether the principal may do that with the agent. Serving it is never open to everybody: whoever does is given the inputs and
+    /// the credentials of everybody's jobs.
     ///
     /// # Errors
     /// The refusal to send.
     pub fn agent(&self, principal: &Principal, verb: AgentVerb, agent: &str, is_open: bool) -> Result<(), Refusal> {
+        let is_open = is_open && verb != AgentVerb::Serve;
         let granted = |rights: &Rights| match rights {
             Rights::Agents { may, agents } => may.contains(&verb) && agents.have(agent),
             _ => false,

@@ -33,7 +33,9 @@ pub use effect::{Effect, Idempotency, Kept, Record, Streaming};
 pub use event::{Ending, Entry, FinalStatus, Outcome, Status, What};
 pub use fault::{Code, Fault};
 pub use id::{CredentialId, JobId, NoId, ResultId, SessionId};
-pub use jobs::{Allowed, Counts, Filter, Jobs, LIST_MAX, Limits, Log, Page, RESULT_BYTES_MAX, StoredJob, Submitted};
+pub use jobs::{
+    Allowed, Counts, Filter, Jobs, LIST_MAX, Limits, Log, Page, RESULT_BYTES_MAX, StoredJob, Submitted, WORKER_GRACE_MS,
+};
 pub use kind::{BODY_BYTES_MAX, CHUNK_BYTES_MAX, DEPTH_MAX, Kind, depth, is_vendors};
 pub use said::{Chunk, Delegation, Said, Spoken, Start, Stop, Told};
 pub use submit::{Accepted, Caller, Descriptor, Owner, Rights, Submit, TraceId};

@@ -17,7 +17,7 @@ use crate::jobs::JobsCommand;
 use crate::sessions::Sessions;
 use crate::token::TokenCommand;
 use crate::watch::Watch;
-use crate::{bench, demo, init, serve, token};
+use crate::{bench, demo, init, serve, stdio, token};
 
 /// Read from the working directory where no file is named.
 const CONFIG_FILE: &str = "tidegate.toml";
@@ -144,6 +144,15 @@ To restore, put the file into an empty data directory as tidegate.db.")]
   tidegate bench all --out docs/benchmarks.md"
     )]
     Bench(Box<bench::Mode>),
+    /// Serve agents' jobs to the process that started this one
+    #[command(after_help = "Examples:
+  tidegate arcp --stdio
+  tidegate arcp --stdio --config tidegate.toml --data-dir ./agents-data
+  tidegate arcp --stdio --url wss://gateway.example     the same lines, to a gateway elsewhere
+
+A JSON object a line on standard input and output, as on the WebSocket /arcp; the log goes to standard error. Who may do
+what is what the configuration says, and who it is the session.hello. It ends with its input or its session.")]
+    Arcp(Arcp),
     /// Check or show the configuration
     #[command(
         subcommand,
@@ -184,6 +193,18 @@ struct Common {
     /// Directory of the embedded store
     #[arg(long)]
     data_dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct Arcp {
+    /// Over standard input and output: the only way there is
+    #[arg(long, required = true)]
+    stdio: bool,
+    /// A gateway that runs elsewhere
+    #[arg(long, conflicts_with_all = ["config", "listen", "data_dir"])]
+    url: Option<String>,
+    #[command(flatten)]
+    common: Common,
 }
 
 #[derive(Debug, Args)]
@@ -294,6 +315,8 @@ impl Cli {
             Command::Sessions(command) => serve::runtime(1)?.block_on(command.run())?,
             Command::Backup(args) => backup(&args)?,
             Command::Bench(mode) => bench::run(&mode)?,
+            Command::Arcp(Arcp { url: Some(url), .. }) => stdio::reach(&url)?,
+            Command::Arcp(Arcp { common, .. }) => stdio::serve(common.load()?)?,
             Command::Config(command) => config(command)?,
         }
         Ok(ExitCode::SUCCESS)

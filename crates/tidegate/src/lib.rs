@@ -54,6 +54,7 @@ mod progress;
 mod runtime;
 mod serve;
 mod sessions;
+mod stdio;
 mod token;
 mod watch;
 

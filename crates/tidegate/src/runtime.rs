@@ -38,7 +38,7 @@ pub enum AgentsError {
 /// Begins. Agents run on the runtime of tokio that this is called on.
 pub(crate) fn start(config: &Arcp, dir: &Path, brought: Brought) -> Result<Runtime, AgentsError> {
     let (sayings, ear) = channel();
-    let agents = Arc::new(Agents::new(Handle::current(), sayings));
+    let agents = Arc::new(Agents::new(Handle::current(), sayings).worker_grace(config.worker_grace));
     if config.fixtures {
         fixtures::register(&agents)?;
     }

@@ -77,7 +77,7 @@ pub(crate) fn demo(options: demo::Options) -> Result<(), Failure> {
     })
 }
 
-fn begin(config: &Config) {
+pub(crate) fn begin(config: &Config) {
     log::start(&config.log);
     for name in &config.unknown_variables {
         tracing::warn!(name, "this environment variable looks like a setting and is none");

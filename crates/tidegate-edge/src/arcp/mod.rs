@@ -22,9 +22,11 @@ mod protocol;
 mod pulse;
 mod requests;
 mod settings;
+mod worker;
 mod write;
 
 pub(crate) use endpoint::{is_socket, open};
+pub(crate) use worker::open as open_worker;
 
 pub use dialect::{Dialect, Dialects};
 pub use settings::ArcpSettings;

@@ -1,6 +1,7 @@
 //! ARCP on real sockets, over the real runtime with the agents that are there for tests.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::{Value as Json, json};
 use tidegate_jobs::agents::{Agents, channel, fixtures};
@@ -24,14 +25,14 @@ const FEATURES: [&str; 10] = [
     "agent_versions",
 ];
 
-struct House {
-    gateway: Gateway,
-    runtime: Runtime,
+pub(crate) struct House {
+    pub(crate) gateway: Gateway,
+    pub(crate) runtime: Runtime,
     _dir: tempfile::TempDir,
 }
 
 impl House {
-    async fn open() -> Self {
+    pub(crate) async fn open() -> Self {
         let (sayings, ear) = channel();
         let agents = Arc::new(Agents::new(Handle::current(), sayings));
         fixtures::register(&agents).unwrap();
@@ -55,10 +56,10 @@ impl House {
         client.send(&hello.to_string()).await;
         let welcome = client.json().await;
         let session = welcome["session_id"].as_str().unwrap().to_owned();
-        (Arcp { client, session, count: 0 }, welcome)
+        (Arcp { client, session }, welcome)
     }
 
-    async fn ann(&self) -> (Arcp, Json) {
+    pub(crate) async fn ann(&self) -> (Arcp, Json) {
         self.connect("/arcp", hello("good")).await
     }
 }
@@ -71,23 +72,24 @@ fn hello(token: &str) -> Json {
     })
 }
 
-struct Arcp {
-    client: Client,
+pub(crate) struct Arcp {
+    pub(crate) client: Client,
     session: String,
-    count: usize,
 }
 
+/// Ids of messages: what came under one already is skipped, on whichever connection.
+static IDS: AtomicUsize = AtomicUsize::new(0);
+
 impl Arcp {
-    async fn say(&mut self, kind: &str, payload: Json) -> String {
-        self.count += 1;
-        let id = format!("m{}-{}", self.count, self.session);
+    pub(crate) async fn say(&mut self, kind: &str, payload: Json) -> String {
+        let id = format!("m{}", IDS.fetch_add(1, Ordering::Relaxed));
         let message = json!({ "arcp": "1.1", "id": id, "type": kind, "session_id": self.session, "payload": payload });
         self.client.send(&message.to_string()).await;
         id
     }
 
     /// Messages up to the first of that type.
-    async fn until(&mut self, kind: &str) -> Vec<Json> {
+    pub(crate) async fn until(&mut self, kind: &str) -> Vec<Json> {
         let mut messages = Vec::new();
         loop {
             let message = self.client.json().await;
@@ -100,7 +102,7 @@ impl Arcp {
         }
     }
 
-    async fn next(&mut self, kind: &str) -> Json {
+    pub(crate) async fn next(&mut self, kind: &str) -> Json {
         let message = self.client.json().await;
         assert_eq!(message["type"], kind, "{message}");
         message
@@ -173,7 +175,7 @@ async fn a_session_is_gone_on_with_and_the_former_connection_fenced() {
         house.connect("/arcp", resume(Some(&ann.session), &welcome["payload"]["resume_token"])).await;
     assert_eq!((&other["type"], &*again.session), (&json!("session.welcome"), &*ann.session));
     assert_eq!(ann.client.close().await, (1008, "fenced".into()));
-    assert_eq!(house.gateway.closed(CloseReason::Fenced), 1);
+    house.gateway.eventually("it is counted", |gateway| gateway.closed(CloseReason::Fenced) == 1).await;
     assert_eq!(again.next("job.event").await["event_seq"], 1);
     // The token alone is enough, and the other was replaced by it.
     let (mut third, last) = house.connect("/arcp", resume(None, &other["payload"]["resume_token"])).await;

@@ -83,6 +83,8 @@ pub enum TopicVerb {
 pub enum AgentVerb {
     Submit,
     Observe,
+    /// Be a worker that its jobs run on, whoever submits them.
+    Serve,
 }
 
 /// Names of topics or agents, as globs: `*` is any text, `{a,b}` either, `[ab]` one of these.

@@ -246,6 +246,7 @@ fn topics_and_agents_are_granted_by_their_names() {
             rights: Rights::Topics { may: vec![TopicVerb::Publish], topics: patterns(&["chat:[0-9]"]) },
         },
         Grant { to: to("member"), rights: Rights::Agents { may: vec![AgentVerb::Submit], agents: patterns(&["*"]) } },
+        Grant { to: to("member"), rights: Rights::Agents { may: vec![AgentVerb::Serve], agents: patterns(&["far"]) } },
     ]);
     let (stranger, member) = (Principal::new(PrincipalKind::Anonymous), user(&["member"], json!({})));
     let may = |who: &Principal, verb, topic: &str| permissions.topic(who, verb, topic, false).is_ok();
@@ -260,5 +261,14 @@ fn topics_and_agents_are_granted_by_their_names() {
     assert!(permissions.agent(&member, AgentVerb::Submit, "echo", false).is_ok());
     assert!(permissions.agent(&member, AgentVerb::Observe, "echo", false).is_err());
     assert!(permissions.agent(&stranger, AgentVerb::Submit, "echo", false).is_err());
-    assert!(permissions.agent(&Principal::new(PrincipalKind::ApiKey), AgentVerb::Observe, "echo", false).is_ok());
+    let server = Principal::new(PrincipalKind::ApiKey);
+    assert!(permissions.agent(&server, AgentVerb::Observe, "echo", false).is_ok());
+    // What opens everything else to everybody does not open this.
+    for (who, agent, may) in
+        [(&member, "far", true), (&member, "echo", false), (&stranger, "far", false), (&server, "echo", true)]
+    {
+        for is_open in [false, true] {
+            assert_eq!(permissions.agent(who, AgentVerb::Serve, agent, is_open).is_ok(), may, "{agent} {is_open}");
+        }
+    }
 }

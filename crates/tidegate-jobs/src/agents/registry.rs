@@ -75,7 +75,19 @@ impl Agents {
         }
     }
 
+<<<<<<< HEAD
     /// Adds an agent of the gateway's own. A bare name means the version that was last named the default, else one of them.
+=======
+    /// The same where a job waits for so long for its worker to come (back), to a second; 60 s otherwise. After a restart it is
+    /// [`Limits::worker_grace_ms`](crate::Limits::worker_grace_ms), which is to say the same.
+    #[must_use]
+    pub fn worker_grace(self, grace: Duration) -> Self {
+        self.hall().grace_ms = u64::try_from(grace.as_millis()).unwrap_or(u64::MAX);
+        self
+    }
+
+    /// Adds an agent of the gateway's own. A bare name means the version that was named the default, else one of them.
+>>>>>>> main
     ///
     /// # Errors
     /// `INVALID_REQUEST`: it can't be called so, or there is one already.

@@ -1,5 +1,8 @@
 //! What bounds jobs.
 
+/// How long a job waits for a worker that had it, unless it is said otherwise, in milliseconds.
+pub const WORKER_GRACE_MS: u64 = 60_000;
+
 /// Bounds of jobs. Everything that a client or an agent can make grow has one.
 #[derive(Debug, Clone)]
 pub struct Limits {
@@ -21,7 +24,8 @@ pub struct Limits {
     pub window_ms: u64,
     /// How long an idempotency key is known, in milliseconds from the acceptance.
     pub key_ms: u64,
-    /// How long after a restart a job waits for a worker that had it, in milliseconds.
+    /// How long after a restart a job waits for a worker that had it, in milliseconds: as long as without one
+    /// ([`Agents::worker_grace`](crate::agents::Agents::worker_grace)).
     pub worker_grace_ms: u64,
     /// How often a job may be delegated on.
     pub depth: u8,
@@ -46,7 +50,7 @@ impl Default for Limits {
             // As long as a session can be resumed.
             window_ms: 600_000,
             key_ms: 24 * 3_600_000,
-            worker_grace_ms: 30_000,
+            worker_grace_ms: WORKER_GRACE_MS,
             depth: 8,
             children: 64,
             require_model_use: false,

@@ -48,7 +48,7 @@ use submit::Waiting;
 pub use counts::Counts;
 pub use delegate::Allowed;
 pub use hear::RESULT_BYTES_MAX;
-pub use limits::Limits;
+pub use limits::{Limits, WORKER_GRACE_MS};
 pub use list::{Filter, LIST_MAX, Page};
 pub use log::Log;
 pub use stored::StoredJob;

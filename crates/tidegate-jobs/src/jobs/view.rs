@@ -19,9 +19,10 @@ impl Jobs {
         self.jobs.get(&job).is_some_and(Job::is_live)
     }
 
-    /// Those that have not ended, in no order.
-    pub fn live(&self) -> impl Iterator<Item = &Arc<Record>> {
-        self.jobs.values().filter(|job| job.is_live()).map(|job| &job.record)
+    /// How many have not ended.
+    #[must_use]
+    pub fn live_len(&self) -> usize {
+        self.jobs.len() - self.ended.len()
     }
 
     /// How many are remembered.

@@ -137,7 +137,7 @@ impl Sequence {
         }
         drop(sequence.trim_segments());
         if !sequence.sizes.is_empty() {
-            for segment in &sequence.segments {
+            for segment in sequence.segments.iter().filter(|segment| segment.job != CLOSED) {
                 *sequence.jobs.entry(segment.job).or_default() += 1;
             }
         }
@@ -183,6 +183,9 @@ impl Sequence {
     pub fn push(&mut self, job: JobId, n: u64, bytes: u32, changes: &mut Vec<Change>) -> u64 {
         let seq = self.head() + 1;
         let goes_on = self.segments.back().is_some_and(|last| last.job == job && last.n + (seq - last.seq) == n);
+        if self.segments.back().is_some_and(|last| last.job == CLOSED) {
+            self.segments.pop_back();
+        }
         let was_empty = self.sizes.is_empty();
         if !goes_on {
             if was_empty {
@@ -205,9 +208,9 @@ impl Sequence {
         seq
     }
 
-    /// The last segment ends: what its job logs from here on is not the session's, unless it is pushed again.
-    pub fn close(&mut self, changes: &mut Vec<Change>) {
-        if self.segments.back().is_some_and(|last| last.job != CLOSED) {
+    /// What this job logs from here on is not the session's, unless it is pushed again: its segment ends, if it is the last.
+    pub fn close(&mut self, job: JobId, changes: &mut Vec<Change>) {
+        if self.segments.back().is_some_and(|last| last.job == job) {
             let segment = Segment { seq: self.head() + 1, job: CLOSED, n: 0 };
             self.segments.push_back(segment);
             changes.push(Change::Opened(segment));
@@ -233,7 +236,7 @@ impl Sequence {
         let mut end = self.head() + 1;
         for segment in self.segments.iter().rev() {
             if segment.job == job && segment.n <= through {
-                let last = segment.seq + (through - segment.n);
+                let last = segment.seq.saturating_add(through - segment.n);
                 return self.let_go(last.min(end - 1), changes);
             }
             end = segment.seq;

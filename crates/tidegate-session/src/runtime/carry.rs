@@ -26,7 +26,7 @@ impl State {
                     out.issues.push((job, id));
                 }
                 Effect::Revoke { job, id } => out.revokes.push((job, id)),
-                Effect::Settled { job, settled } => self.settle(job, &settled, now_ms, out),
+                Effect::Settled { job, settled } => self.settle(job, &settled, now_ms, &mut more, out),
                 Effect::Tell { job, told } => {
                     let begins = matches!(told, Told::Start(_));
                     out.told.push((job, told));
@@ -47,8 +47,8 @@ impl State {
                     out.writes.push(Write::Forget(job));
                 }
             }
-            // What follows from an effect comes before what followed it.
-            more.drain(..).rev().for_each(|effect| effects.push_front(effect));
+            // The jobs are past all effects that wait: what follows from one now comes behind them.
+            effects.extend(more.drain(..));
         }
     }
 
@@ -73,6 +73,9 @@ impl State {
     fn logged(&mut self, entry: &Arc<Entry>, now_ms: u64, more: &mut Vec<Effect>, out: &mut Outcome) {
         out.writes.push(Write::Entry(entry.clone()));
         let is_end = matches!(entry.what, What::End(_));
+        if is_end {
+            self.rights.remove(&entry.job);
+        }
         let watchers = match is_end {
             true => self.watchers.remove(&entry.job),
             false => self.watchers.get_mut(&entry.job).map(std::mem::take),
@@ -81,13 +84,16 @@ impl State {
         for &id in &watchers {
             self.number(id, entry, out);
             self.press(id, now_ms, more);
+            if !is_end && self.jobs.record(entry.job).is_some_and(|record| record.session == id) {
+                self.pace(id, entry.job, u32::try_from(entry.bytes()).unwrap_or(u32::MAX), now_ms, out);
+            }
         }
         if is_end {
-            self.rights.remove(&entry.job);
             for id in watchers {
                 if let Some(session) = self.sessions.get_mut(&id) {
                     session.watching.remove(&entry.job);
                     session.again.remove(&entry.job);
+                    session.reading.forget(entry.job);
                 }
                 if self.jobs.record(entry.job).is_some_and(|job| job.session != id) {
                     out.writes.push(Write::Unwatch { session: id, job: entry.job });
@@ -168,7 +174,8 @@ impl State {
         self.changes = changes;
     }
 
-    /// Tells a client that acknowledges too little to slow down, once until it has caught up by half.
+    /// Tells a client that acknowledges too little to slow down, once until it has caught up by half: on a job of its own, for
+    /// whoever sees that job is told too.
     fn press(&mut self, id: SessionId, now_ms: u64, more: &mut Vec<Effect>) {
         let Some(session) = self.sessions.get_mut(&id).filter(|session| session.acks) else { return };
         let lag = session.sequence.lag();
@@ -179,7 +186,8 @@ impl State {
         if lag <= self.limits.lag {
             return;
         }
-        let Some(job) = self.jobs.newest_live(session.watching.iter().copied()) else { return };
+        let is_own = |job: &JobId| self.jobs.record(*job).is_some_and(|record| record.session == id);
+        let Some(job) = self.jobs.newest_live(session.watching.iter().copied().filter(is_own)) else { return };
         session.pressed = true;
         let body =
             serde_json::json!({ "phase": "back_pressure", "message": format!("{lag} events are not acknowledged") });

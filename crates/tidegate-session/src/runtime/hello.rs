@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use tidegate_jobs::store::{SessionRecord, Write};
-use tidegate_jobs::{Code, Fault, SessionId};
+use tidegate_jobs::{Caller, Code, Fault, SessionId};
 
 use super::metrics::count;
 use super::outcome::{Outcome, Read};
@@ -16,10 +16,12 @@ const PAGE_EVENTS: usize = 512;
 const PAGE_BYTES: usize = 256 << 10;
 
 impl State {
-    pub(super) fn hello(&mut self, from: Link, hello: Hello, now_ms: u64, out: &mut Outcome) {
+    pub(super) fn hello(&mut self, from: Link, hello: &Hello, now_ms: u64, out: &mut Outcome) {
+        // A connection has one session at most.
+        self.gone(from, now_ms);
         let answer = match &hello.resume {
-            None => self.begin(from, &hello, now_ms, out),
-            Some(resume) => self.go_on(from, &hello, resume, now_ms, out),
+            None => self.begin(from, hello, now_ms, out),
+            Some(resume) => self.go_on(from, hello, resume, now_ms, out),
         };
         match &answer {
             Ok(welcome) if welcome.resumed => count(&self.metrics.resumed),
@@ -85,6 +87,8 @@ impl State {
             self.tokens.insert(hash, *id);
         }
         self.attach(from, *id, hello);
+        self.begin_reading(*id, *last_event_seq, now_ms, out);
+        self.entitle(*id, hello, out);
         self.store(*id, out);
         Ok(self.welcome(*id, token, Some(*last_event_seq), now_ms))
     }
@@ -100,6 +104,21 @@ impl State {
         session.rights = Some(hello.rights.clone());
         session.acks = hello.acks;
         self.links.insert(link, id);
+    }
+
+    /// Who is back has the rights that it has now: it sees no job any more that it may not, and its own jobs may what it may, if
+    /// a restart has forgotten that.
+    fn entitle(&mut self, id: SessionId, hello: &Hello, out: &mut Outcome) {
+        let Some(session) = self.sessions.get(&id) else { return };
+        let caller = Caller { owner: &hello.owner, session: Some(id), rights: &*hello.rights };
+        let (seen, hidden): (Vec<_>, Vec<_>) =
+            session.watching.iter().copied().partition(|job| self.jobs.find(*job, &caller).is_ok());
+        for job in seen {
+            if self.jobs.record(job).is_some_and(|record| record.session == id) {
+                self.rights.entry(job).or_insert_with(|| hello.rights.clone());
+            }
+        }
+        hidden.into_iter().for_each(|job| self.unwatch(id, job, out));
     }
 
     /// Its connection is gone. Its jobs go on.
@@ -160,13 +179,14 @@ impl State {
     }
 
     /// Has events read for a connection.
-    pub(super) fn read(&mut self, to: Link, id: SessionId, after: u64, out: &mut Outcome) {
+    pub(super) fn read(&mut self, to: Link, id: SessionId, after: u64, now_ms: u64, out: &mut Outcome) {
         let Some(session) = self.sessions.get(&id) else { return };
         match session.sequence.after(after, PAGE_EVENTS, PAGE_BYTES) {
             Ok(runs) => out.reads.push(Read { to, after, runs, head: session.sequence.head() }),
             // It was slower than what is kept of a session allows: it is told so rather than shown a gap.
             Err(_) => {
                 count(&self.metrics.outrun);
+                self.detach(to, id, now_ms);
                 let message = "the client fell so far behind that events it has not seen are not kept any more";
                 out.letters.push((to, Reply::Refused(Fault::new(Code::ResumeWindowExpired, message))));
             }

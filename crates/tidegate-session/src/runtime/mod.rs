@@ -16,10 +16,13 @@ mod metrics;
 mod numbering;
 mod operator;
 mod outcome;
+mod pace;
 mod provision;
 mod readers;
 mod requests;
 mod state;
+#[cfg(test)]
+mod tests;
 mod thread;
 
 pub use command::{

@@ -6,7 +6,8 @@ use tidegate_jobs::credentials::Purpose;
 use tidegate_jobs::lease::{Constraints, Lease};
 use tidegate_jobs::store::Write;
 use tidegate_jobs::{
-    Accepted, Asked, Caller, Code, Descriptor, Fault, Filter, JobId, Owner, SessionId, Submit, Submitted, TraceId,
+    Accepted, Asked, Caller, Code, Descriptor, Effect, Fault, Filter, JobId, Owner, SessionId, Submit, Submitted,
+    TraceId,
 };
 
 use super::metrics::count;
@@ -17,6 +18,8 @@ use super::{Link, List, Listed, Reply, Request, Submission, Subscribed};
 /// Jobs of a list, unless said otherwise, and at most.
 const LISTED: usize = 100;
 const LISTED_MAX: usize = 1_000;
+/// Of submits that wait so many times as many are named, though refused. Past it the connection has to go.
+const REFUSED: usize = 16;
 
 impl State {
     pub(super) fn request(
@@ -55,18 +58,33 @@ impl State {
         let most = self.limits.waiting;
         let Some(session) = self.sessions.get_mut(&id) else { return };
         if session.awaiting.is_none() {
-            return self.submit_now(id, envelope, meant, now_ms, out);
+            let mut effects = Vec::new();
+            self.submit_now(id, envelope, meant, now_ms, &mut effects, out);
+            return self.carry(effects, now_ms, out);
         }
         if session.later.len() < most {
             return session.later.push_back((envelope, meant));
         }
-        let fault =
-            Fault::new(Code::InternalError, "too many submits wait for credentials of an earlier one; try again");
-        let trace = meant.map_or_else(|(_, trace)| trace, |submission| submission.trace);
-        out.letters.push((from, Reply::Rejected { request_id: envelope, fault, trace }));
+        let message = "too many submits wait for credentials of an earlier one; try again";
+        let fault = Fault::new(Code::InternalError, message);
+        if session.later.len() < most.saturating_mul(REFUSED) {
+            // Refused in its turn: of it only the name is kept.
+            let trace = meant.map_or_else(|(_, trace)| trace, |submission| submission.trace);
+            return session.later.push_back((envelope, Err((fault, trace))));
+        }
+        self.detach(from, id, now_ms);
+        out.letters.push((from, Reply::Refused(fault)));
     }
 
-    fn submit_now(&mut self, id: SessionId, envelope: Arc<str>, meant: Meant, now_ms: u64, out: &mut Outcome) {
+    fn submit_now(
+        &mut self,
+        id: SessionId,
+        envelope: Arc<str>,
+        meant: Meant,
+        now_ms: u64,
+        effects: &mut Vec<Effect>,
+        out: &mut Outcome,
+    ) {
         let submission = match meant {
             Ok(submission) => *submission,
             Err((fault, trace)) => return self.reject(id, envelope, fault, trace, out),
@@ -82,15 +100,14 @@ impl State {
         let Submission { agent, input, lease, constraints, idempotency_key, max_runtime_sec, trace } = submission;
         let submit =
             Submit { owner, session: id, agent, input, lease, constraints, idempotency_key, max_runtime_sec, trace };
-        let mut effects = Vec::new();
-        let submitted = self.jobs.submit(submit, Some(envelope.clone()), provisioned, now_ms, &mut effects);
+        let submitted = self.jobs.submit(submit, Some(envelope.clone()), provisioned, now_ms, effects);
         match submitted {
             Submitted::Refused(fault) => self.reject(id, envelope, fault, trace, out),
             Submitted::Waits(job) => {
                 self.rights.entry(job).or_insert(rights);
                 self.awaited.entry(job).or_default().push(id);
                 if let Some(session) = self.sessions.get_mut(&id) {
-                    session.awaiting = Some((job, envelope));
+                    session.awaiting = Some((job, envelope, trace));
                 }
             }
             Submitted::Accepted(accepted) => {
@@ -106,7 +123,6 @@ impl State {
                 }
             }
         }
-        self.carry(effects, now_ms, out);
     }
 
     /// How many credentials a job would get.
@@ -125,31 +141,33 @@ impl State {
         job: JobId,
         settled: &Result<Arc<Accepted>, Fault>,
         now_ms: u64,
+        more: &mut Vec<Effect>,
         out: &mut Outcome,
     ) {
         for id in self.awaited.remove(&job).unwrap_or_default() {
             let Some(session) = self.sessions.get_mut(&id) else { continue };
-            let Some((_, envelope)) = session.awaiting.take_if(|(awaited, _)| *awaited == job) else { continue };
+            let awaiting = session.awaiting.take_if(|(awaited, ..)| *awaited == job);
+            let Some((_, envelope, trace)) = awaiting else { continue };
             match settled {
                 Ok(accepted) => {
                     self.accept(id, Some(envelope), accepted.clone(), out);
                     self.join(id, job, out);
                 }
-                Err(fault) => self.reject(id, envelope, fault.clone(), None, out),
+                Err(fault) => self.reject(id, envelope, fault.clone(), trace, out),
             }
-            self.submit_later(id, now_ms, out);
+            self.submit_later(id, now_ms, more, out);
         }
         if settled.is_err() {
             self.rights.remove(&job);
         }
     }
 
-    fn submit_later(&mut self, id: SessionId, now_ms: u64, out: &mut Outcome) {
+    fn submit_later(&mut self, id: SessionId, now_ms: u64, more: &mut Vec<Effect>, out: &mut Outcome) {
         while let Some(session) = self.sessions.get_mut(&id)
             && session.awaiting.is_none()
             && let Some((envelope, meant)) = session.later.pop_front()
         {
-            self.submit_now(id, envelope, meant, now_ms, out);
+            self.submit_now(id, envelope, meant, now_ms, more, out);
         }
     }
 
@@ -206,7 +224,6 @@ impl State {
         Ok(())
     }
 
-    #[expect(clippy::too_many_arguments, reason = "each is its own")]
     fn subscribe(
         &mut self,
         from: Link,
@@ -219,7 +236,9 @@ impl State {
         let Some(session) = self.sessions.get(&id) else { return Ok(()) };
         let (owner, rights) = (session.owner.clone(), session.rights.clone());
         let Some(rights) = rights else { return Ok(()) };
-        let is_full = session.watching.len() >= self.limits.subscriptions;
+        let is_others = |job: &&JobId| self.jobs.record(**job).is_none_or(|record| record.session != id);
+        let is_new = !session.watching.contains(&job);
+        let is_full = is_new && session.watching.iter().filter(is_others).count() >= self.limits.subscriptions;
         let caller = Caller { owner: &owner, session: Some(id), rights: &*rights };
         let found = self.jobs.find(job, &caller);
         self.audit("job.subscribe", &owner, job, if found.is_ok() { "allowed" } else { "refused" }, out);
@@ -251,14 +270,24 @@ impl State {
         Ok(())
     }
 
-    /// The places of a job's log to be shown: those kept whose numbers, where the job was submitted, are higher than this.
+    /// The places of a job's log to be shown: those kept whose numbers, where the job was submitted, are higher than this; the newest
+    /// of them, if they are more than half of what a session keeps.
     fn kept_after(&self, job: JobId, since: Option<u64>) -> std::ops::Range<u64> {
         let Some((log, since)) = self.jobs.log(job).zip(since) else { return 0..0 };
         let start = match self.numbering.get(&job) {
             Some(numbering) if since > 0 => numbering.first_after(since, log.next()),
-            _ => since + 1,
+            _ => since.saturating_add(1),
         };
-        start.clamp(log.first(), log.next())..log.next()
+        let start = start.clamp(log.first(), log.next());
+        // Live events go on while it is read, and must not push it out of what a session keeps.
+        let (events_max, bytes_max) = (self.limits.caps.events as u64 / 2, self.limits.caps.bytes / 2);
+        let mut bytes = 0;
+        let fits = |n: &u64| {
+            bytes += log.size(*n).unwrap_or_default() as usize;
+            log.last() - n < events_max.max(1) && (bytes <= bytes_max || *n == log.last())
+        };
+        let count = (start..log.next()).rev().take_while(fits).count() as u64;
+        log.next() - count..log.next()
     }
 
     /// Whoever submits a job again with its key is its submitter too.
@@ -289,15 +318,21 @@ impl State {
     }
 
     fn unsubscribe(&mut self, id: SessionId, job: JobId, out: &mut Outcome) {
-        let Some(session) = self.sessions.get_mut(&id) else { return };
+        let Some(session) = self.sessions.get(&id) else { return };
         // A session's own jobs, and those that it submitted again, it goes on seeing.
         let is_own = self.jobs.record(job).is_some_and(|record| record.session == id) || session.again.contains(&job);
-        if is_own || !session.watching.remove(&job) {
-            return;
+        if !is_own && session.watching.contains(&job) {
+            self.unwatch(id, job, out);
         }
+    }
+
+    /// A session is not told any more what happens to a job of another.
+    pub(super) fn unwatch(&mut self, id: SessionId, job: JobId, out: &mut Outcome) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        session.watching.remove(&job);
         // What the job does from here on is not the session's, though its last number was the job's.
         let mut changes = std::mem::take(&mut self.changes);
-        session.sequence.close(&mut changes);
+        session.sequence.close(job, &mut changes);
         if let Some(watchers) = self.watchers.get_mut(&job) {
             watchers.retain(|watcher| *watcher != id);
         }

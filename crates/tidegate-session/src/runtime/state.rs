@@ -15,6 +15,7 @@ use tidegate_jobs::{
 use super::metrics::RuntimeMetrics;
 use super::numbering::Numbering;
 use super::outcome::Outcome;
+use super::pace::Reading;
 use super::{Command, Link, Reply, SessionLimits, Submission, Wants};
 use crate::durable::{Change, Resumption, Seen, Segment, Sequence};
 
@@ -46,6 +47,8 @@ pub(crate) struct State {
     pub(super) tokens: HashMap<[u8; 32], SessionId>,
     /// Sessions by owner.
     pub(super) owned: HashMap<Owner, usize>,
+    /// Sessions that jobs are held back for, by when that is over unless they go on reading.
+    pub(super) holding: BTreeSet<(u64, SessionId)>,
     /// When sessions without a connection end.
     pub(super) ends: BTreeSet<(u64, SessionId)>,
     pub(super) random: Random,
@@ -66,6 +69,8 @@ pub(crate) struct Durable {
     pub(super) acks: bool,
     /// It was told to slow down.
     pub(super) pressed: bool,
+    /// How its connection reads.
+    pub(super) reading: Reading,
     seen: Seen,
     pub(super) created_ms: u64,
     /// Jobs that have not ended and that it is told of, its own included.
@@ -73,7 +78,7 @@ pub(crate) struct Durable {
     /// Those of other sessions that it submitted again with their key: it may cancel them too.
     pub(super) again: HashSet<JobId>,
     /// The submit that waits for its credentials.
-    pub(super) awaiting: Option<(JobId, Arc<str>)>,
+    pub(super) awaiting: Option<(JobId, Arc<str>, Option<TraceId>)>,
     /// Those behind it, which have to be answered after it.
     pub(super) later: VecDeque<(Arc<str>, Meant)>,
 }
@@ -100,6 +105,8 @@ impl State {
         let mut jobs = Jobs::new(jobs, Box::new(random));
         jobs.offer(inventory.clone());
         let mut effects = Vec::new();
+        let mut own = HashMap::<SessionId, Vec<Arc<Record>>>::new();
+        stored.jobs.iter().for_each(|job| own.entry(job.record.session).or_default().push(job.record.clone()));
         jobs.restore(stored.jobs, &stored.credentials, now_ms, &mut effects);
         let mut state = Self {
             jobs,
@@ -117,15 +124,14 @@ impl State {
             floors: HashMap::new(),
             tokens: HashMap::new(),
             owned: HashMap::new(),
+            holding: BTreeSet::new(),
             ends: BTreeSet::new(),
             random,
             hasher: RandomState::new(),
             changes: Vec::new(),
         };
-        let mut live = HashMap::<SessionId, Vec<Arc<Record>>>::new();
-        state.jobs.live().for_each(|job| live.entry(job.session).or_default().push(job.clone()));
         for session in stored.sessions {
-            let own = live.remove(&session.record.id).unwrap_or_default();
+            let own = own.remove(&session.record.id).unwrap_or_default();
             state.restore(session, &own, now_ms);
         }
         state.jobs.recover(now_ms, &mut effects);
@@ -134,7 +140,7 @@ impl State {
         state
     }
 
-    /// A session, with the jobs of its own that have not ended.
+    /// A session, with the jobs that were submitted on it.
     fn restore(&mut self, stored: StoredSession, own: &[Arc<Record>], now_ms: u64) {
         let StoredSession { record, floor, segments, watches } = stored;
         let segments: Vec<Segment> =
@@ -149,9 +155,10 @@ impl State {
         if sequence.floor() != floor {
             self.floors.insert(record.id, sequence.floor());
         }
-        for Segment { seq, job, n } in segments {
+        for (at, &Segment { seq, job, n }) in segments.iter().enumerate() {
             if self.jobs.record(job).is_some_and(|job| job.session == record.id) {
-                self.numbering.entry(job).or_default().push(n, seq);
+                let end = segments.get(at + 1).map_or(sequence.head() + 1, |next| next.seq);
+                self.numbering.entry(job).or_default().extend(n, seq, end.saturating_sub(seq));
             }
         }
         let mut durable =
@@ -160,8 +167,8 @@ impl State {
         own.iter().filter_map(|job| job.request_id.as_ref()).for_each(|id| {
             durable.seen.first(id);
         });
-        durable.watching = own.iter().map(|job| job.accepted.job).collect();
-        durable.watching.extend(watches.into_iter().filter(|job| self.jobs.is_live(*job)));
+        let own = own.iter().map(|job| job.accepted.job);
+        durable.watching = own.chain(watches).filter(|job| self.jobs.is_live(*job)).collect();
         for job in &durable.watching {
             self.watchers.entry(*job).or_default().push(record.id);
         }
@@ -187,11 +194,14 @@ impl State {
     pub(crate) fn take(&mut self, command: Command, now_ms: u64, out: &mut Outcome) {
         let Command { from, wants } = command;
         if let Wants::Session(hello) = wants {
-            return self.hello(from, *hello, now_ms, out);
+            return self.hello(from, &hello, now_ms, out);
         }
         // Whoever has no session any more is on its way out.
         let Some(&id) = self.links.get(&from) else { return };
-        self.heard(id, out);
+        // What a connection asks for itself does not say that its client has the welcome.
+        if !matches!(wants, Wants::Events { .. } | Wants::Took { .. }) {
+            self.heard(id, out);
+        }
         match wants {
             Wants::Session(_) | Wants::Heard => {}
             Wants::Request(envelope, request) => {
@@ -201,7 +211,8 @@ impl State {
                 }
             }
             Wants::Ack { id: envelope, seq } => self.ack(from, id, envelope, seq, out),
-            Wants::Events { after } => self.read(from, id, after, out),
+            Wants::Took { seq, bytes } => self.took(id, seq, bytes, now_ms, out),
+            Wants::Events { after } => self.read(from, id, after, now_ms, out),
         }
     }
 
@@ -255,6 +266,7 @@ impl State {
         let mut effects = Vec::new();
         self.jobs.tick(now_ms, &mut effects);
         self.carry(effects, now_ms, out);
+        self.let_go_of_the_slow(now_ms, out);
         while let Some(&(at, id)) = self.ends.first()
             && at <= now_ms
         {
@@ -277,14 +289,15 @@ impl State {
         let metrics = &self.metrics;
         set(&metrics.sessions, self.sessions.len());
         set(&metrics.attached, self.links.len());
-        set(&metrics.live, self.watchers.len());
+        set(&metrics.live, self.jobs.live_len());
         set(&metrics.kept, self.jobs.len());
     }
 
     /// When [`State::tick`] is to be called, in milliseconds since 1970.
     pub(crate) fn due(&self) -> Option<u64> {
         let ends = self.ends.first().map(|(at, _)| *at);
-        [ends, self.jobs.due()].into_iter().flatten().min()
+        let slow = self.holding.first().map(|(at, _)| *at);
+        [ends, slow, self.jobs.due()].into_iter().flatten().min()
     }
 
     /// What a client has processed is let go.
@@ -312,6 +325,7 @@ impl Durable {
             resumption,
             acks: false,
             pressed: false,
+            reading: Reading::default(),
             seen,
             created_ms,
             watching: HashSet::new(),

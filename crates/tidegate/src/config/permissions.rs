@@ -196,7 +196,8 @@ const TOPICS: &[(&str, TopicVerb)] = &[
     ("presence", TopicVerb::Presence),
     ("history", TopicVerb::History),
 ];
-const AGENTS: &[(&str, AgentVerb)] = &[("submit", AgentVerb::Submit), ("observe", AgentVerb::Observe)];
+const AGENTS: &[(&str, AgentVerb)] =
+    &[("submit", AgentVerb::Submit), ("observe", AgentVerb::Observe), ("serve", AgentVerb::Serve)];
 
 fn may<V: Copy>(path: &str, may: &[String], known: &[(&str, V)]) -> Result<Vec<V>, ConfigError> {
     let names: Vec<String> = known.iter().map(|(name, _)| format!("{name:?}")).collect();

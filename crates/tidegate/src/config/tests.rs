@@ -182,7 +182,7 @@ api_keys = ["…"]                     # for servers: `X-API-Key`; may name a te
 [[permission]]                       # none = nobody may do anything, but: anonymous = true without any permission opens all, with a warning
 roles = ["*"]                        # roles from the token; "anonymous", "*"
 entities = ["asset"]                 # or topics = ["chat:*"], agents = ["echo"]
-may = ["read", "write"]              # read write / subscribe publish presence history / submit observe
+may = ["read", "write"]              # read write / subscribe publish presence history / submit observe serve
 where = [{ column = "owner", op = "eq", value = "$claims.sub" }]
 columns = ["id", "name", "temp"]     # default: all
 
@@ -196,6 +196,11 @@ may = ["subscribe", "publish", "presence", "history"]
 roles = ["operator", "anonymous"]
 agents = ["echo"]
 may = ["submit", "observe"]
+
+[[permission]]
+roles = ["worker"]
+agents = ["far"]
+may = ["serve"]
 
 [[entity]]
 name = "asset"
@@ -233,6 +238,9 @@ fn the_permissions_of_the_contract_are_read() {
         Arc::new([("plan".to_owned(), ["pro"].into()), ("beta".to_owned(), true.into())].into_iter().collect());
     permissions.topic(&ann, TopicVerb::Publish, "chat:1", false).unwrap();
     assert_eq!(permissions.agent(&ann, AgentVerb::Submit, "echo", false).unwrap_err().code, "forbidden");
+    ann.roles = ["worker".into()].into();
+    permissions.agent(&ann, AgentVerb::Serve, "far", false).unwrap();
+    assert_eq!(permissions.agent(&ann, AgentVerb::Submit, "far", false).unwrap_err().code, "forbidden");
 }
 
 #[test]

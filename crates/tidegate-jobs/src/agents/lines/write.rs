@@ -14,6 +14,7 @@ pub(in crate::agents) fn write(job: Option<JobId>, told: &Told) -> String {
     let line = match told {
         Told::Start(start) => begin(start),
         Told::Heard(n) => Out::Heard { job_id: job, n: *n },
+        Told::Hold(held) => Out::Hold { job_id: job, held: *held },
         Told::Permit { call, permit: Ok(()) } => Out::Permit { job_id: job, call: *call },
         Told::Permit { call, permit: Err(error) } | Told::Delegated { call, child: Err(error) } => {
             Out::Refuse { job_id: job, call: *call, error }
@@ -26,6 +27,12 @@ pub(in crate::agents) fn write(job: Option<JobId>, told: &Told) -> String {
     serde_json::to_string(&line).unwrap_or_default()
 }
 
+/// Why a worker's connection ends, as its last line.
+pub(in crate::agents) fn refused(error: &Fault) -> String {
+    // As above.
+    serde_json::to_string(&Out::Refused { error }).unwrap_or_default()
+}
+
 #[derive(Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 enum Out<'a> {
@@ -34,6 +41,11 @@ enum Out<'a> {
         #[serde(skip_serializing_if = "Option::is_none")]
         job_id: Option<JobId>,
         n: u64,
+    },
+    Hold {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        job_id: Option<JobId>,
+        held: bool,
     },
     Permit {
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -57,6 +69,9 @@ enum Out<'a> {
         #[serde(skip_serializing_if = "Option::is_none")]
         job_id: Option<JobId>,
         reason: &'static str,
+    },
+    Refused {
+        error: &'a Fault,
     },
 }
 

@@ -5,15 +5,17 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
+use super::WorkerId;
 use super::held::Held;
 use super::register::Register;
-use super::{GRACE_MS, WorkerId};
 use crate::agents::lines::OfJob;
-use crate::{AgentRef, Code, Fault, JobId, Owner, Said, Spoken, Start, Stop, Told};
+use crate::{AgentRef, Code, Fault, JobId, Owner, Said, Spoken, Start, Stop, Told, WORKER_GRACE_MS};
 
 /// The workers and their jobs.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(in crate::agents) struct Hall {
+    /// How long a job waits for its worker, in milliseconds.
+    pub(in crate::agents) grace_ms: u64,
     connections: u64,
     workers: BTreeMap<WorkerId, Worker>,
     jobs: BTreeMap<JobId, Held>,
@@ -28,6 +30,18 @@ struct Worker {
     capacity: usize,
     jobs: usize,
     hears: mpsc::Sender<(JobId, Told)>,
+}
+
+impl Default for Hall {
+    fn default() -> Self {
+        Self {
+            grace_ms: WORKER_GRACE_MS,
+            connections: 0,
+            workers: BTreeMap::new(),
+            jobs: BTreeMap::new(),
+            waiting: BTreeSet::new(),
+        }
+    }
 }
 
 impl Hall {
@@ -150,7 +164,7 @@ impl Hall {
         for (job, held) in self.jobs.iter_mut().filter(|(_, held)| held.worker.is_none()) {
             if is_served(held) {
                 held.since_ms = now_ms;
-            } else if now_ms.saturating_sub(held.since_ms) >= GRACE_MS {
+            } else if now_ms.saturating_sub(held.since_ms) >= self.grace_ms {
                 // Once a grace, should the runtime not have heard it.
                 held.since_ms = now_ms;
                 let fault = Fault::new(Code::InternalError, "no worker has come (back) for the job");

@@ -34,6 +34,12 @@ impl WorkerEar {
 }
 
 impl WorkerLink {
+    /// The line that says why a connection ends.
+    #[must_use]
+    pub fn refused(fault: &Fault) -> String {
+        lines::refused(fault)
+    }
+
     /// Takes a worker's first line. `may_serve` says of a name whether it may; what it is told comes out of the
     /// ear, whose end is to end the connection. To be called, like [`say`](Self::say), one after the other for each connection.
     ///

@@ -6,6 +6,7 @@
 //! worker: {"type":"register","agents":[{"name","version","default"?}],"capacity"?:64,"jobs"?:[{"job_id"}]}
 //! gateway: {"type":"registered"}
 //! gateway: {"type":"job",…}            a new job, as long as it has less than its capacity
+//! gateway: {"type":"refused","error":{"code","message","retryable"}}     the last line where the worker did wrong
 //! ```
 //! The first line registers, once. `jobs` are those that the worker still has from a connection before, also one to a gateway that was
 //! restarted meanwhile. Each of them is answered by `{"type":"heard","job_id","n":k}`: what is missing behind k is to be said
@@ -16,7 +17,8 @@
 //! # Invariants
 //! - A job belongs to one connection. The next one of the same owner that names it takes it over, and what the former says of it
 //!   is ignored.
-//! - Until `stop`, which is also told when `result` is stored, a worker that is gone may come back with a job; after the grace (60 s) the job fails.
+//! - Until `stop`, which is also told when `result` is stored, a worker that is gone may come back with a job; after the grace (60 s,
+//!   [`Agents::worker_grace`](super::Agents::worker_grace)) the job fails, retryable.
 //! - Of the workers that serve an agent the one with the fewest jobs gets a new one. With none below its capacity a job
 //!   waits; with none at all it waits for the grace.
 //! - A name and version is served by workers of one owner at a time, and never one of the gateway's own.
@@ -42,8 +44,6 @@ const ANSWERS_MAX: usize = 64;
 const CAPACITY: usize = 64;
 /// The most that it may say.
 const CAPACITY_MAX: usize = 100;
-/// How long a job waits for its worker.
-const GRACE_MS: u64 = 60_000;
 
 #[cfg(test)]
 mod tests;

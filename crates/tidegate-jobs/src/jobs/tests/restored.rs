@@ -48,7 +48,7 @@ fn a_workers_job_waits_for_it_and_goes_on_where_it_was() {
     world.restart(Limits::default());
     world.restore();
     assert!(world.turn().is_empty());
-    world.tick(29_999);
+    world.tick(59_999);
     let back = |serves: Vec<AgentRef>| Spoken { job, n: 0, said: Said::Back { serves: serves.into() } };
     world.jobs.hear(back(Vec::new()), Allowed { may: true, provisioned: 0 }, world.now, &mut world.effects);
     assert!(is_stopped(&world.turn(), job, Stop::Failed), "its agent is another's");
@@ -77,7 +77,7 @@ fn a_worker_that_does_not_come_back_loses_its_job() {
     let job = world.run(of_worker(None));
     world.restart(Limits::default());
     world.restore();
-    world.tick(30_000);
+    world.tick(60_000);
     world.turn();
     assert_eq!(world.failed(job), Some((FinalStatus::Error, Code::InternalError)));
 }
