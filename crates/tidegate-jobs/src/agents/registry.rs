@@ -75,6 +75,9 @@ impl Agents {
         }
     }
 
+<<<<<<< HEAD
+    /// Adds an agent of the gateway's own. A bare name means the version that was last named the default, else one of them.
+=======
     /// The same where a job waits for so long for its worker to come (back), to a second; 60 s otherwise. After a restart it is
     /// [`Limits::worker_grace_ms`](crate::Limits::worker_grace_ms), which is to say the same.
     #[must_use]
@@ -84,6 +87,7 @@ impl Agents {
     }
 
     /// Adds an agent of the gateway's own. A bare name means the version that was named the default, else one of them.
+>>>>>>> main
     ///
     /// # Errors
     /// `INVALID_REQUEST`: it can't be called so, or there is one already.
@@ -94,6 +98,10 @@ impl Agents {
         let mut own = lock(&self.own);
         if own.contains_key(&agent) {
             return Err(Fault::invalid(format!("there is an agent {agent} already")));
+        }
+        if is_default {
+            let others = own.iter_mut().filter(|(other, _)| other.name == agent.name);
+            others.for_each(|(_, other)| other.is_default = false);
         }
         own.insert(agent, Own { runs: Arc::new(runs), is_default });
         drop(own);
