@@ -90,7 +90,7 @@ enum Stage {
     /// Who it is is being found out.
     Asking(Box<(Arc<str>, Hello)>),
     /// The runtime is asked for its session.
-    Opening(Arc<Granted>),
+    Opening(Arc<Granted>, Arc<str>),
     /// It has a session.
     Open,
 }
@@ -166,7 +166,7 @@ impl<D: Desk> Arcp<D> {
         self.writer.features = features;
         self.writer.heartbeat_sec = features.have(Feature::Heartbeat).then(|| settings.heartbeat.as_secs());
         let rights = Arc::new(Granted { authority: self.place.authority.clone(), principal: principal.clone() });
-        self.stage = Stage::Opening(rights.clone());
+        self.stage = Stage::Opening(rights.clone(), id.into());
         let acks = features.have(Feature::Ack);
         self.send(session, Wants::Session(Box::new(Opening { owner, rights, acks, resume })))
     }
@@ -269,6 +269,18 @@ impl<D: Desk> Protocol for Arcp<D> {
         Ok(())
     }
 
+    fn binary(&mut self, session: &mut Session, _bytes: &[u8], now: Instant) -> Result<(), CloseReason> {
+        let fault = Fault::invalid("a message is JSON in a text frame, not a binary one");
+        if !matches!(self.stage, Stage::Open) {
+            return Err(self.fail(session, None, &fault));
+        }
+        if let Some(pulse) = &mut self.pulse {
+            pulse.heard(now);
+        }
+        self.refuse(session, Refused { envelope: None, id: None, fault }, now);
+        Ok(())
+    }
+
     fn item(&mut self, item: Item, out: &mut Out) -> Result<(), CloseReason> {
         self.has_written = true;
         match item {
@@ -338,7 +350,7 @@ impl<D: Desk> Protocol for Arcp<D> {
         match pulse.beat(now) {
             Beat::Rests => {}
             Beat::Ping => {
-                pulse.sent(now);
+                pulse.asked(now);
                 let now_ms = self.now_ms();
                 let ping = self.writer.ping(now_ms);
                 session.reply(ping);

@@ -24,14 +24,14 @@ const FEATURES: [&str; 10] = [
     "agent_versions",
 ];
 
-struct House {
-    gateway: Gateway,
-    runtime: Runtime,
+pub(crate) struct House {
+    pub(crate) gateway: Gateway,
+    pub(crate) runtime: Runtime,
     _dir: tempfile::TempDir,
 }
 
 impl House {
-    async fn open() -> Self {
+    pub(crate) async fn open() -> Self {
         let (sayings, ear) = channel();
         let agents = Arc::new(Agents::new(Handle::current(), sayings));
         fixtures::register(&agents).unwrap();
@@ -58,7 +58,7 @@ impl House {
         (Arcp { client, session, count: 0 }, welcome)
     }
 
-    async fn ann(&self) -> (Arcp, Json) {
+    pub(crate) async fn ann(&self) -> (Arcp, Json) {
         self.connect("/arcp", hello("good")).await
     }
 }
@@ -71,14 +71,14 @@ fn hello(token: &str) -> Json {
     })
 }
 
-struct Arcp {
-    client: Client,
+pub(crate) struct Arcp {
+    pub(crate) client: Client,
     session: String,
     count: usize,
 }
 
 impl Arcp {
-    async fn say(&mut self, kind: &str, payload: Json) -> String {
+    pub(crate) async fn say(&mut self, kind: &str, payload: Json) -> String {
         self.count += 1;
         let id = format!("m{}-{}", self.count, self.session);
         let message = json!({ "arcp": "1.1", "id": id, "type": kind, "session_id": self.session, "payload": payload });
@@ -87,7 +87,7 @@ impl Arcp {
     }
 
     /// Messages up to the first of that type.
-    async fn until(&mut self, kind: &str) -> Vec<Json> {
+    pub(crate) async fn until(&mut self, kind: &str) -> Vec<Json> {
         let mut messages = Vec::new();
         loop {
             let message = self.client.json().await;
@@ -100,7 +100,7 @@ impl Arcp {
         }
     }
 
-    async fn next(&mut self, kind: &str) -> Json {
+    pub(crate) async fn next(&mut self, kind: &str) -> Json {
         let message = self.client.json().await;
         assert_eq!(message["type"], kind, "{message}");
         message

@@ -123,8 +123,8 @@ impl Authority for Door {
         Ok(WriteScope::Named)
     }
 
-    fn agent(&self, _: &Principal, verb: AgentVerb, _: &str) -> Result<(), Refusal> {
-        let is_granted = verb == AgentVerb::Submit;
+    fn agent(&self, _: &Principal, verb: AgentVerb, agent: &str) -> Result<(), Refusal> {
+        let is_granted = verb == AgentVerb::Submit || verb == AgentVerb::Serve && agent != "shut";
         is_granted.then_some(()).ok_or_else(|| Refusal::forbidden("only one's own jobs are shown"))
     }
 

@@ -16,3 +16,4 @@ mod sse;
 mod standing;
 mod topic_stream;
 mod topics;
+mod workers;

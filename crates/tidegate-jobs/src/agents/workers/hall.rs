@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
+use super::WorkerId;
 use super::held::Held;
 use super::register::Register;
-use super::WorkerId;
 use crate::agents::lines::OfJob;
 use crate::{AgentRef, Code, Fault, JobId, Owner, Said, Spoken, Start, Stop, Told, WORKER_GRACE_MS};
 
