@@ -375,8 +375,9 @@ impl Worker {
         });
         if wake == Some(true) {
             waker.wake_by_ref();
-            self.set_timer(client);
         }
+        // What was told may have set a time of the protocol's own.
+        self.set_timer(client);
     }
 }
 

@@ -101,6 +101,8 @@ pub enum Told {
     Start(Arc<Start>),
     /// Everything up to this number was heard, and is stored.
     Heard(u64),
+    /// Wait before saying more (`true`), or go on: whoever submitted the job reads as fast as it can, which is slower.
+    Hold(bool),
     /// Whether it may.
     Permit {
         /// The question.

@@ -17,6 +17,9 @@ use crate::http::Site;
 use crate::stream::Payload;
 use crate::{ApiError, upgrade};
 
+/// Longest message of a client: as long as those that it is sent, for what a job is given may be long.
+const MESSAGE_BYTES: usize = 1 << 20;
+
 impl Desk for Runtime {
     fn send(&self, command: Command) -> Result<(), Busy> {
         Self::send(self, command).map_err(|_| Busy)
@@ -44,7 +47,7 @@ pub(crate) async fn open(
     runtime: &Runtime,
 ) -> Result<Response<Payload>, ApiError> {
     let asked = dialect(request.uri())?;
-    let entrance = upgrade::enter(site, &request)?;
+    let entrance = upgrade::enter(site, &request)?.for_messages(MESSAGE_BYTES);
     let edge = &site.worker.edge;
     let port = site.worker.mailbox().ok_or_else(|| crate::edge::busy("overloaded", "jobs are not served here now"))?;
     let config = edge.config();

@@ -34,6 +34,11 @@ mod tests;
 /// Until events that could not be asked for are asked for again.
 const AGAIN: Duration = Duration::from_millis(50);
 
+/// Events, or their bytes, after which the runtime is told that the socket took them: often enough that an agent that waits for
+/// them does not wait longer than it has to.
+const TOLD_EVENTS: u64 = 256;
+const TOLD_BYTES: u64 = 256 << 10;
+
 /// The runtime has as many commands waiting as it takes.
 pub(super) struct Busy;
 
@@ -66,8 +71,6 @@ pub(super) struct Arcp<D: Desk> {
     /// The dialect that the address asks for.
     asked: Option<Dialect>,
     stage: Stage,
-    /// When it has to be known who this is.
-    hello_by: Instant,
     ask: Option<Ask>,
     writer: Writer,
     /// As the runtime knows the connection, once it does.
@@ -81,6 +84,16 @@ pub(super) struct Arcp<D: Desk> {
     is_heard: bool,
     /// When to ask again for events.
     again_at: Option<Instant>,
+    /// Events that the socket took, and that the runtime has yet to be told of.
+    took: Took,
+}
+
+/// Events that a socket took.
+#[derive(Default)]
+struct Took {
+    seq: u64,
+    events: u64,
+    bytes: u64,
 }
 
 /// How far a client is.
@@ -90,7 +103,7 @@ enum Stage {
     /// Who it is is being found out.
     Asking(Box<(Arc<str>, Hello)>),
     /// The runtime is asked for its session.
-    Opening(Arc<Granted>),
+    Opening(Arc<Granted>, Arc<str>),
     /// It has a session.
     Open,
 }
@@ -116,7 +129,6 @@ impl<D: Desk> Arcp<D> {
         let writer = Writer::new((place.clock)(), place.random);
         let errors = Bucket::new(place.errors_per_second, place.errors_per_second, now);
         Self {
-            hello_by: now + place.settings.hello,
             place,
             asked,
             stage: Stage::Fresh,
@@ -128,6 +140,7 @@ impl<D: Desk> Arcp<D> {
             has_written: false,
             is_heard: false,
             again_at: None,
+            took: Took::default(),
         }
     }
 
@@ -166,7 +179,7 @@ impl<D: Desk> Arcp<D> {
         self.writer.features = features;
         self.writer.heartbeat_sec = features.have(Feature::Heartbeat).then(|| settings.heartbeat.as_secs());
         let rights = Arc::new(Granted { authority: self.place.authority.clone(), principal: principal.clone() });
-        self.stage = Stage::Opening(rights.clone());
+        self.stage = Stage::Opening(rights.clone(), id.into());
         let acks = features.have(Feature::Ack);
         self.send(session, Wants::Session(Box::new(Opening { owner, rights, acks, resume })))
     }
@@ -269,11 +282,25 @@ impl<D: Desk> Protocol for Arcp<D> {
         Ok(())
     }
 
+    fn binary(&mut self, session: &mut Session, _bytes: &[u8], now: Instant) -> Result<(), CloseReason> {
+        let fault = Fault::invalid("a message is JSON in a text frame, not a binary one");
+        if !matches!(self.stage, Stage::Open) {
+            return Err(self.fail(session, None, &fault));
+        }
+        if let Some(pulse) = &mut self.pulse {
+            pulse.heard(now);
+        }
+        self.refuse(session, Refused { envelope: None, id: None, fault }, now);
+        Ok(())
+    }
+
     fn item(&mut self, item: Item, out: &mut Out) -> Result<(), CloseReason> {
         self.has_written = true;
         match item {
             Item::Told(reply) => return self.told(*reply, out),
             Item::Event { seq, entry } => {
+                let Took { events, bytes, .. } = self.took;
+                self.took = Took { seq, events: events + 1, bytes: bytes + entry.bytes() as u64 };
                 let now_ms = self.now_ms();
                 self.writer.event(seq, &entry, now_ms, out);
             }
@@ -289,6 +316,10 @@ impl<D: Desk> Protocol for Arcp<D> {
             && let Some(pulse) = &mut self.pulse
         {
             pulse.sent(Instant::now());
+        }
+        let Took { seq, events, bytes } = self.took;
+        if (events >= TOLD_EVENTS || bytes >= TOLD_BYTES) && self.send(session, Wants::Took { seq, bytes }).is_ok() {
+            self.took = Took::default();
         }
         let Some(after) = session.wants_events() else { return };
         if self.send(session, Wants::Events { after }).is_err() {
@@ -323,14 +354,10 @@ impl<D: Desk> Protocol for Arcp<D> {
     }
 
     fn due(&self) -> Option<Instant> {
-        let hello_by = self.missing().map(|_| self.hello_by);
-        [hello_by, self.pulse.map(|pulse| pulse.due()), self.again_at].into_iter().flatten().min()
+        self.pulse.map(|pulse| pulse.due()).into_iter().chain(self.again_at).min()
     }
 
     fn tick(&mut self, session: &mut Session, now: Instant) -> Result<(), CloseReason> {
-        if self.missing().is_some() && self.hello_by <= now {
-            return Err(self.fail(session, None, &Fault::invalid("no session.hello came in time")));
-        }
         if self.again_at.take_if(|at| *at <= now).is_some() {
             self.written(session);
         }
@@ -338,7 +365,7 @@ impl<D: Desk> Protocol for Arcp<D> {
         match pulse.beat(now) {
             Beat::Rests => {}
             Beat::Ping => {
-                pulse.sent(now);
+                pulse.asked(now);
                 let now_ms = self.now_ms();
                 let ping = self.writer.ping(now_ms);
                 session.reply(ping);

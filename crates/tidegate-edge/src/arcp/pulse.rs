@@ -13,6 +13,8 @@ pub(super) struct Pulse {
     interval: Duration,
     sent_at: Instant,
     heard_at: Instant,
+    /// Of the last ping.
+    asked_at: Instant,
 }
 
 /// What is due.
@@ -20,7 +22,7 @@ pub(super) struct Pulse {
 pub(super) enum Beat {
     /// Nothing yet.
     Rests,
-    /// Nothing was sent for an interval.
+    /// Nothing was sent for an interval, or nothing was heard: a client that only answers has to be asked while it is busy reading.
     Ping,
     /// Nothing was heard for two.
     Lost,
@@ -28,12 +30,17 @@ pub(super) enum Beat {
 
 impl Pulse {
     pub(super) fn new(interval: Duration, now: Instant) -> Self {
-        Self { interval, sent_at: now, heard_at: now }
+        Self { interval, sent_at: now, heard_at: now, asked_at: now }
     }
 
     /// Something was sent.
     pub(super) fn sent(&mut self, now: Instant) {
         self.sent_at = now;
+    }
+
+    /// A ping was sent.
+    pub(super) fn asked(&mut self, now: Instant) {
+        (self.sent_at, self.asked_at) = (now, now);
     }
 
     /// Something came, whatever it was.
@@ -43,17 +50,21 @@ impl Pulse {
 
     /// When [`Pulse::beat`] has something to say.
     pub(super) fn due(&self) -> Instant {
-        (self.sent_at + self.interval).min(self.lost_at())
+        self.ask_at().min(self.lost_at())
     }
 
     pub(super) fn beat(&self, now: Instant) -> Beat {
         if now >= self.lost_at() {
             Beat::Lost
-        } else if now >= self.sent_at + self.interval {
+        } else if now >= self.ask_at() {
             Beat::Ping
         } else {
             Beat::Rests
         }
+    }
+
+    fn ask_at(&self) -> Instant {
+        self.sent_at.min(self.heard_at).max(self.asked_at) + self.interval
     }
 
     fn lost_at(&self) -> Instant {
@@ -72,12 +83,29 @@ mod tests {
         let mut pulse = Pulse::new(Duration::from_secs(30), start);
         assert_eq!((pulse.due(), pulse.beat(at(29))), (at(30), Beat::Rests));
         assert_eq!(pulse.beat(at(30)), Beat::Ping);
-        pulse.sent(at(30));
+        pulse.asked(at(30));
         assert_eq!((pulse.due(), pulse.beat(at(59))), (at(60), Beat::Rests));
         assert_eq!(pulse.beat(at(60)), Beat::Lost);
         pulse.heard(at(50));
         assert_eq!((pulse.due(), pulse.beat(at(60))), (at(60), Beat::Ping));
-        pulse.sent(at(100));
+        pulse.asked(at(100));
         assert_eq!((pulse.due(), pulse.beat(at(110))), (at(110), Beat::Lost));
+    }
+
+    #[test]
+    fn a_client_that_is_told_much_and_says_nothing_is_asked_before_it_counts_as_gone() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let mut pulse = Pulse::new(Duration::from_secs(30), start);
+        for second in 1..30 {
+            pulse.sent(at(second));
+            assert_eq!(pulse.beat(at(second)), Beat::Rests);
+        }
+        assert_eq!(pulse.beat(at(30)), Beat::Ping);
+        pulse.asked(at(30));
+        pulse.sent(at(31));
+        assert_eq!(pulse.beat(at(31)), Beat::Rests, "once an interval");
+        pulse.heard(at(32));
+        assert_eq!(pulse.due(), at(61));
     }
 }

@@ -9,14 +9,12 @@ use super::dialect::Dialects;
 pub struct ArcpSettings {
     /// The interval of heartbeats, in whole seconds; zero offers none. Default 30 s.
     pub heartbeat: Duration,
-    /// In which a connection has to say hello. Default 10 s.
-    pub hello: Duration,
     /// Which clients are spoken to otherwise than their messages suggest. Default none.
     pub dialects: Dialects,
 }
 
 impl Default for ArcpSettings {
     fn default() -> Self {
-        Self { heartbeat: Duration::from_secs(30), hello: Duration::from_secs(10), dialects: Dialects::default() }
+        Self { heartbeat: Duration::from_secs(30), dialects: Dialects::default() }
     }
 }

@@ -13,6 +13,8 @@ const UTTERANCES_MAX: usize = 4_096;
 const BYTES_MAX: usize = 64 << 20;
 /// Bytes are counted in units of this many.
 const UNIT_BYTES: usize = 1 << 10;
+/// Bytes of one job's.
+const SHARE_BYTES: usize = 2 << 20;
 /// What an utterance counts for beside its text.
 const AROUND_BYTES: usize = 256;
 
@@ -43,6 +45,8 @@ pub struct Utterance {
     /// What, about which job.
     pub spoken: Spoken,
     _room: OwnedSemaphorePermit,
+    /// Of what its own job may have on the way.
+    _share: Option<OwnedSemaphorePermit>,
 }
 
 /// Room for one utterance.
@@ -60,18 +64,43 @@ pub(super) struct Deaf;
 impl Sayings {
     /// Waits for room for an utterance of so many bytes. Whoever drops the future has said nothing.
     pub(super) async fn room(&self, bytes: usize) -> Result<Room<'_>, Deaf> {
-        let units = (AROUND_BYTES + bytes).div_ceil(UNIT_BYTES).min(BYTES_MAX / UNIT_BYTES);
-        let units = u32::try_from(units).unwrap_or(u32::MAX);
+        let units = units(bytes, BYTES_MAX);
         let bytes = self.bytes.clone().acquire_many_owned(units).await.map_err(|_| Deaf)?;
         let place = self.says.reserve().await.map_err(|_| Deaf)?;
         Ok(Room { place, bytes })
     }
 }
 
+/// Permits for an utterance of so many bytes, of those for `of` bytes.
+fn units(bytes: usize, of: usize) -> u32 {
+    let units = (AROUND_BYTES + bytes).div_ceil(UNIT_BYTES).min(of / UNIT_BYTES);
+    u32::try_from(units).unwrap_or(u32::MAX)
+}
+
+/// What one job may have on the way: so one that says much leaves room for the others, and holding it back takes effect soon.
+#[derive(Debug, Clone)]
+pub(super) struct Share(Arc<Semaphore>);
+
+impl Share {
+    pub(super) fn new() -> Self {
+        Self(Arc::new(Semaphore::new(SHARE_BYTES / UNIT_BYTES)))
+    }
+
+    /// Waits for so much of it.
+    pub(super) async fn take(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Deaf> {
+        self.0.clone().acquire_many_owned(units(bytes, SHARE_BYTES)).await.map_err(|_| Deaf)
+    }
+}
+
 impl Room<'_> {
     /// Says it, now. Utterances are heard in the order of these calls.
     pub(super) fn say(self, spoken: Spoken) {
-        self.place.send(Utterance { spoken, _room: self.bytes });
+        self.place.send(Utterance { spoken, _room: self.bytes, _share: None });
+    }
+
+    /// The same for a job that may not have more than its share on the way.
+    pub(super) fn say_of(self, share: OwnedSemaphorePermit, spoken: Spoken) {
+        self.place.send(Utterance { spoken, _room: self.bytes, _share: Some(share) });
     }
 }
 

@@ -8,7 +8,7 @@ use rust_decimal::Decimal;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::{RawValue, to_raw_value};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
 
 use super::channel::{self, Sayings};
 use super::checks;
@@ -44,6 +44,9 @@ struct Shared {
     sayings: Sayings,
     talk: Mutex<Talk>,
     heard: watch::Sender<u64>,
+    share: channel::Share,
+    /// Whether it has to wait, because whoever reads what it says is slower.
+    held: watch::Sender<bool>,
     stop: watch::Sender<Option<Stop>>,
 }
 
@@ -82,7 +85,8 @@ impl Child {
 impl Job {
     pub(super) fn new(start: Arc<Start>, sayings: Sayings) -> Self {
         let (talk, heard, stop) = (Mutex::default(), watch::Sender::new(0), watch::Sender::new(None));
-        Self(Arc::new(Shared { start, sayings, talk, heard, stop }))
+        let (share, held) = (channel::Share::new(), watch::Sender::new(false));
+        Self(Arc::new(Shared { start, sayings, talk, heard, share, held, stop }))
     }
 
     /// Its name.
@@ -342,6 +346,7 @@ impl Job {
         match told {
             Told::Start(_) => {}
             Told::Heard(n) => _ = self.0.heard.send_if_modified(|heard| std::mem::replace(heard, n.max(*heard)) < n),
+            Told::Hold(held) => _ = self.0.held.send_replace(held),
             Told::Permit { call, permit } => {
                 // Whoever asked may be gone; so below.
                 talk.permits.remove(&call).map(|answers| answers.send(permit));
@@ -384,9 +389,9 @@ impl Job {
         let room = tokio::select! {
             biased;
             _ = self.stopped() => return Err(self.why()),
-            room = self.0.sayings.room(channel::bytes(&said)) => room,
+            room = self.room(channel::bytes(&said)) => room,
         };
-        let room = room.map_err(|deaf| Fault::new(Code::InternalError, deaf.to_string()))?;
+        let (share, room) = room.map_err(|deaf| Fault::new(Code::InternalError, deaf.to_string()))?;
         // The number and the place on the way are taken in one: what is heard is in the order of its numbers.
         let mut talk = self.talk();
         if talk.is_over {
@@ -395,8 +400,18 @@ impl Job {
         }
         with(&mut talk, &mut said);
         talk.said += 1;
-        room.say(Spoken { job: self.id(), n: talk.said, said });
+        room.say_of(share, Spoken { job: self.id(), n: talk.said, said });
         Ok(())
+    }
+
+    /// Room for something to be said, once it may be.
+    async fn room(&self, bytes: usize) -> Result<(OwnedSemaphorePermit, channel::Room<'_>), channel::Deaf> {
+        let share = self.0.share.take(bytes).await?;
+        if *self.0.held.borrow() {
+            // The sender is held here, so it ends with an answer.
+            let _ = self.0.held.subscribe().wait_for(|held| !held).await;
+        }
+        Ok((share, self.0.sayings.room(bytes).await?))
     }
 
     /// Why nothing can be said any more.

@@ -83,7 +83,7 @@ impl Agents {
         self
     }
 
-    /// Adds an agent of the gateway's own. A bare name means the version that was named the default, else one of them.
+    /// Adds an agent of the gateway's own. A bare name means the version that was last named the default, else one of them.
     ///
     /// # Errors
     /// `INVALID_REQUEST`: it can't be called so, or there is one already.
@@ -94,6 +94,10 @@ impl Agents {
         let mut own = lock(&self.own);
         if own.contains_key(&agent) {
             return Err(Fault::invalid(format!("there is an agent {agent} already")));
+        }
+        if is_default {
+            let others = own.iter_mut().filter(|(other, _)| other.name == agent.name);
+            others.for_each(|(_, other)| other.is_default = false);
         }
         own.insert(agent, Own { runs: Arc::new(runs), is_default });
         drop(own);

@@ -84,12 +84,16 @@ impl State {
         for &id in &watchers {
             self.number(id, entry, out);
             self.press(id, now_ms, more);
+            if !is_end && self.jobs.record(entry.job).is_some_and(|record| record.session == id) {
+                self.pace(id, entry.job, u32::try_from(entry.bytes()).unwrap_or(u32::MAX), now_ms, out);
+            }
         }
         if is_end {
             for id in watchers {
                 if let Some(session) = self.sessions.get_mut(&id) {
                     session.watching.remove(&entry.job);
                     session.again.remove(&entry.job);
+                    session.reading.forget(entry.job);
                 }
                 if self.jobs.record(entry.job).is_some_and(|job| job.session != id) {
                     out.writes.push(Write::Unwatch { session: id, job: entry.job });

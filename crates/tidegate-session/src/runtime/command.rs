@@ -45,6 +45,13 @@ pub enum Wants {
         /// All up to here.
         seq: u64,
     },
+    /// What the connection's socket took since it said so last: whoever reads is waited for, whoever does not is not.
+    Took {
+        /// The last event.
+        seq: u64,
+        /// Bytes of the events, as logs count them.
+        bytes: u64,
+    },
     /// The events after this number, as many as go into one answer: [`Reply::Events`].
     Events {
         /// The last that the connection has.
@@ -60,6 +67,7 @@ impl fmt::Debug for Wants {
             Self::Request(..) => "Request",
             Self::Heard => "Heard",
             Self::Ack { .. } => "Ack",
+            Self::Took { .. } => "Took",
             Self::Events { .. } => "Events",
         })
     }
@@ -118,7 +126,7 @@ pub enum Request {
         job: JobId,
         /// Only events with higher numbers, in the numbering of the session that submitted the job.
         from_event_seq: u64,
-        /// Whether to be shown what is kept.
+        /// Whether to be shown what is kept, or the newest of it, as much as half of what a session keeps.
         history: bool,
     },
     /// To see it no more. Not answered.

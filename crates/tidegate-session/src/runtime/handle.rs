@@ -8,7 +8,6 @@ use tidegate_jobs::agents::{Agents, Ear};
 use tidegate_jobs::credentials::Provisioner;
 use tidegate_jobs::{Descriptor, Fault, Filter, JobId, Owner};
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::metrics::count;
@@ -61,7 +60,8 @@ struct Inner {
     ports: AtomicU64,
     metrics: Arc<RuntimeMetrics>,
     stop: CancellationToken,
-    ended: tokio::sync::Mutex<Option<JoinHandle<()>>>,
+    /// Comes to nothing when the thread ends.
+    ended: tokio::sync::Mutex<Option<oneshot::Receiver<()>>>,
 }
 
 /// One page of jobs, for whoever runs the gateway.

@@ -87,6 +87,7 @@ impl State {
             self.tokens.insert(hash, *id);
         }
         self.attach(from, *id, hello);
+        self.begin_reading(*id, *last_event_seq, now_ms, out);
         self.entitle(*id, hello, out);
         self.store(*id, out);
         Ok(self.welcome(*id, token, Some(*last_event_seq), now_ms))

@@ -15,7 +15,8 @@ pub struct SessionLimits {
     pub sessions_per_owner: usize,
     /// Jobs that one session watches beside its own. Default 1,000.
     pub subscriptions: usize,
-    /// Submits of one session that wait for credentials of an earlier one. Default 64.
+    /// Submits of one session that wait for credentials of an earlier one. Default 64. More are refused, each in its turn; of sixteen
+    /// times as many the connection is refused.
     pub waiting: usize,
     /// Unacknowledged events from which on a client that acknowledges is told to slow down, once. Default 1,000.
     pub lag: u64,

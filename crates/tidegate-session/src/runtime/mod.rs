@@ -16,6 +16,7 @@ mod metrics;
 mod numbering;
 mod operator;
 mod outcome;
+mod pace;
 mod provision;
 mod readers;
 mod requests;

@@ -77,6 +77,12 @@ mod tests {
         assert_eq!((1..=5).map(|n| numbering.seq(n)).collect::<Vec<_>>(), [1, 2, 5, 6, 8]);
         let after = (0..=9).map(|seq| numbering.first_after(seq, 6)).collect::<Vec<_>>();
         assert_eq!(after, [1, 2, 3, 3, 3, 4, 5, 5, 6, 6]);
+        // As after a restart: what was told again keeps its first number.
+        let mut restored = Numbering::default();
+        for (n, seq, count) in [(1, 1, 2), (3, 5, 2), (2, 9, 2), (3, 20, 3)] {
+            restored.extend(n, seq, count);
+        }
+        assert_eq!((1..=5).map(|n| restored.seq(n)).collect::<Vec<_>>(), [1, 2, 5, 6, 22]);
         numbering.trim(3);
         assert_eq!((3..=5).map(|n| numbering.seq(n)).collect::<Vec<_>>(), [5, 6, 8]);
         assert_eq!(numbering.seq(1), 3);

@@ -15,6 +15,7 @@ use tidegate_jobs::{
 use super::metrics::RuntimeMetrics;
 use super::numbering::Numbering;
 use super::outcome::Outcome;
+use super::pace::Reading;
 use super::{Command, Link, Reply, SessionLimits, Submission, Wants};
 use crate::durable::{Change, Resumption, Seen, Segment, Sequence};
 
@@ -46,6 +47,8 @@ pub(crate) struct State {
     pub(super) tokens: HashMap<[u8; 32], SessionId>,
     /// Sessions by owner.
     pub(super) owned: HashMap<Owner, usize>,
+    /// Sessions that jobs are held back for, by when that is over unless they go on reading.
+    pub(super) holding: BTreeSet<(u64, SessionId)>,
     /// When sessions without a connection end.
     pub(super) ends: BTreeSet<(u64, SessionId)>,
     pub(super) random: Random,
@@ -66,6 +69,8 @@ pub(crate) struct Durable {
     pub(super) acks: bool,
     /// It was told to slow down.
     pub(super) pressed: bool,
+    /// How its connection reads.
+    pub(super) reading: Reading,
     seen: Seen,
     pub(super) created_ms: u64,
     /// Jobs that have not ended and that it is told of, its own included.
@@ -119,6 +124,7 @@ impl State {
             floors: HashMap::new(),
             tokens: HashMap::new(),
             owned: HashMap::new(),
+            holding: BTreeSet::new(),
             ends: BTreeSet::new(),
             random,
             hasher: RandomState::new(),
@@ -193,7 +199,7 @@ impl State {
         // Whoever has no session any more is on its way out.
         let Some(&id) = self.links.get(&from) else { return };
         // What a connection asks for itself does not say that its client has the welcome.
-        if !matches!(wants, Wants::Events { .. }) {
+        if !matches!(wants, Wants::Events { .. } | Wants::Took { .. }) {
             self.heard(id, out);
         }
         match wants {
@@ -205,6 +211,7 @@ impl State {
                 }
             }
             Wants::Ack { id: envelope, seq } => self.ack(from, id, envelope, seq, out),
+            Wants::Took { seq, bytes } => self.took(id, seq, bytes, now_ms, out),
             Wants::Events { after } => self.read(from, id, after, now_ms, out),
         }
     }
@@ -259,6 +266,7 @@ impl State {
         let mut effects = Vec::new();
         self.jobs.tick(now_ms, &mut effects);
         self.carry(effects, now_ms, out);
+        self.let_go_of_the_slow(now_ms, out);
         while let Some(&(at, id)) = self.ends.first()
             && at <= now_ms
         {
@@ -288,7 +296,8 @@ impl State {
     /// When [`State::tick`] is to be called, in milliseconds since 1970.
     pub(crate) fn due(&self) -> Option<u64> {
         let ends = self.ends.first().map(|(at, _)| *at);
-        [ends, self.jobs.due()].into_iter().flatten().min()
+        let slow = self.holding.first().map(|(at, _)| *at);
+        [ends, slow, self.jobs.due()].into_iter().flatten().min()
     }
 
     /// What a client has processed is let go.
@@ -316,6 +325,7 @@ impl Durable {
             resumption,
             acks: false,
             pressed: false,
+            reading: Reading::default(),
             seen,
             created_ms,
             watching: HashSet::new(),

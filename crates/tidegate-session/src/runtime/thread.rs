@@ -2,7 +2,6 @@
 //! While it commits more gathers: under load one commit is for many.
 
 use std::collections::HashMap;
-use std::future::ready;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -13,7 +12,6 @@ use tidegate_jobs::store::{Store, Write};
 use tidegate_jobs::{CredentialId, Descriptor, Fault, Filter, JobId, Owner};
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinHandle;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
@@ -28,6 +26,8 @@ use super::{Command, Letter, Link, Listed, RuntimeMetrics};
 /// Inputs, and things that agents say, of one commit.
 const INPUTS: usize = 1_024;
 const SAYINGS: usize = 1_024;
+/// Commits after it was stopped, at most: they take all that waited by then, whatever else is said meanwhile.
+const LAST_COMMITS: usize = 8;
 /// Between tries of a commit that fails: the disk is full, most likely.
 const RETRY: Duration = Duration::from_millis(250);
 /// Longest sleep, so that a clock on the wall that was set is noticed.
@@ -93,7 +93,7 @@ pub(crate) fn start(
     WaysIn { inputs, waiting, gone, ear }: WaysIn,
     metrics: Arc<RuntimeMetrics>,
     stop: CancellationToken,
-) -> Result<JoinHandle<()>, RuntimeError> {
+) -> Result<oneshot::Receiver<()>, RuntimeError> {
     let Options { dir, jobs, sessions, provisioner, clock } = options;
     let (store, stored) = Store::open(&dir)?;
     let readers = Readers::start(&store)?;
@@ -109,12 +109,12 @@ pub(crate) fn start(
     let thread =
         Thread { state, store, agents, ports, readers, provision, metrics, clock, now_ms, answers, gone, stop };
     let runtime = Builder::new_current_thread().enable_time().build()?;
-    let (end, ended) = oneshot::channel::<()>();
+    let (end, ended) = oneshot::channel();
     std::thread::Builder::new().name("runtime".into()).spawn(move || {
         runtime.block_on(thread.run(out, waiting, ear));
         drop(end);
     })?;
-    Ok(tokio::spawn(async move { drop(ended.await) }))
+    Ok(ended)
 }
 
 impl Thread {
@@ -122,7 +122,7 @@ impl Thread {
         let mut inventory = self.agents.inventory();
         self.state.offer(inventory.borrow_and_update().clone());
         let (mut inputs, mut sayings, mut gone) = (Vec::new(), Vec::new(), Vec::new());
-        let mut out = first;
+        let (mut out, mut left) = (first, LAST_COMMITS);
         loop {
             self.carry_out(out).await;
             out = Outcome::default();
@@ -132,22 +132,18 @@ impl Thread {
                 None => SLEEP_MAX,
             };
             let stop = self.stop.clone();
-            tokio::select! {
-                biased;
-                count = waiting.recv_many(&mut inputs, INPUTS) => {
-                    if count == 0 {
-                        // Nobody is left who could ask for anything.
-                        self.stop.cancel();
-                    }
+            if !is_stopping {
+                tokio::select! {
+                    biased;
+                    count = waiting.recv_many(&mut inputs, INPUTS) => if count == 0 {
+                        // Nobody is left who could say anything, nor stop it.
+                        stop.cancel();
+                    },
+                    _ = ear.recv_many(&mut sayings, SAYINGS) => {}
+                    Ok(()) = inventory.changed() => {}
+                    () = stop.cancelled() => {}
+                    () = sleep(idle) => {}
                 }
-                _ = ear.recv_many(&mut sayings, SAYINGS) => {}
-                Ok(()) = inventory.changed() => {}
-                () = stop.cancelled(), if !is_stopping => {}
-                () = sleep(idle), if !is_stopping => {}
-                () = ready(()), if is_stopping => {}
-            }
-            if is_stopping && inputs.is_empty() && sayings.is_empty() {
-                return;
             }
             // Whoever is gone by now has sent all that it ever will.
             gone.append(&mut self.gone.lock().unwrap_or_else(PoisonError::into_inner));
@@ -162,6 +158,10 @@ impl Thread {
             {
                 sayings.push(saying);
             }
+            if is_stopping && (left == 0 || (inputs.is_empty() && sayings.is_empty())) {
+                return;
+            }
+            left -= usize::from(is_stopping);
             self.now_ms = self.now_ms.max((self.clock)());
             self.state.offer(inventory.borrow_and_update().clone());
             let is_all = inputs.len() < INPUTS;
@@ -224,7 +224,11 @@ impl Thread {
             bundles.entry(link.port).or_default().push(Letter { to: link.client, reply });
         }
         for (port, bundle) in bundles {
-            let Some(way_in) = self.ports.get(&port) else { continue };
+            let Some(way_in) = self.ports.get(&port) else {
+                // It has ended while these were on their way in.
+                self.state.port_ended(port, self.now_ms);
+                continue;
+            };
             if way_in.send(bundle).await.is_err() {
                 self.ports.remove(&port);
                 self.state.port_ended(port, self.now_ms);

@@ -18,7 +18,11 @@ impl<D: Desk> Arcp<D> {
         match reply {
             Reply::Welcome(welcome) => self.welcome(&welcome, out),
             Reply::Refused(fault) => {
-                out.text(&writer.error(&fault, None, None, now_ms));
+                let hello = match &self.stage {
+                    Stage::Opening(_, id) => Some(&**id),
+                    _ => None,
+                };
+                out.text(&writer.error(&fault, hello, None, now_ms));
                 return Err(match (&self.stage, fault.code) {
                     // It was slower than what is kept of its session; a new one may be quicker.
                     (Stage::Open, Code::ResumeWindowExpired) => CloseReason::SlowClient,
@@ -55,7 +59,7 @@ impl<D: Desk> Arcp<D> {
     }
 
     fn welcome(&mut self, welcome: &Welcome, out: &mut Out) {
-        let Stage::Opening(rights) = std::mem::replace(&mut self.stage, Stage::Open) else { return };
+        let Stage::Opening(rights, _) = std::mem::replace(&mut self.stage, Stage::Open) else { return };
         if !welcome.provisions {
             self.writer.features = self.writer.features.without(Feature::ProvisionedCredentials);
         }

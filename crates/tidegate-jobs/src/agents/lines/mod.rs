@@ -10,6 +10,7 @@
 //! | `{"type":"refuse","call","error":{"code","message","retryable"}}` | it may not; also to `delegate` |
 //! | `{"type":"delegated","call","child_job_id"}` | another agent does it |
 //! | `{"type":"child","child_job_id","final_status","result"?,"result_id"?,"result_size"?,"summary"?,"error"?}` | that one has ended |
+//! | `{"type":"hold","held"}` | to a worker: wait before saying more, or go on; a client reads more slowly. Others just find less room |
 //! | `{"type":"heard","n"}` | of what was said the first n things are stored; told now and then |
 //! | `{"type":"stop","reason"}` | `cancelled timed_out lease_expired failed ended`: nothing that is said is heard any more |
 //!

@@ -14,6 +14,7 @@ pub(in crate::agents) fn write(job: Option<JobId>, told: &Told) -> String {
     let line = match told {
         Told::Start(start) => begin(start),
         Told::Heard(n) => Out::Heard { job_id: job, n: *n },
+        Told::Hold(held) => Out::Hold { job_id: job, held: *held },
         Told::Permit { call, permit: Ok(()) } => Out::Permit { job_id: job, call: *call },
         Told::Permit { call, permit: Err(error) } | Told::Delegated { call, child: Err(error) } => {
             Out::Refuse { job_id: job, call: *call, error }
@@ -40,6 +41,11 @@ enum Out<'a> {
         #[serde(skip_serializing_if = "Option::is_none")]
         job_id: Option<JobId>,
         n: u64,
+    },
+    Hold {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        job_id: Option<JobId>,
+        held: bool,
     },
     Permit {
         #[serde(skip_serializing_if = "Option::is_none")]

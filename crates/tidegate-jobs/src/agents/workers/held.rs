@@ -48,7 +48,7 @@ impl Held {
                 self.answers.push_back(told.clone());
             }
             Told::Heard(n) if self.said.is_none() => self.said = Some(*n),
-            Told::Heard(_) | Told::Start(_) | Told::Stop(_) => {}
+            Told::Heard(_) | Told::Hold(_) | Told::Start(_) | Told::Stop(_) => {}
         }
     }
 

@@ -346,3 +346,69 @@ fn nothing_is_kept_of_what_a_job_may_once_nobody_watches_its_end() {
     assert!(matches!(ending.outcome, Outcome::Result { .. }));
     assert!(world.state.rights.is_empty());
 }
+
+/// Whether a job's agent has to wait now.
+fn is_held(world: &World, job: JobId) -> bool {
+    world.agents[&job].held
+}
+
+#[test]
+fn an_agent_waits_for_a_client_that_reads_and_for_no_other() {
+    let mut world = World::new(Setup::caps(64));
+    let (conn, _) = world.begin(&ann(), false);
+    let (job, other) = (world.submit(conn, submission("echo")), world.submit(conn, submission("echo")));
+    let (observer, _) = world.begin(&ann(), false);
+    world.subscribe(observer, job, None);
+    let seq = |world: &World| world.session(conn).map_or(0, |id| world.state.sessions[&id].sequence.head());
+    for _ in 0..12 {
+        world.event(job);
+    }
+    world.turn();
+    assert!(!is_held(&world, job), "the bound is a quarter of what is kept");
+    (0..8).for_each(|_| world.event(job));
+    world.turn();
+    assert!(is_held(&world, job) && !is_held(&world, other), "one that says nothing has nothing to wait with");
+    // It has read some: too much is left.
+    let head = seq(&world);
+    world.take(conn, Wants::Took { seq: head - 12, bytes: 0 });
+    world.turn();
+    assert!(is_held(&world, job));
+    world.take(conn, Wants::Took { seq: head, bytes: 0 });
+    world.turn();
+    assert!(!is_held(&world, job));
+    // From now on it reads nothing. It is waited for a second, and not again.
+    (0..20).for_each(|_| world.event(job));
+    world.turn();
+    assert!(is_held(&world, job));
+    world.pass(999);
+    assert!(is_held(&world, job));
+    world.pass(1);
+    assert!(!is_held(&world, job));
+    (0..20).for_each(|_| world.event(job));
+    world.turn();
+    assert!(!is_held(&world, job), "who is stalled holds up nobody");
+}
+
+#[test]
+fn nobody_waits_for_a_connection_that_is_gone_or_for_a_job_that_has_ended() {
+    let mut world = World::new(Setup::caps(64));
+    let (conn, welcome) = world.begin(&ann(), false);
+    let job = world.submit(conn, submission("echo"));
+    (0..20).for_each(|_| world.event(job));
+    world.turn();
+    assert!(is_held(&world, job));
+    let again = world.resume(&ann(), &welcome, 0);
+    world.turn();
+    assert!(!is_held(&world, job), "who comes back begins to read");
+    (0..20).for_each(|_| world.event(job));
+    world.turn();
+    assert!(is_held(&world, job));
+    world.gone(again);
+    world.pass(1_000);
+    assert!(!is_held(&world, job));
+    (0..80).for_each(|_| world.event(job));
+    world.turn();
+    assert!(!is_held(&world, job));
+    world.done(job);
+    world.turn();
+}

@@ -237,7 +237,10 @@ impl History {
                 }
             }
             Step::Unsubscribe(who, job) => {
-                if let Some((conn, job)) = self.open(who).zip(self.job(job)) {
+                let watches =
+                    self.clients[who].known.as_ref().map(|known| &self.world.truth.sessions[&known.session].watches);
+                let watched = watches.and_then(|watches| watches.iter().nth(job % watches.len().max(1)).copied());
+                if let Some((conn, job)) = self.open(who).zip(watched.or(self.job(job))) {
                     self.world.request(conn, Request::Unsubscribe { job });
                 }
             }

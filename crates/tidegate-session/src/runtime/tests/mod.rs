@@ -5,5 +5,6 @@
 mod disk;
 mod found;
 mod histories;
+mod thread;
 mod truth;
 mod world;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tidegate_jobs::store::Write;
 use tidegate_jobs::{Entry, JobId, Owner, Record, SessionId, What};
 
+use crate::durable::Caps;
 use crate::runtime::{Reply, Subscribed};
 
 #[derive(Clone)]
@@ -108,7 +109,7 @@ impl Truth {
     }
 
     /// Takes what is replayed to a session, which asked for what came after `from`.
-    pub(super) fn subscribed(&mut self, id: SessionId, subscribed: &Subscribed, asked: Option<u64>, events_max: usize) {
+    pub(super) fn subscribed(&mut self, id: SessionId, subscribed: &Subscribed, asked: Option<u64>, caps: Caps) {
         let job = subscribed.job.accepted.job;
         let log = &self.jobs[&job];
         let last = log.log.len() as u64;
@@ -118,14 +119,14 @@ impl Truth {
         assert!(subscribed.replayed <= kept);
         match asked {
             None => assert_eq!(subscribed.replayed, 0),
-            Some(0) => assert_eq!(subscribed.replayed, kept.min(events_max as u64)),
+            Some(0) => assert_eq!(subscribed.replayed, shown(log, kept as usize, caps)),
             Some(from) if !self.has_restarted => {
                 let numbers = &self.sessions[&log.record.session].given;
                 let first = |n| numbers.iter().position(|given| *given == (job, n)).map(|at| at as u64 + 1);
                 let all: Option<Vec<u64>> = (log.trimmed + 1..=last).map(first).collect();
                 if let Some(all) = all {
                     let expected = all.iter().filter(|seq| **seq > from).count();
-                    assert_eq!(subscribed.replayed as usize, expected.min(events_max), "after {from} of {all:?}");
+                    assert_eq!(subscribed.replayed, shown(log, expected, caps), "after {from} of {all:?}");
                 }
             }
             Some(_) => {}
@@ -151,4 +152,15 @@ impl Truth {
         let of = &self.jobs[&job].record.owner;
         of == owner || (observes && of.tenant == owner.tenant)
     }
+}
+
+/// Of the newest entries of a log, that many, so many as are not more than half of what a session keeps; the newest in any case.
+fn shown(job: &Job, wanted: usize, caps: Caps) -> u64 {
+    let mut bytes = 0;
+    let newest = job.log.iter().rev().take(wanted.min((caps.events / 2).max(1))).enumerate();
+    let fitting = newest.take_while(|(at, entry)| {
+        bytes += entry.bytes();
+        *at == 0 || bytes <= caps.bytes / 2
+    });
+    fitting.count() as u64
 }

@@ -83,6 +83,7 @@ pub(super) fn role(tenant: &str, name: &str, observes: bool) -> Role {
 pub(super) struct Agent {
     pub(super) said: u64,
     pub(super) stopped: bool,
+    pub(super) held: bool,
 }
 
 /// One connection, on the gateway's side a cursor, and what is on its way to the client.
@@ -134,6 +135,8 @@ pub(super) struct World {
     pub(super) revoking: BTreeSet<CredentialId>,
     pub(super) agents: BTreeMap<JobId, Agent>,
     pub(super) envelopes: u64,
+    /// Jobs whose submitter was told so.
+    accepted: BTreeSet<JobId>,
 }
 
 pub(super) fn link(number: u64) -> Link {
@@ -194,6 +197,7 @@ impl World {
             revoking: BTreeSet::new(),
             agents: BTreeMap::new(),
             envelopes: 0,
+            accepted: BTreeSet::new(),
         }
     }
 
@@ -213,15 +217,16 @@ impl World {
     /// What followed from the last input, held against what is true.
     fn look(&mut self, subscribe: Option<Option<u64>>) {
         let (writes, letters) = std::mem::replace(&mut self.looked, (self.out.writes.len(), self.out.letters.len()));
-        let events_max = self.setup.limits.caps.events / 2;
+        let caps = self.setup.limits.caps;
         let replies: Vec<(Link, Reply)> = self.out.letters[letters..].to_vec();
         for (to, reply) in &replies {
             let session = self.state.links.get(to).copied();
             if let Some(session) = session {
                 if let Reply::Subscribed(subscribed) = reply {
-                    self.truth.subscribed(session, subscribed, subscribe.flatten(), events_max);
+                    self.truth.subscribed(session, subscribed, subscribe.flatten(), caps);
                 }
                 self.truth.answered(session, reply);
+                self.check_order(session, reply);
             }
         }
         self.truth.look(&self.out.writes[writes..], subscribe.is_some());
@@ -229,6 +234,24 @@ impl World {
             self.check_watched(*to, reply);
         }
         self.check();
+    }
+
+    /// A job is accepted before its first event.
+    fn check_order(&mut self, session: SessionId, reply: &Reply) {
+        match reply {
+            Reply::Accepted { accepted, .. } => {
+                self.accepted.insert(accepted.job);
+            }
+            Reply::Event { entry, .. } if entry.n == 1 => {
+                let is_own = self.state.jobs.record(entry.job).is_some_and(|record| record.session == session);
+                assert!(
+                    !is_own || self.accepted.contains(&entry.job),
+                    "an event of {} before its acceptance",
+                    entry.job
+                );
+            }
+            _ => {}
+        }
     }
 
     /// Whoever subscribed to a live job, or submitted it again, watches it.
@@ -439,6 +462,7 @@ impl World {
             match told {
                 Told::Start(_) => drop(self.agents.insert(job, Agent::default())),
                 Told::Stop(_) => self.agents.entry(job).or_default().stopped = true,
+                Told::Hold(held) => self.agents.entry(job).or_default().held = held,
                 Told::Heard(n) => assert!(n <= self.agents[&job].said, "heard what was not said"),
                 Told::Permit { .. } | Told::Delegated { .. } | Told::Child { .. } => {}
             }
