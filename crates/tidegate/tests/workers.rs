@@ -1,5 +1,6 @@
 //! A worker and a client as somebody outside writes them, and a whole gateway between: nothing of a job is lost or doubled when the
 //! worker is cut off in the middle of it, nor when the gateway is started again.
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on says where")]
 
 use std::path::Path;
 
