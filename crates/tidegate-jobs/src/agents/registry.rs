@@ -75,9 +75,6 @@ impl Agents {
         }
     }
 
-<<<<<<< HEAD
-    /// Adds an agent of the gateway's own. A bare name means the version that was last named the default, else one of them.
-=======
     /// The same where a job waits for so long for its worker to come (back), to a second; 60 s otherwise. After a restart it is
     /// [`Limits::worker_grace_ms`](crate::Limits::worker_grace_ms), which is to say the same.
     #[must_use]
@@ -86,8 +83,8 @@ impl Agents {
         self
     }
 
-    /// Adds an agent of the gateway's own. A bare name means the version that was named the default, else one of them.
->>>>>>> main
+    /// Adds an agent of the gateway's own. A bare name means the version that was last named the
+    /// default, else one of them.
     ///
     /// # Errors
     /// `INVALID_REQUEST`: it can't be called so, or there is one already.
