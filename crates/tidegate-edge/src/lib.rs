@@ -15,6 +15,7 @@
 //!                          ├ GET  /connection/[uni_]websocket ─ upgrade ── socket ─┐
 //!                          ├ /connection/[uni_]{sse,http_stream} ── stream ────────┴ centrifugo: protocol ─── Session ─ Topics, Live
 //!                          ├ GET  /arcp, / ── upgrade ── socket ── arcp: protocol ─── Session ─ the runtime of agents' jobs
+//!                          ├ GET  /arcp/worker ── upgrade ── socket ── arcp::worker ─ the agents of that runtime
 //!                          ├ POST /emulation: to a stream's protocol, wherever the stream is
 //!                          ├ GET  /v1/position
 //!                          └ the HTTP API of the binary, on the process's runtime

@@ -139,6 +139,19 @@ fn a_bench_that_is_told_to_end_takes_its_server_with_it() {
 }
 
 #[test]
+fn every_event_of_a_job_comes_to_one_client_and_to_many() {
+    let arguments = ["--events", "300", "--subscriber-events", "200", "--subscribers", "3", "--submits", "5"];
+    let report = report(&[&["jobs", "--sessions", "20"], &arguments[..]].concat());
+    // Each job says beside them that it runs.
+    assert_eq!(count(&report, "one_events"), 301);
+    assert_eq!((count(&report, "many_delivered"), count(&report, "many_missed")), (3 * 201, 0));
+    for key in ["one_events_per_second", "many_deliveries_per_second", "two_fsyncs_ms.p50", "sessions_per_second"] {
+        assert!(figure(&report, key) > 0.0, "{key}");
+    }
+    assert_eq!(figure(&report, "submit_ms.count"), 5.0);
+}
+
+#[test]
 fn idle_connections_are_all_there() {
     let report = report(&["idle", "--connections", "40", "--handshakes"]);
     assert_eq!((count(&report, "ready"), count(&report, "lost"), count(&report, "refused")), (40, 0, 0));

@@ -18,6 +18,7 @@
 //! - **Nothing is missed in silence.** Every delivery is counted by publication; what did not come is told.
 //! - **The clients are cheap, and told.** They share the machine with the server; what they used is in every report.
 
+mod agents;
 mod bare;
 mod board;
 mod connection;
@@ -84,6 +85,7 @@ pub(crate) fn run(mode: &Mode) -> Result<(), BenchError> {
         Mode::Storm(options) => options.common.clone(),
         Mode::Soak(options) => options.common.clone(),
         Mode::Revoke(options) => options.common.clone(),
+        Mode::Jobs(options) => options.common.clone(),
     };
     let report = measured(mode)?;
     tell(&report, &common)?;
@@ -99,6 +101,7 @@ fn measured(mode: &Mode) -> Result<Report, BenchError> {
         Mode::Storm(options) => modes::storm::run(options),
         Mode::Soak(options) => modes::soak::run(options),
         Mode::Revoke(options) => modes::revoke::run(options),
+        Mode::Jobs(options) => modes::jobs::run(options),
         Mode::All(_) | Mode::BareServer => Err(BenchError::Usage("not one run".to_owned())),
     }
 }

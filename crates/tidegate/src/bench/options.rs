@@ -55,6 +55,13 @@ The exit status is 1 where memory grows or a descriptor is left.")]
 
 What is written there has names of its own (tidegate-bench:…) and is removed at the end. Redis 7.0 or later is needed.")]
     Revoke(Revoke),
+    /// Agents' jobs: events to one client and to many, submit to result beside what fsyncs cost, memory of idle sessions
+    #[command(after_help = "Examples:
+  tidegate bench jobs
+  tidegate bench jobs --events 1000000 --sessions 10000 --json jobs.json
+
+A Tidegate that is named by --url needs arcp.fixtures = true, anonymous = true and room for the events.")]
+    Jobs(Jobs),
     /// A list of runs, written as a page
     #[command(after_help = "Examples:
   tidegate bench all --out docs/benchmarks.md
@@ -267,6 +274,29 @@ pub(crate) struct Revoke {
     /// Of them a second
     #[arg(long, default_value_t = 100.0)]
     pub(crate) rate: f64,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Jobs {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    /// Of the job that one client sees
+    #[arg(long, default_value_t = 100_000)]
+    pub(crate) events: u64,
+    /// Of the job that many see
+    #[arg(long, default_value_t = 20_000)]
+    pub(crate) subscriber_events: u64,
+    #[arg(long, default_value_t = 100)]
+    pub(crate) subscribers: usize,
+    /// In an event, beside what is around them
+    #[arg(long, default_value_t = 100)]
+    pub(crate) bytes: usize,
+    /// Jobs submitted one after the other
+    #[arg(long, default_value_t = 1_000)]
+    pub(crate) submits: u64,
+    /// Idle sessions, each on a connection
+    #[arg(long, default_value_t = 10_000)]
+    pub(crate) sessions: usize,
 }
 
 #[derive(Debug, Clone, Args)]

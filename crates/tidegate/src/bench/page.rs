@@ -12,7 +12,7 @@ use super::report::{Report, short};
 use super::{BenchError, measured, print, proc};
 
 /// What the page is made of, in its order.
-const RUNS: [&str; 8] = [
+const RUNS: [&str; 9] = [
     "fanout --subscribers 1000 --rate 50 --seconds 10 --backlog 8,64 --raw-baseline",
     "fanout --subscribers 1000 --rate 1000 --seconds 5 --raw-baseline",
     "fanout --subscribers 10000 --rate 5 --seconds 10 --raw-baseline",
@@ -21,14 +21,16 @@ const RUNS: [&str; 8] = [
     "echo --connections 1000 --rate 20000",
     "live --queries 1000 --rate 200",
     "storm --connections 10000 --drop 20%",
+    "jobs",
 ];
 /// The same in small.
-const QUICK_RUNS: [&str; 5] = [
+const QUICK_RUNS: [&str; 6] = [
     "fanout --subscribers 20 --rate 20 --seconds 1 --backlog 4 --raw-baseline",
     "idle --connections 50 --handshakes",
     "echo --connections 10 --rate 100 --seconds 1",
     "live --queries 10 --rate 20 --seconds 1",
     "storm --connections 40",
+    "jobs --events 200 --subscriber-events 100 --subscribers 3 --submits 5 --sessions 20",
 ];
 
 #[derive(Parser)]

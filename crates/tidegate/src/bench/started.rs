@@ -18,6 +18,8 @@ use super::options::Common;
 const CONFIG: &str = include_str!("bench.toml");
 /// Of a directory's name; what follows is the bench's process and a number.
 const DIRECTORY: &str = "tidegate-bench-";
+/// Where a gateway stores, in its directory.
+const DATA: &str = "data";
 /// As a shell has it for who was interrupted.
 const INTERRUPTED: i32 = 130;
 
@@ -48,6 +50,7 @@ pub(crate) struct Started {
     child: Child,
     pub(crate) address: SocketAddr,
     directory: PathBuf,
+    data: PathBuf,
 }
 
 impl Started {
@@ -63,7 +66,7 @@ impl Started {
         }
         let mut command = Command::new(program);
         command.args(["serve", "--listen", "127.0.0.1:0", "--config"]).arg(config);
-        command.arg("--data-dir").arg(directory.join("data"));
+        command.arg("--data-dir").arg(directory.join(DATA));
         Self::start(command, directory)
     }
 
@@ -83,9 +86,15 @@ impl Started {
         }
         let address = line.trim().strip_prefix("listening on http://").and_then(|address| address.parse().ok());
         // Where it does not serve it has said why on standard error; the drop ends what is left of it.
-        let mut started = Self { child, address: SocketAddr::from(([127, 0, 0, 1], 0)), directory };
+        let data = directory.join(DATA);
+        let mut started = Self { child, address: SocketAddr::from(([127, 0, 0, 1], 0)), directory, data };
         started.address = address.ok_or(BenchError::NotServing)?;
         Ok(started)
+    }
+
+    /// Where it stores.
+    pub(crate) fn data_directory(&self) -> &Path {
+        &self.data
     }
 
     /// Its process.

@@ -2,6 +2,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs as _};
+use std::path::Path;
 use std::time::Duration;
 
 use super::BenchError;
@@ -131,6 +132,16 @@ impl Target {
                 Plan { path, ready, body: Some(query), hello: None, transport, ..plan }
             }
         }
+    }
+
+    /// Where agents' jobs are served.
+    pub(crate) fn agents(&self) -> Plan {
+        Plan::new(self.address, self.host.clone(), self.or("/arcp"), self.headers.clone())
+    }
+
+    /// The store's, of a server that was started.
+    pub(crate) fn data_directory(&self) -> Option<&Path> {
+        self._started.as_ref().map(Started::data_directory)
     }
 
     fn or(&self, path: &str) -> String {

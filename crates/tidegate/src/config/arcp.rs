@@ -30,8 +30,6 @@ pub struct Arcp {
     pub dialects: Dialects,
     /// Between signs of life of a connection. Whole seconds. Default 30 s.
     pub heartbeat_interval: Duration,
-    /// In which a connection has to say hello. Default 10 s.
-    pub hello_timeout: Duration,
     /// That a session outlives its last connection, and a finished job its end. Whole seconds. Default 10 min.
     pub resume_window: Duration,
     /// Events that one session keeps. Default 10,000.
@@ -63,7 +61,7 @@ pub struct Arcp {
 impl Arcp {
     /// What connections need of it.
     pub(super) fn settings(&self) -> ArcpSettings {
-        ArcpSettings { heartbeat: self.heartbeat_interval, hello: self.hello_timeout, dialects: self.dialects.clone() }
+        ArcpSettings { heartbeat: self.heartbeat_interval, dialects: self.dialects.clone() }
     }
 }
 
@@ -83,7 +81,6 @@ pub(super) fn read(layers: &Layers) -> Result<Arcp, ConfigError> {
         fixtures: layers.bool("arcp.fixtures"),
         dialects: dialects(&layers.dialects)?,
         heartbeat_interval: seconds(layers, "arcp.heartbeat_interval_ms")?,
-        hello_timeout: Duration::from_millis(layers.int("arcp.hello_timeout_ms", 1..=MONTH_MS)?),
         resume_window: seconds(layers, "arcp.resume_window_ms")?,
         session_events: number("arcp.session_events")?,
         session_bytes: bytes("arcp.session_bytes")? as usize,

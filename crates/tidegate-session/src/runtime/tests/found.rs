@@ -398,6 +398,7 @@ fn nobody_waits_for_a_connection_that_is_gone_or_for_a_job_that_has_ended() {
     world.turn();
     assert!(is_held(&world, job));
     let again = world.resume(&ann(), &welcome, 0);
+    world.turn();
     assert!(!is_held(&world, job), "who comes back begins to read");
     (0..20).for_each(|_| world.event(job));
     world.turn();

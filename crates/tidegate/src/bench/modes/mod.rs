@@ -3,6 +3,7 @@
 pub(super) mod echo;
 pub(super) mod fanout;
 pub(super) mod idle;
+pub(super) mod jobs;
 pub(super) mod live;
 pub(super) mod revoke;
 pub(super) mod soak;

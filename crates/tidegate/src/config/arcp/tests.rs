@@ -16,8 +16,8 @@ fn refusal(text: &str) -> String {
 #[test]
 fn everything_has_the_default_that_is_documented() {
     let arcp = load("").unwrap().arcp;
-    let times = [arcp.heartbeat_interval, arcp.hello_timeout, arcp.resume_window, arcp.worker_grace];
-    assert_eq!(times.map(|time| time.as_secs()), [30, 10, 600, 60]);
+    let times = [arcp.heartbeat_interval, arcp.resume_window, arcp.worker_grace];
+    assert_eq!(times.map(|time| time.as_secs()), [30, 600, 60]);
     assert_eq!((arcp.session_events, arcp.session_bytes), (10_000, 16 << 20));
     assert_eq!((arcp.job_events, arcp.job_bytes), (10_000, 16 << 20));
     assert_eq!((arcp.sessions_max, arcp.user_sessions_max), (100_000, 20_000));
