@@ -153,7 +153,7 @@ pub(crate) async fn unbounded_log() {
     part.done();
     let events = other.events(&job).await;
     let kept = bodies(&events, "log");
-    assert!((50..200).contains(&kept.len()), "{}", kept.len());
+    assert!((1..=115).contains(&kept.len()), "{}", kept.len());
     assert_eq!(kept.last().unwrap()["message"], "299");
 }
 

@@ -3,6 +3,7 @@
 //! `statements.rs` says which test proves which statement; `docs/arcp-conformance.md` is made of it.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
+mod client;
 mod fixture;
 mod frames;
 mod upstream;
@@ -26,4 +27,5 @@ mod s9_budget;
 mod s9_credentials;
 mod s9_leases;
 mod statements;
+mod stdio;
 mod table;

@@ -104,7 +104,8 @@ pub(crate) async fn a_second_hello_is_refused_and_changes_nothing() {
 
 #[tokio::test]
 pub(crate) async fn who_says_no_hello_is_closed_after_a_while() {
-    let house = House::open().await;
+    let house = House::with("hello_timeout_ms = 200").await;
     let mut client = Client::dial(house.at, "/arcp").await;
+    assert_eq!(code(&client.next().await), "INVALID_REQUEST");
     assert_eq!(client.closed().await.0, 1008);
 }

@@ -137,3 +137,22 @@ pub(crate) async fn what_is_resumed_is_the_same_session() {
     assert_eq!(kind(&cancelled), "job.cancelled");
     assert_eq!(code(again.events(&job).await.last().unwrap()), "CANCELLED");
 }
+
+#[tokio::test]
+pub(crate) async fn when_the_window_is_over_so_is_the_session() {
+    let house = House::with("resume_window_ms = 1000").await;
+    let mut client = house.connect("ann").await;
+    let job = client.submit(json!({ "agent": "puppet" })).await;
+    let part = house.part().await;
+    let mut hello = hello("ann");
+    hello["resume"] = client.resume(0);
+    drop(client);
+    house.two_seconds().await;
+    let refused = Client::resumed(house.at, hello, 0).await.err().unwrap();
+    assert_eq!(code(&refused), "RESUME_WINDOW_EXPIRED");
+    // Its job goes on.
+    let mut other = house.connect("ann").await;
+    other.ask("job.subscribe", json!({ "job_id": job, "history": true })).await;
+    part.done();
+    assert_eq!(other.events(&job).await.len(), 2);
+}

@@ -1,5 +1,7 @@
 //! Section 9.8: credentials that are made for a job.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 
 use crate::fixture::{House, end, hello_with, in_ms};
@@ -144,4 +146,15 @@ pub(crate) async fn without_a_provisioner_the_feature_is_not_offered() {
     let accepted = client.accepted(submit("echo", json!(1))).await;
     assert_eq!(kind(&accepted), "job.accepted");
     assert!(accepted["payload"].get("credentials").is_none());
+}
+
+#[tokio::test]
+pub(crate) async fn what_could_not_be_revoked_is_after_a_restart() {
+    let house = House::provisioned(Upstream::failing(usize::MAX)).await;
+    let mut client = house.connect("ann").await;
+    let accepted = client.accepted(submit("echo", json!(1))).await;
+    client.events(accepted["job_id"].as_str().unwrap()).await;
+    drop(client);
+    let house = house.restarted(Some(Arc::default())).await;
+    house.upstream.revokes(&id(&accepted)).await;
 }

@@ -51,7 +51,7 @@ pub(crate) const STATEMENTS: &[Statement] = statements! {
     "4" Is "WebSocket is served on the network."
         [test s4_transport::a_websocket_is_served_at_both_addresses]
     "4" Is "stdio serves children in processes."
-        [open "the carrier is not among these tests"]
+        [test stdio::a_child_speaks_in_lines_and_says_nothing_else]
     "4" May "Other transports are offered."
         [not "none is: a WebSocket in a stream of HTTP/2 is still a WebSocket"]
     "4" Settled "No subprotocol; a text frame is one JSON object, and less than 1 MiB, also with the largest piece of a result."
@@ -110,6 +110,8 @@ pub(crate) const STATEMENTS: &[Statement] = statements! {
         [test faults::another_principal_resumes_with_a_stolen_token]
     "6.3" Settled "The window counts from the last activity."
         [test faults::the_window_counts_from_the_welcome]
+    "6.3" Is "Past its window a session is gone; its jobs go on."
+        [test s6_resume::when_the_window_is_over_so_is_the_session]
     "6.3" Settled "A resume at the head is an empty replay."
         [test faults::a_resume_that_is_fully_caught_up_is_refused]
     "6.3" Settled "The former connection is fenced out."
@@ -402,7 +404,9 @@ pub(crate) const STATEMENTS: &[Statement] = statements! {
         [not "TLS is for whoever runs it to configure; nothing is refused without it"]
     "14" MustNot "Subscribers get credentials."
         [test s9_credentials::they_are_shown_to_the_submitter_alone]
-    "14" Must "Credentials are persisted by their ids alone, and revoked also after a restart."
+    "14" Must "The ids of outstanding credentials are persisted, and revoked also after a restart."
+        [test s9_credentials::what_could_not_be_revoked_is_after_a_restart]
+    "14" MustNot "A value is stored or logged."
         [test faults::secrets_in_the_event_log]
     "14" MustNot "The feature is advertised without a provisioner."
         [test s9_credentials::without_a_provisioner_the_feature_is_not_offered]
