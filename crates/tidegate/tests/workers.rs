@@ -132,7 +132,7 @@ impl Client {
 
     /// Waits for what the worker said under this number.
     async fn until(&mut self, n: u64) {
-        while self.next().await["payload"]["body"]["text"] != n.to_string() {}
+        while self.next().await["payload"]["body"]["text"] != *n.to_string() {}
     }
 
     /// What the worker has said.
