@@ -119,6 +119,11 @@ impl Out {
         }
     }
 
+    /// The same, as far as it is.
+    pub(crate) fn head_so_far(&mut self) -> &mut Vec<u8> {
+        &mut self.head
+    }
+
     /// A text message of the head alone.
     pub fn send(&mut self) {
         let head = std::mem::take(&mut self.head);

@@ -18,6 +18,8 @@ pub(super) struct Hello {
     pub(super) token: Option<Box<str>>,
     /// What it can.
     pub(super) features: Features,
+    /// Whether it said so at all.
+    pub(super) tells_features: bool,
     /// Which session it goes on with.
     pub(super) resume: Option<Resume>,
 }
@@ -33,11 +35,13 @@ impl Hello {
         if !encodings.is_empty() && !encodings.iter().any(|encoding| encoding == "json") {
             return Err(capabilities.bad("encodings", "a list with json"));
         }
-        let features = capabilities.texts("features")?.unwrap_or_default();
+        let features = capabilities.texts("features")?;
         Ok(Self {
             client: client.map(|name| name.into()),
             token: read_token(&payload)?,
-            features: Features::named(features.iter().map(|name| &**name)),
+            // Who says nothing of features is told events as the draft has them.
+            tells_features: features.is_some(),
+            features: Features::named(features.iter().flatten().map(|name| &**name)),
             resume: read_resume(envelope, &payload)?,
         })
     }

@@ -169,7 +169,7 @@ impl<D: Desk> Arcp<D> {
 
     /// It is known who says hello: asks for a session.
     fn open(&mut self, session: &Session, principal: &Arc<Principal>, id: &str, hello: Hello) -> Result<(), Fault> {
-        let Hello { client, mut features, resume, token: _ } = hello;
+        let Hello { client, mut features, tells_features, resume, token: _ } = hello;
         let settings = &self.place.settings;
         let owner = owner(principal);
         self.writer.dialect = settings.dialects.choose(self.asked, &owner, client.as_deref(), id);
@@ -177,6 +177,7 @@ impl<D: Desk> Arcp<D> {
             features = features.without(Feature::Heartbeat);
         }
         self.writer.features = features;
+        self.writer.hides_kinds = tells_features;
         self.writer.heartbeat_sec = features.have(Feature::Heartbeat).then(|| settings.heartbeat.as_secs());
         let rights = Arc::new(Granted { authority: self.place.authority.clone(), principal: principal.clone() });
         self.stage = Stage::Opening(rights.clone(), id.into());

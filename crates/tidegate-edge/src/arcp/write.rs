@@ -5,6 +5,8 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use serde::Serialize;
 use tidegate_jobs::credentials::Credential;
 use tidegate_jobs::{Accepted, Code, Entry, Fault, Inventory, JobId, SessionId, TraceId, What};
@@ -31,6 +33,8 @@ pub(super) struct Writer {
     pub(super) session: SessionId,
     pub(super) dialect: Dialect,
     pub(super) features: Features,
+    /// Whether kinds of events that were not agreed upon are told under a name of our own.
+    pub(super) hides_kinds: bool,
     /// Seconds between heartbeats; `None` without.
     pub(super) heartbeat_sec: Option<u64>,
     /// The last id of a message that was given.
@@ -70,6 +74,7 @@ impl Writer {
             session: SessionId::new(now_ms, random()),
             dialect: Dialect::Spec,
             features: Features::default(),
+            hides_kinds: false,
             heartbeat_sec: None,
             last: 0,
             random,
@@ -298,13 +303,37 @@ impl Writer {
                     crate::frames::put(head, format_args!("\"trace_id\":\"{trace}\","));
                 }
                 crate::frames::put(head, format_args!("\"event_seq\":{seq},\"payload\":"));
-                out.send_around(payload, b"}");
+                match self.unagreed(payload) {
+                    Some((kind, rest)) => {
+                        crate::frames::put(out.head_so_far(), format_args!("{{\"kind\":\"x-vendor.tidegate.{kind}\""));
+                        out.send_around(&rest, b"}");
+                    }
+                    None => out.send_around(payload, b"}"),
+                }
             }
             What::End(ending) => {
                 let message = self.ending(around, ending, now_ms);
                 out.text(&message);
             }
         }
+    }
+}
+
+/// Kinds of events that both sides have to agree upon, as a payload begins with them.
+const AGREED: [(Feature, &str, &[u8]); 2] = [
+    (Feature::Progress, "progress", b"{\"kind\":\"progress\""),
+    (Feature::ResultChunk, "result_chunk", b"{\"kind\":\"result_chunk\""),
+];
+
+impl Writer {
+    /// An event of a kind that was not agreed upon has its number all the same, so it is told: as a vendor's, which every client has to
+    /// put up with. Its kind, and its payload behind that.
+    fn unagreed(&self, payload: &Bytes) -> Option<(&'static str, Bytes)> {
+        let is_it = |&&(feature, _, begins): &&(Feature, &str, &[u8])| {
+            self.hides_kinds && !self.features.have(feature) && payload.starts_with(begins)
+        };
+        let (_, kind, begins) = AGREED.iter().find(is_it)?;
+        Some((kind, payload.slice(begins.len()..)))
     }
 }
 

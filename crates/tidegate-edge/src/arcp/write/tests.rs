@@ -262,6 +262,20 @@ fn a_page_of_jobs_is_as_long_as_fits() {
 }
 
 #[test]
+fn kinds_that_were_not_agreed_upon_are_told_under_a_name_of_our_own() {
+    let mut writer = writer(Dialect::Spec);
+    let payload = |kind: &str| Bytes::from(format!(r#"{{"kind":"{kind}","ts":"x","body":{{}}}}"#));
+    let told = |writer: &Writer, kind| writer.unagreed(&payload(kind)).map(|(kind, rest)| (kind, rest.len()));
+    writer.hides_kinds = true;
+    assert_eq!(told(&writer, "progress"), None);
+    writer.features = writer.features.without(Feature::Progress);
+    assert_eq!(told(&writer, "progress"), Some(("progress", r#","ts":"x","body":{}}"#.len())));
+    assert_eq!((told(&writer, "result_chunk"), told(&writer, "log")), (None, None));
+    writer.hides_kinds = false;
+    assert_eq!(told(&writer, "progress"), None, "who says nothing of features is told the draft's names");
+}
+
+#[test]
 fn an_event_is_its_shared_payload_in_an_envelope() {
     for (len, trace) in [(1, Some(TraceId::new(10))), (20_000, None)] {
         let payload = format!(r#"{{"kind":"log","ts":{AT},"body":{{"text":"{}"}}}}"#, "x".repeat(len));
