@@ -14,6 +14,7 @@ from ulid import ULID
 from child import Child, Line, seconds_from_now, signed
 
 HERE = pathlib.Path(__file__).parent
+TOML = (HERE / "gateway.toml").read_text().replace("HERE", str(HERE))
 SECRET = b"what the issuer of the tests signs with"
 LIMIT_S = 20
 FRAME_BYTES_MAX = 1 << 20
@@ -29,8 +30,8 @@ def token(user):
 
 
 class Gateway(Child):
-    def __init__(self, more=""):
-        super().__init__((HERE / "gateway.toml").read_text().replace("HERE", str(HERE)) + more)
+    def __init__(self):
+        super().__init__(TOML)
 
 
 class Tape(WebSocketTransport):
@@ -95,11 +96,9 @@ class Tape(WebSocketTransport):
 
 
 class Conformance(unittest.IsolatedAsyncioTestCase):
-    more = ""
-
     @classmethod
     def setUpClass(cls):
-        cls.gateway = Gateway(cls.more)
+        cls.gateway = Gateway()
         cls.addClassCleanup(cls.gateway.stop)
 
     async def transport(self, way=None):

@@ -1,7 +1,7 @@
 """PyPI's `agentruntimecontrolprotocol`, as it is, against a gateway: the same job twice, and jobs of other sessions."""
 
 import asyncio
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from arcp import ListJobsFilter
 
@@ -65,7 +65,7 @@ class Listing(Conformance):
     async def test_jobs_are_listed_by_filter_and_page(self):
         client, _ = await self.connected()
         stranger, _ = await self.connected("bob")
-        before = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+        before = (datetime.now(UTC) - timedelta(seconds=1)).isoformat().replace("+00:00", "Z")
         echoes = [await client.submit(agent="echo", input=n, trace_id=f"{n + 1:032x}") for n in range(7)]
         for handle in echoes:
             await self.done(handle)

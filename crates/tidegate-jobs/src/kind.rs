@@ -1,7 +1,11 @@
 //! Kinds of events, and the shapes of their bodies.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fmt;
+use std::str::FromStr as _;
+
+use rust_decimal::Decimal;
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -97,6 +101,47 @@ impl Kind {
             _ => Ok(()),
         };
         shape.map_err(|error| Fault::invalid(format!("{}: {error}", self.name())))
+    }
+}
+
+/// A body as clients take it, in place of one as an agent's library may have written it: what is absent is not there, rather than
+/// `null`, and whole numbers have no fraction. Vendors' bodies are theirs.
+impl Kind {
+    /// See there. What `check` passes stays what it is.
+    #[must_use]
+    pub fn tidy(&self, body: Box<RawValue>) -> Box<RawValue> {
+        let has_numbers = matches!(self.name(), "progress" | "metric" | "artifact_ref");
+        let text = body.get();
+        let is_untidy = text.contains("null") || (has_numbers && text.contains(['.', 'e', 'E']));
+        if is_vendors(self.name()) || !is_untidy {
+            return body;
+        }
+        let Ok(fields) = serde_json::from_str::<BTreeMap<Cow<'_, str>, &RawValue>>(text) else { return body };
+        let count = fields.len();
+        let kept = fields.into_iter().filter(|(name, value)| value.get() != "null" || is_anything(name));
+        let tidy: BTreeMap<_, _> = kept.map(|(name, value)| (name, whole(value))).collect();
+        let is_tidy = tidy.len() == count && tidy.values().all(|value| matches!(value, Cow::Borrowed(_)));
+        if is_tidy { body } else { serde_json::value::to_raw_value(&tidy).unwrap_or(body) }
+    }
+}
+
+/// Whether a field may be any JSON, so that `null` says something.
+fn is_anything(name: &str) -> bool {
+    matches!(name, "args" | "result" | "input")
+}
+
+/// A whole number without its fraction or exponent; anything else as it is.
+fn whole(value: &RawValue) -> Cow<'_, RawValue> {
+    let text = value.get();
+    let is_number = text.starts_with(|first: char| first == '-' || first.is_ascii_digit());
+    if !is_number || !text.contains(['.', 'e', 'E']) {
+        return Cow::Borrowed(value);
+    }
+    let number = Decimal::from_str(text).or_else(|_| Decimal::from_scientific(text));
+    let number = number.ok().map(|number| number.normalize()).filter(|number| number.scale() == 0);
+    match number.and_then(|number| RawValue::from_string(number.to_string()).ok()) {
+        Some(whole) => Cow::Owned(whole),
+        None => Cow::Borrowed(value),
     }
 }
 
@@ -262,6 +307,26 @@ mod tests {
     fn check(kind: &str, body: &str) -> Result<(), Fault> {
         let body: Box<RawValue> = serde_json::from_str(body).unwrap();
         Kind::named(kind)?.check(&body)
+    }
+
+    #[test]
+    fn bodies_are_told_as_clients_take_them() {
+        for (kind, said, told) in [
+            ("progress", r#"{"current":1.0,"total":null,"units":"files"}"#, r#"{"current":1,"units":"files"}"#),
+            ("progress", r#"{"current":0.5,"total":1e3}"#, r#"{"current":0.5,"total":1000}"#),
+            ("metric", r#"{"name":"m","value":-2.50}"#, r#"{"name":"m","value":-2.50}"#),
+            ("metric", r#"{"name":"m","value":1E2,"unit":null}"#, r#"{"name":"m","value":100}"#),
+            ("metric", r#"{"name":"m","value":1e300}"#, r#"{"name":"m","value":1e300}"#),
+            ("log", r#"{"level":"info","message":"null 1.0","more":null}"#, r#"{"level":"info","message":"null 1.0"}"#),
+            ("tool_call", r#"{"args":null,"call_id":"c","tool":"t"}"#, r#"{"args":null,"call_id":"c","tool":"t"}"#),
+            ("tool_result", r#"{"call_id":"c","error":null,"result":null}"#, r#"{"call_id":"c","result":null}"#),
+            ("x-vendor.a.b", r#"{"a":null,"b":1.0}"#, r#"{"a":null,"b":1.0}"#),
+            ("status", r#"{"phase":"p","message":"m"}"#, r#"{"phase":"p","message":"m"}"#),
+        ] {
+            let kind = Kind::named(kind).unwrap();
+            let body = RawValue::from_string(said.to_owned()).unwrap();
+            assert_eq!(kind.tidy(body).get(), told, "{said}");
+        }
     }
 
     #[test]

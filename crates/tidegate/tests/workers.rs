@@ -1,5 +1,6 @@
 //! A worker and a client as somebody outside writes them, and a whole gateway between: nothing of a job is lost or doubled when the
 //! worker is cut off in the middle of it, nor when the gateway is started again.
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on says where")]
 
 use std::path::Path;
 
@@ -131,7 +132,7 @@ impl Client {
 
     /// Waits for what the worker said under this number.
     async fn until(&mut self, n: u64) {
-        while self.next().await["payload"]["body"]["text"] != n.to_string() {}
+        while self.next().await["payload"]["body"]["text"] != *n.to_string() {}
     }
 
     /// What the worker has said.

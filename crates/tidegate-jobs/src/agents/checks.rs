@@ -19,7 +19,12 @@ pub(super) fn check(said: &mut Said) -> Result<(), Fault> {
         Said::Event { kind, .. } if *kind == Kind::DELEGATE || *kind == Kind::RESULT_CHUNK => {
             Err(Fault::invalid(format!("an event of the kind {kind} is the runtime's to make")))
         }
-        Said::Event { kind, body } => kind.check(body),
+        Said::Event { kind, body } => {
+            kind.check(body)?;
+            let said = std::mem::replace(body, RawValue::NULL.to_owned());
+            *body = kind.tidy(said);
+            Ok(())
+        }
         Said::Chunk { data, .. } => chunk(data),
         Said::Authorize { target, .. } => is_within(target.len(), TARGET_BYTES_MAX, "a target"),
         Said::Delegate { delegation, .. } => {

@@ -83,8 +83,7 @@ impl Agents {
         self
     }
 
-    /// Adds an agent of the gateway's own. A bare name means the version that was last named the
-    /// default, else one of them.
+    /// Adds an agent of the gateway's own. A bare name means the version that was last named the default, else one of them.
     ///
     /// # Errors
     /// `INVALID_REQUEST`: it can't be called so, or there is one already.

@@ -149,14 +149,39 @@ async fn who_says_too_much_waits_for_room() {
     runtime.agents.register(named("floods"), true, agent).unwrap();
     let job = runtime.start("floods", &json!(null));
     tokio::time::sleep(Duration::from_secs(1)).await;
-    // 64 MiB hold 102 of them, each with what is around it.
-    assert_eq!(runtime.waiting(), 102);
+    // Its share of 2 MiB holds 3 of them, each with what is around it.
+    assert_eq!(runtime.waiting(), 3);
     // While it waits for room it can be stopped.
     runtime.tell(job, Told::Stop(Stop::TimedOut));
-    for _ in 0..102 {
+    for _ in 0..3 {
         assert!(matches!(runtime.hears().await.said, Said::Chunk { .. }));
     }
     assert!(runtime.is_silent().await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_is_held_says_no_more_until_it_may() {
+    let mut runtime = Runtime::new();
+    let agent = async |job: Job| -> Result<Output, Fault> {
+        for _ in 0..3 {
+            job.thought("x").await?;
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        Ok(Output::default())
+    };
+    runtime.agents.register(named("talks"), true, agent).unwrap();
+    let job = runtime.start("talks", &json!(null));
+    assert!(matches!(runtime.hears().await.said, Said::Event { .. }));
+    runtime.tell(job, Told::Hold(true));
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(runtime.waiting(), 0);
+    runtime.tell(job, Told::Hold(false));
+    assert!(matches!(runtime.hears().await.said, Said::Event { .. }));
+    runtime.tell(job, Told::Hold(true));
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(runtime.waiting(), 0);
+    runtime.tell(job, Told::Stop(Stop::Cancelled));
+    assert!(runtime.is_silent().await, "one that is held can be stopped");
 }
 
 #[tokio::test(start_paused = true)]

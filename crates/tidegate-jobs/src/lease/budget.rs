@@ -46,7 +46,7 @@ impl Budget {
     /// What is left of that currency; `None` if it is not budgeted.
     ///
     /// # Errors
-    /// `INVALID_REQUEST`: it is no number, negative, or has more than 12 digits before the point. Nothing is taken off.
+    /// `INVALID_REQUEST`: it is no number, or negative. Nothing is taken off.
     pub fn spend(&mut self, unit: &str, value: &str) -> Result<Option<Decimal>, Fault> {
         let value = number(value)?;
         let Some(left) = self.left.get_mut(unit) else { return Ok(None) };
@@ -124,7 +124,7 @@ fn amount(text: &str) -> Option<(&str, Decimal)> {
 
 /// A number of JSON that is not negative.
 fn number(text: &str) -> Result<Decimal, Fault> {
-    let invalid = || Fault::invalid("value: a number, not negative, with at most 12 digits before the point");
+    let invalid = || Fault::invalid("value: a number that is not negative");
     let (is_negative, unsigned) = text.strip_prefix('-').map_or((false, text), |unsigned| (true, unsigned));
     let (mantissa, exponent) = unsigned.split_once(['e', 'E']).unwrap_or((unsigned, "0"));
     let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, "0"));
@@ -149,7 +149,8 @@ fn number(text: &str) -> Result<Decimal, Fault> {
     let significant = significant.trim_start_matches('0');
     let length = i64::try_from(significant.len()).unwrap_or(i64::MAX);
     if length - scale > WHOLE_DIGITS_MAX as i64 {
-        return Err(invalid());
+        // More than any budget has: that too is spent.
+        return Ok(MOST);
     }
     let too_fine = (scale - FRACTION_DIGITS_MAX as i64).max(0);
     let kept = usize::try_from(length - too_fine).unwrap_or(0);
@@ -235,24 +236,20 @@ mod tests {
         ] {
             assert_eq!(number(text).map(|number| number.to_string()), Ok(value.to_owned()), "{text}");
         }
-        for bad in [
-            "",
-            "-1",
-            "-1e-30",
-            "1e12",
-            "1e999999999999",
-            "1234567890123",
-            "x",
-            "1.",
-            ".5",
-            "1e",
-            "\"1\"",
-            "null",
-            "1 ",
-        ] {
+        for bad in ["", "-1", "-1e-30", "x", "1.", ".5", "1e", "\"1\"", "null", "1 "] {
             assert_eq!(number(bad).unwrap_err().code, Code::InvalidRequest, "{bad}");
         }
+        for much in ["1e12", "1e999999999999", "1234567890123"] {
+            assert_eq!(number(much), Ok(MOST), "{much}");
+        }
         assert!(number(&format!("0.{}", "1".repeat(64))).is_err());
+    }
+
+    #[test]
+    fn a_cost_beyond_all_measure_leaves_nothing() {
+        let mut own = budget(&["USD:0.3"]);
+        assert!(own.spend("USD", "1e30").unwrap().unwrap() < Decimal::ZERO);
+        assert_eq!(own.check().unwrap_err().code, Code::BudgetExhausted);
     }
 
     #[test]

@@ -99,7 +99,9 @@ impl Client {
     }
 
     pub(crate) fn message(&self, id: &str, kind: &str, payload: Value) -> Value {
-        json!({ "arcp": "1.1", "id": id, "type": kind, "session_id": self.session, "payload": payload })
+        let mut message = json!({ "arcp": "1.1", "id": id, "type": kind, "session_id": self.session });
+        message["payload"] = payload;
+        message
     }
 
     /// The next message, whatever it is.

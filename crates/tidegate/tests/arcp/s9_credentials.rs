@@ -9,7 +9,10 @@ use crate::frames::{is_named, kind};
 use crate::upstream::{SECRET, Upstream};
 
 fn submit(agent: &str, input: Value) -> Value {
-    json!({ "agent": agent, "input": input, "lease_request": { "model.use": ["tier-fast/*"], "cost.budget": ["USD:5.00"] } })
+    let lease = json!({ "model.use": ["tier-fast/*"], "cost.budget": ["USD:5.00"] });
+    let mut submit = json!({ "agent": agent, "lease_request": lease });
+    submit["input"] = input;
+    submit
 }
 
 fn id(accepted: &Value) -> String {
