@@ -22,7 +22,7 @@ pub(crate) fn serve(mut config: Config) -> Result<(), Failure> {
     config.listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     config.tls = None;
     begin(&config);
-    runtime(0)?.block_on(async {
+    run(0, async {
         let gateway = Gateway::builder(config).start().await?;
         let passed = pass(&gateway.url().replacen("http", "ws", 1)).await;
         gateway.stop().await?;
@@ -32,7 +32,15 @@ pub(crate) fn serve(mut config: Config) -> Result<(), Failure> {
 
 /// Passes lines to and from a gateway that runs elsewhere.
 pub(crate) fn reach(url: &str) -> Result<(), Failure> {
-    runtime(1)?.block_on(pass(url.trim_end_matches('/').trim_end_matches("/arcp")))
+    run(1, pass(url.trim_end_matches('/').trim_end_matches("/arcp")))
+}
+
+fn run(threads: usize, serving: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    let runtime = runtime(threads)?;
+    let served = runtime.block_on(serving);
+    // A read of standard input cannot be called off: whoever keeps that open need not be waited for.
+    runtime.shutdown_background();
+    served
 }
 
 async fn pass(url: &str) -> Result<(), Failure> {

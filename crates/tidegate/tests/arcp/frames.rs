@@ -79,7 +79,7 @@ impl Frames {
         let fields = frame.as_object().unwrap_or_else(|| panic!("no object: {text}"));
         self.envelope(fields, &frame);
         self.numbers(&frame);
-        values("", "", &frame, &frame);
+        values("", &frame, &frame);
         let payload = &frame["payload"];
         match kind(&frame) {
             "session.error" | "job.error" => fault(payload, &frame),
@@ -162,12 +162,11 @@ fn fault(payload: &Value, frame: &Value) {
 }
 
 /// No null for what is absent, no fraction in a whole number, times in UTC.
-fn values(within: &str, name: &str, value: &Value, frame: &Value) {
+fn values(name: &str, value: &Value, frame: &Value) {
     match value {
         Value::Null => {
             // The input of a delegation is the agent's, and has to be there.
-            let is_input = within == "body" && name == "input";
-            let may = is_input || matches!(name, "next_cursor" | "parent_job_id");
+            let may = matches!(name, "next_cursor" | "parent_job_id" | "input");
             assert!(may, "{name} is null: {frame}");
         }
         Value::Number(number) => {
@@ -179,8 +178,8 @@ fn values(within: &str, name: &str, value: &Value, frame: &Value) {
             let time = text.strip_suffix('Z').map(str::parse::<DateTime>);
             assert!(time.is_some_and(|time| time.is_ok()), "{name} is {text}: {frame}");
         }
-        Value::Array(of) => of.iter().for_each(|value| values(within, name, value, frame)),
-        Value::Object(of) => of.iter().for_each(|(inner, value)| values(name, inner, value, frame)),
+        Value::Array(of) => of.iter().for_each(|value| values(name, value, frame)),
+        Value::Object(of) => of.iter().for_each(|(inner, value)| values(inner, value, frame)),
         _ => {}
     }
 }

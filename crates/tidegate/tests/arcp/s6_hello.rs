@@ -1,8 +1,9 @@
 //! Sections 6.1 and 6.2: who is there, and what both sides may use.
 
 use serde_json::{Value, json};
+use tidegate_testkit::gateway::Gateway;
 
-use crate::fixture::{Client, FEATURES, House, code, hello, hello_with, in_ms, token, unique};
+use crate::fixture::{CONFIG, Client, FEATURES, House, code, hello, hello_with, in_ms, token, unique};
 use crate::frames::{is_named, kind};
 
 #[tokio::test]
@@ -104,8 +105,8 @@ pub(crate) async fn a_second_hello_is_refused_and_changes_nothing() {
 
 #[tokio::test]
 pub(crate) async fn who_says_no_hello_is_closed_after_a_while() {
-    let house = House::with("hello_timeout_ms = 200").await;
-    let mut client = Client::dial(house.at, "/arcp").await;
-    assert_eq!(code(&client.next().await), "INVALID_REQUEST");
-    assert_eq!(client.closed().await.0, 1008);
+    let config = CONFIG.replace("[edge]", "[edge]\nauth_timeout_ms = 300");
+    let gateway = Gateway::start(env!("CARGO_BIN_EXE_tidegate"), &config);
+    let mut client = Client::dial(gateway.address(), "/arcp").await;
+    assert_eq!(client.closed().await, (1008, "first_message".to_owned()));
 }
