@@ -53,6 +53,29 @@ pub(crate) async fn features_are_what_both_sides_have() {
 }
 
 #[tokio::test]
+pub(crate) async fn kinds_that_were_not_agreed_to_are_told_under_another_name() {
+    let house = House::open().await;
+    let kinds = |events: &[Value]| -> Vec<String> {
+        let kinds = events.iter().filter_map(|event| event["payload"]["kind"].as_str());
+        kinds.filter(|kind| *kind != "status").map(str::to_owned).collect()
+    };
+    let count = || json!({ "agent": "count", "input": { "to": 1 } });
+    let stream = || json!({ "agent": "stream", "input": { "chunks": 1, "bytes": 1 } });
+    let mut client = house.enter(hello_with("ann", &["progress"])).await;
+    assert_eq!(kinds(&client.run(count()).await), ["progress"]);
+    let chunks = kinds(&client.run(stream()).await);
+    assert!(!chunks.is_empty() && chunks.iter().all(|kind| kind == "x-vendor.tidegate.result_chunk"), "{chunks:?}");
+    let mut client = house.enter(hello_with("ann", &[])).await;
+    assert_eq!(kinds(&client.run(count()).await), ["x-vendor.tidegate.progress"]);
+    let mut bare = house.enter(json!({ "auth": { "token": token("ann") } })).await;
+    assert_eq!(
+        kinds(&bare.run(count()).await),
+        ["progress"],
+        "one that says nothing of features is told the draft's names"
+    );
+}
+
+#[tokio::test]
 pub(crate) async fn what_was_not_agreed_to_is_refused() {
     let house = House::open().await;
     let mut client = house.enter(hello_with("ann", &[])).await;
