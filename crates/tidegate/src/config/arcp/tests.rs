@@ -119,7 +119,7 @@ fn settings_that_break_a_rule_are_named() {
     assert_snapshot!(with("fixtures = 1"), @"arcp.fixtures = 1 (from tidegate.toml): must be true or false");
     assert!(with("hartbeat = 1").starts_with("arcp.hartbeat: there is no such key; [arcp] has fixtures, "));
     let dialect = |lines: &str| refusal(&format!("[[arcp.dialect]]\n{lines}"));
-    assert_snapshot!(dialect("client = \"a\"\ndialect = \"java\""), @r#"arcp.dialect[0].dialect = "java": must be one of "spec", "typescript", "python" or "go""#);
+    assert_snapshot!(dialect("client = \"a\"\ndialect = \"java\""), @r#"arcp.dialect[0].dialect = "java": must be "spec", "typescript", "python" or "go""#);
     assert_snapshot!(dialect("dialect = \"go\""), @"arcp.dialect[0]: must name either a client or a user");
     assert_snapshot!(dialect("client = \"\"\ndialect = \"go\""), @r#"arcp.dialect[0].client = "": must have 1 to 256 bytes"#);
     assert_snapshot!(dialect("user = \"a\"\ndialect = \"go\"\n[[arcp.dialect]]\nuser = \"a\"\ndialect = \"spec\""), @r#"arcp.dialect[1].user = "a": is named by another [[arcp.dialect]]"#);
