@@ -71,6 +71,8 @@ pub struct Jobs {
     /// Those that have ended, by when.
     ended: BTreeSet<(u64, JobId)>,
     agenda: Agenda,
+    /// The name that was given last.
+    last: JobId,
     /// Those that a restart has ended, until that is said.
     orphans: Vec<JobId>,
     /// Those of which something has to be [kept](Self::keep).
@@ -96,6 +98,7 @@ impl Jobs {
             running: 0,
             ended: BTreeSet::new(),
             agenda: Agenda::default(),
+            last: JobId::NONE,
             orphans: Vec::new(),
             changed: Vec::new(),
             log_bytes: 0,
@@ -210,9 +213,11 @@ impl Jobs {
         effects.push(Effect::Forget { job: id });
     }
 
-    /// A name that no job has.
+    /// A name that no job has, and behind all that were given: jobs are listed by their names.
     fn name(&mut self, now_ms: u64) -> JobId {
-        JobId::new(now_ms, (self.random)())
+        let next = self.last.number().saturating_add(1);
+        self.last = JobId::of(JobId::new(now_ms, (self.random)()).number().max(next));
+        self.last
     }
 }
 
