@@ -126,7 +126,7 @@ pub enum Request {
         job: JobId,
         /// Only events with higher numbers, in the numbering of the session that submitted the job.
         from_event_seq: u64,
-        /// Whether to be shown what is kept, or the newest of it, as much as half of what a session keeps.
+        /// Whether to be shown what is kept, or the newest of it: as much as a session keeps, half of that while the job goes on.
         history: bool,
     },
     /// To see it no more. Not answered.

@@ -28,6 +28,11 @@ pub(crate) struct Reading {
 }
 
 impl Reading {
+    /// Events up to this number that are not known to have been read, and their bytes as far as they are known.
+    pub(super) fn unread(&self, head: u64) -> (u64, usize) {
+        (head.saturating_sub(self.taken), usize::try_from(self.bytes).unwrap_or(usize::MAX))
+    }
+
     /// A job has ended: nobody holds it any more.
     pub(super) fn forget(&mut self, job: JobId) {
         self.held.remove(&job);

@@ -14,6 +14,7 @@ use super::metrics::count;
 use super::outcome::{Audit, Outcome};
 use super::state::{Meant, State};
 use super::{Link, List, Listed, Reply, Request, Submission, Subscribed};
+use crate::durable::Caps;
 
 /// Jobs of a list, unless said otherwise, and at most.
 const LISTED: usize = 100;
@@ -251,7 +252,7 @@ impl State {
         }
         let is_submitter = self.jobs.record(job).is_some_and(|record| record.owner == owner);
         let credentials = if is_submitter { self.jobs.credentials(job).into() } else { Arc::default() };
-        let places = self.kept_after(job, since);
+        let places = self.kept_after(id, job, since);
         let replayed = places.end - places.start;
         let head = session.sequence.head();
         let subscribed = Subscribed {
@@ -271,16 +272,23 @@ impl State {
     }
 
     /// The places of a job's log to be shown: those kept whose numbers, where the job was submitted, are higher than this; the newest
-    /// of them, if they are more than half of what a session keeps.
-    fn kept_after(&self, job: JobId, since: Option<u64>) -> std::ops::Range<u64> {
+    /// of them, if they are more than a session has room for.
+    fn kept_after(&self, id: SessionId, job: JobId, since: Option<u64>) -> std::ops::Range<u64> {
         let Some((log, since)) = self.jobs.log(job).zip(since) else { return 0..0 };
         let start = match self.numbering.get(&job) {
             Some(numbering) if since > 0 => numbering.first_after(since, log.next()),
             _ => since.saturating_add(1),
         };
         let start = start.clamp(log.first(), log.next());
-        // Live events go on while it is read, and must not push it out of what a session keeps.
-        let (events_max, bytes_max) = (self.limits.caps.events as u64 / 2, self.limits.caps.bytes / 2);
+        // Live events go on while it is read, and must not push it out of what a session keeps. An end is the last of its job: there
+        // only what the client has yet to read is in the way.
+        let Caps { events, bytes: of } = self.limits.caps;
+        let (mut events_max, mut bytes_max) = (events as u64 / 2, of / 2);
+        if let Some(session) = self.sessions.get(&id).filter(|_| !self.jobs.is_live(job)) {
+            let (unread, unread_bytes) = session.reading.unread(session.sequence.head());
+            events_max = events_max.max((events as u64).saturating_sub(unread));
+            bytes_max = bytes_max.max(of.saturating_sub(unread_bytes));
+        }
         let mut bytes = 0;
         let fits = |n: &u64| {
             bytes += log.size(*n).unwrap_or_default() as usize;
