@@ -81,10 +81,11 @@ impl State {
             false => self.watchers.get_mut(&entry.job).map(std::mem::take),
         };
         let Some(watchers) = watchers else { return };
+        let submitter = self.jobs.record(entry.job).map(|record| record.session);
         for &id in &watchers {
             self.number(id, entry, out);
             self.press(id, now_ms, more);
-            if !is_end && self.jobs.record(entry.job).is_some_and(|record| record.session == id) {
+            if !is_end && submitter == Some(id) {
                 self.pace(id, entry.job, u32::try_from(entry.bytes()).unwrap_or(u32::MAX), now_ms, out);
             }
         }
@@ -95,7 +96,7 @@ impl State {
                     session.again.remove(&entry.job);
                     session.reading.forget(entry.job);
                 }
-                if self.jobs.record(entry.job).is_some_and(|job| job.session != id) {
+                if submitter.is_some_and(|submitter| submitter != id) {
                     out.writes.push(Write::Unwatch { session: id, job: entry.job });
                 }
             }

@@ -262,8 +262,7 @@ pub enum Reply {
     },
 }
 
-/// A session.
-#[derive(Debug)]
+/// A session. Never printed with its token.
 pub struct Welcome {
     /// Which.
     pub session: SessionId,
@@ -283,6 +282,12 @@ pub struct Welcome {
     pub provisions: bool,
     /// In milliseconds since 1970.
     pub at_ms: u64,
+}
+
+impl fmt::Debug for Welcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Welcome").field("session", &self.session).field("head", &self.head).finish_non_exhaustive()
+    }
 }
 
 /// The authority descriptor of a job, and where its events begin.
